@@ -1,0 +1,195 @@
+"""Sizes of the networks and of the rollout, as frozen values checked on construction.
+
+Everything here is plain data: a config never touches a device, and every other module may
+import it. `PRESETS` names the two bundles users meet: `wan_5b` (HY-World 1.5, WAN-5B) and
+`tiny` (the same architecture, small enough for a laptop CPU).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .errors import InputError
+
+CHUNK_LATENTS = 4
+"""Latents denoised together; one step of the rollout (16 video frames, 13 in chunk 0)."""
+
+VAE_SPATIAL_STRIDE = 16
+"""Pixels per latent cell along height and width (2 of it is the VAE's patchify)."""
+
+VAE_TEMPORAL_STRIDE = 4
+"""Video frames per latent; the first latent of a video holds one frame."""
+
+PATCH = 2
+"""The transformer's patch is (1, 2, 2): one token covers 2 x 2 latent cells."""
+
+PIXEL_MULTIPLE = VAE_SPATIAL_STRIDE * PATCH
+"""Picture sizes must be multiples of this many pixels."""
+
+FRAMES_PER_SECOND = 16
+"""Frame rate the model was trained at."""
+
+
+def frames_in(latents: int) -> int:
+    """Video frames that the first `latents` latents of a video decode to."""
+    return 0 if latents == 0 else 1 + VAE_TEMPORAL_STRIDE * (latents - 1)
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Sizes of the dual-branch transformer. Defaults: WorldPlay WAN-5B."""
+
+    num_heads: int = 24
+    head_dim: int = 128
+    num_layers: int = 30
+    ffn_dim: int = 14336
+    latent_channels: int = 48
+    text_dim: int = 4096
+    freq_dim: int = 256
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in ("num_heads", "head_dim", "num_layers", "ffn_dim", "latent_channels", "text_dim", "freq_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"DiTConfig.{name} must be a positive whole number, got {value!r}.")
+        if self.head_dim % 4:
+            raise InputError(
+                f"DiTConfig.head_dim must be divisible by 4 (PRoPE rotates 4-vectors), got {self.head_dim}."
+            )
+        if self.freq_dim % 2:
+            raise InputError(f"DiTConfig.freq_dim must be even (half sine, half cosine), got {self.freq_dim}.")
+
+    @property
+    def dim(self) -> int:
+        """Width of the residual stream."""
+        return self.num_heads * self.head_dim
+
+
+# Per-channel statistics of the released Wan 2.2 VAE's latents (Wan2.2 `wan/modules/vae2_2.py`).
+# fmt: off
+WAN22_LATENTS_MEAN = (
+    -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
+    0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+    -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
+    -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667,
+)
+WAN22_LATENTS_STD = (
+    0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
+    0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+    0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
+    0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Sizes of the causal 3-D VAE and the statistics that normalise its latents.
+
+    Defaults: the released Wan 2.2 VAE (16x in space, 4x in time, 48 channels).
+    `temporal_downsample[i]` says whether the encoder's stage i halves time; the decoder mirrors it.
+    """
+
+    encoder_dim: int = 160
+    decoder_dim: int = 256
+    z_dim: int = 48
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    latents_mean: tuple[float, ...] = field(default=WAN22_LATENTS_MEAN, repr=False)
+    latents_std: tuple[float, ...] = field(default=WAN22_LATENTS_STD, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_dim", "decoder_dim", "z_dim", "num_res_blocks"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"VAEConfig.{name} must be a positive whole number, got {value!r}.")
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise InputError(
+                f"VAEConfig.temporal_downsample needs one entry per resolution change: "
+                f"{len(self.dim_mult) - 1}, got {len(self.temporal_downsample)}."
+            )
+        for name in ("latents_mean", "latents_std"):
+            if len(getattr(self, name)) != self.z_dim:
+                raise InputError(
+                    f"VAEConfig.{name} needs one number per latent channel: {self.z_dim}, got {len(getattr(self, name))}."
+                )
+        if min(self.latents_std) <= 0:
+            raise InputError("VAEConfig.latents_std must be positive in every channel.")
+
+
+@dataclass(frozen=True)
+class TinyDecoderConfig:
+    """Sizes of the tiny decoder (TAEHV, Wan 2.2 variant): `layout` is "base" or "super"."""
+
+    latent_channels: int = 48
+    layout: str = "base"
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("base", "super"):
+            raise InputError(f'TinyDecoderConfig.layout must be "base" or "super", got {self.layout!r}.')
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Reconstituted context memory: which past latents a chunk may look at.
+
+    Up to `frames` latents: the last `recent` and, once more than that lie behind, one older clip of
+    `CHUNK_LATENTS` chosen by field-of-view overlap (HY-World 1.5 technical report;
+    original `wan/models/utils.py::select_mem_frames_wan`).
+    """
+
+    frames: int = 16
+    recent: int = 12
+    fov_horizontal_deg: float = 60.0
+    fov_vertical_deg: float = 35.0
+    radius: float = 8.0
+    points: int = 50_000
+
+    def __post_init__(self) -> None:
+        if self.frames - self.recent != CHUNK_LATENTS or self.recent < CHUNK_LATENTS:
+            raise InputError(
+                f"MemoryConfig must keep exactly one older clip of {CHUNK_LATENTS} latents beside the recent ones: "
+                f"got frames={self.frames}, recent={self.recent}."
+            )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A bundle of sizes that go together, and the picture size (height, width) it is at home at."""
+
+    name: str
+    dit: DiTConfig
+    vae: VAEConfig
+    text_tokens: int
+    size: tuple[int, int]
+
+
+WAN_5B = Preset(name="wan_5b", dit=DiTConfig(), vae=VAEConfig(), text_tokens=512, size=(704, 1280))
+
+TINY = Preset(
+    name="tiny",
+    dit=DiTConfig(num_heads=4, head_dim=32, num_layers=4, ffn_dim=384, latent_channels=12, text_dim=64, freq_dim=64),
+    vae=VAEConfig(
+        encoder_dim=16,
+        decoder_dim=16,
+        z_dim=12,
+        latents_mean=(0.0,) * 12,
+        latents_std=(1.0,) * 12,
+    ),
+    text_tokens=64,
+    size=(160, 288),
+)
+
+PRESETS = {preset.name: preset for preset in (WAN_5B, TINY)}
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise `InputError` unless both sides are positive multiples of 32 pixels."""
+    for name, value in (("height", height), ("width", width)):
+        if value < PIXEL_MULTIPLE or value % PIXEL_MULTIPLE:
+            nearest = max(PIXEL_MULTIPLE, round(value / PIXEL_MULTIPLE) * PIXEL_MULTIPLE)
+            raise InputError(
+                f"The {name} must be a multiple of {PIXEL_MULTIPLE} pixels, got {value}; the nearest is {nearest}."
+            )
