@@ -1,0 +1,218 @@
+"""The WorldPlay WAN-5B transformer: Wan 2.2 TI2V-5B plus action embedding and a PRoPE attention branch.
+
+Parameter names are Wan-native, so that existing Wan 2.2 5B LoRAs and tools fit. Every Linear, Conv
+and Norm comes from `operations` (default `torch.nn`), which is how a host such as ComfyUI brings its
+own casting, offloading and quantised layers.
+
+Shape suffixes: B batch, C latent channels, F frames, S tokens per frame, E = model width, L text tokens.
+Source: WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import PATCH, DiTConfig
+from .attention import Attend, CrossAttention, DualBranchSelfAttention, Positions, sdpa
+from .kv_memory import KVMemory
+from .prope import camera_projections
+from .rope import rope_table
+
+TextKV = tuple[tuple[Tensor, Tensor], ...]
+"""Cross-attention keys and values of every block for one prompt."""
+
+
+def sinusoid(x: Tensor, dim: int) -> Tensor:
+    """Sinusoidal code `[..., dim]` of `x`: cosines first, then sines, base 10000, float32."""
+    half = dim // 2
+    frequency = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    angle = x.float().unsqueeze(-1) * frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """LayerNorm without affine, then `* (1 + scale) + shift`, in float32; returned in x's dtype."""
+    return (F.layer_norm(x.float(), x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and FFN; the first and last modulated per frame."""
+
+    def __init__(
+        self, config: DiTConfig, layer: int, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        dim = config.dim
+        factory = {"device": device, "dtype": dtype}
+        self.eps = config.eps
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim, **factory) / dim**0.5)
+        self.self_attn = DualBranchSelfAttention(config, layer, operations=operations, **factory)
+        self.norm3 = operations.LayerNorm(dim, eps=config.eps, **factory)
+        self.cross_attn = CrossAttention(config, operations=operations, **factory)
+        self.ffn = nn.Sequential(
+            operations.Linear(dim, config.ffn_dim, **factory),
+            nn.GELU(approximate="tanh"),
+            operations.Linear(config.ffn_dim, dim, **factory),
+        )
+
+    def _modulation(self, frame_mod_BF6E: Tensor) -> tuple[Tensor, ...]:
+        table = self.modulation.to(device=frame_mod_BF6E.device, dtype=torch.float32)
+        return (table + frame_mod_BF6E.float()).unsqueeze(2).unbind(dim=3)
+
+    def store_keys_values(
+        self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, memory: KVMemory
+    ) -> None:
+        """Write this block's keys and values into `memory` and compute nothing else."""
+        shift, scale, *_ = self._modulation(frame_mod_BF6E)
+        normed = modulated_norm(x_BFSE, shift, scale, self.eps)
+        memory.write(self.self_attn.layer, *self.self_attn.keys_values(normed, positions))
+
+    def forward(
+        self,
+        x_BFSE: Tensor,
+        frame_mod_BF6E: Tensor,
+        text_kv: tuple[Tensor, Tensor],
+        positions: Positions,
+        memory: KVMemory | None,
+        attend: Attend,
+    ) -> Tensor:
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(frame_mod_BF6E)
+        x = x_BFSE
+        attention = self.self_attn(modulated_norm(x, shift, scale, self.eps), positions, memory, attend)
+        x = (x.float() + attention * gate).to(x.dtype)
+        x = x + self.cross_attn(self.norm3(x), text_kv, attend)
+        ffn = self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps))
+        return (x.float() + ffn.float() * ffn_gate).to(x.dtype)
+
+
+class Head(nn.Module):
+    """Final modulated norm and the projection of each token back to its 2x2 latent cells."""
+
+    def __init__(
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.modulation = nn.Parameter(torch.randn(1, 2, config.dim, device=device, dtype=dtype) / config.dim**0.5)
+        self.head = operations.Linear(config.dim, config.latent_channels * PATCH * PATCH, device=device, dtype=dtype)
+
+    def forward(self, x_BFSE: Tensor, temb_BFE: Tensor) -> Tensor:
+        table = self.modulation.to(device=temb_BFE.device, dtype=torch.float32)
+        shift, scale = (table + temb_BFE.float().unsqueeze(2)).unsqueeze(2).unbind(dim=3)
+        return self.head(modulated_norm(x_BFSE, shift, scale, self.eps))
+
+
+class WorldPlayDiT(nn.Module):
+    """The network: latents, cameras and actions of a few frames in, flow (velocity) out.
+
+    `attend` is the attention function of every block; swap it for another backend after construction.
+    """
+
+    def __init__(
+        self,
+        config: DiTConfig,
+        *,
+        operations: Any = torch.nn,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.attend: Attend = sdpa
+        dim = config.dim
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+
+        def mlp(width_in: int, activation: nn.Module) -> nn.Sequential:
+            return nn.Sequential(
+                operations.Linear(width_in, dim, **factory), activation, operations.Linear(dim, dim, **factory)
+            )
+
+        patch = (1, PATCH, PATCH)
+        self.patch_embedding = operations.Conv3d(
+            config.latent_channels, dim, kernel_size=patch, stride=patch, **factory
+        )
+        self.text_embedding = mlp(config.text_dim, nn.GELU(approximate="tanh"))
+        self.time_embedding = mlp(config.freq_dim, nn.SiLU())
+        self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
+        self.action_embedding = mlp(config.freq_dim, nn.SiLU())
+        self.blocks = nn.ModuleList(
+            Block(config, layer, operations=operations, **factory) for layer in range(config.num_layers)
+        )
+        self.head = Head(config, operations=operations, **factory)
+        self._rope_tables: dict[tuple[int, int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def text_keys_values(self, text: Tensor) -> TextKV:
+        """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`: once per rollout."""
+        embedded = self.text_embedding(text)
+        return tuple(block.cross_attn.keys_values(embedded) for block in self.blocks)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text_kv: TextKV,
+        *,
+        viewmats: Tensor,
+        intrinsics: Tensor,
+        action: Tensor,
+        memory: KVMemory | None = None,
+        prefill: bool = False,
+    ) -> Tensor | None:
+        """Flow of the given frames, or (with `prefill`) their keys and values written into `memory`.
+
+        Args:
+            latents: `[B, C, F, h, w]`, normalised; h and w even. Its dtype is the compute dtype.
+            timestep: `[B, F]` in 0..1000, one per frame; 14 marks clean context.
+            text_kv: from `text_keys_values`.
+            viewmats: `[B, F, 4, 4]` world-to-camera, float32 or float64.
+            intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
+            action: `[B, F]` labels 0..80.
+            memory: the frames attended to besides these; they sit at temporal positions 0..K-1 and the
+                given frames at K..K+F-1, whatever their index in the video (how the model was trained).
+            prefill: forget what `memory` holds and store these frames in it instead.
+
+        Returns:
+            Flow `[B, C, F, h, w]`; None when `prefill`.
+        """
+        B, C, num_frames, height, width = latents.shape
+        rows, columns = height // PATCH, width // PATCH
+        if prefill:
+            assert memory is not None, "a prefill needs a memory to write to"
+            memory.clear()
+        start = 0 if memory is None else memory.frames
+
+        cos, sin = self._rope(start, num_frames, rows, columns, latents.device)
+        positions = Positions(cos, sin, camera_projections(viewmats, intrinsics))
+        x = self.patch_embedding(latents).flatten(3).permute(0, 2, 3, 1)
+        temb, frame_mod = self._frame_embedding(timestep, action, latents.dtype)
+
+        blocks = list(self.blocks)
+        last = blocks.pop() if prefill else None
+        for block, kv in zip(blocks, text_kv, strict=False):
+            x = block(x, frame_mod, kv, positions, memory, self.attend)
+        if last is not None and memory is not None:
+            last.store_keys_values(x, frame_mod, positions, memory)
+            memory.commit_prefill(num_frames)
+            return None
+
+        cells = self.head(x, temb).view(B, num_frames, rows, columns, PATCH, PATCH, C)
+        return cells.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, C, num_frames, height, width)
+
+    def _frame_embedding(self, timestep: Tensor, action: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """temb `[B, F, E]` and the six modulation vectors `[B, F, 6, E]` of every frame."""
+        freq = self.config.freq_dim
+        temb = self.time_embedding(sinusoid(timestep, freq).to(dtype))
+        temb = temb + self.action_embedding(sinusoid(action, freq).to(dtype))
+        return temb, self.time_projection(temb).unflatten(-1, (6, -1))
+
+    def _rope(self, start: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        key = (start, frames, rows, columns, device)
+        if key not in self._rope_tables:
+            cos, sin = rope_table(self.config.head_dim, start, frames, rows, columns)
+            self._rope_tables[key] = (cos.to(device), sin.to(device))
+        return self._rope_tables[key]
