@@ -1,0 +1,149 @@
+"""`hyworld generate`: picture, prompt and path → mp4, written chunk by chunk."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .. import world as worlds
+from ..camera import Speeds, Trajectory
+from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
+from ..picture import open_picture
+from ..rollout import Progress as RolloutProgress
+from ..rollout.schedule import STEPS
+from ..video import VideoWriter
+from .console import console, free_name, note, notes, parse_size, reports_errors, stderr
+
+DEFAULT_POSE = "w-7, right-8, w-8, left-8"
+DEFAULT_OUTPUT = Path("walk.mp4")
+
+# Typer reads these annotations at run time and, on Python 3.10, understands Optional only.
+MODEL = "Model files (default: the built-in tiny preset)"
+OUTPUT = "Output"
+
+
+@reports_errors
+def generate(
+    image: Annotated[
+        Optional[Path], typer.Option(help="Picture the walk starts from, any size; it fills the frame and is cropped.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What the world looks like.")] = "",
+    pose: Annotated[
+        str,
+        typer.Option(
+            help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right turn, orbit_left "
+            "orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of poses."
+        ),
+    ] = DEFAULT_POSE,
+    chunks: Annotated[
+        int, typer.Option(min=0, help="Chunks of 4 latents to generate; 0 means as many as the path gives.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same walk.")] = 0,
+    size: Annotated[
+        Optional[str],
+        typer.Option(help="Height x width in pixels, multiples of 32. Default: 704x1280 (tiny: 160x288)."),
+    ] = None,
+    move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
+    turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
+    third_person: Annotated[
+        bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
+    ] = False,
+    weights: Annotated[
+        Optional[Path],
+        typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
+    ] = None,
+    vae: Annotated[
+        Optional[Path], typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=MODEL)
+    ] = None,
+    text_encoder: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    decoder: Annotated[
+        str, typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=MODEL)
+    ] = "full",
+    tiny_decoder: Annotated[
+        Optional[Path], typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=MODEL)
+    ] = None,
+    allow_base: Annotated[
+        bool,
+        typer.Option("--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL),
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)
+    ] = "auto",
+    output: Annotated[
+        Optional[Path],
+        typer.Option("--output", "-o", help="Video to write. Default: walk.mp4, or walk-2.mp4 if that exists, …",
+                     rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it exists.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Walk through a generated world: a picture, a prompt and a camera path in, an mp4 out.
+
+    With no options at all it runs the built-in tiny model, which needs no download and no GPU.
+    The video is written while it is made; Ctrl-C keeps what there is.
+    """
+    speeds = Speeds(move=move_speed, turn_deg=turn_speed)
+    path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None).require_chunks(chunks)
+    height, width = parse_size(size) if size else (TINY if weights is None else WAN_5B).size
+    check_size(height, width)
+    picture = open_picture(image) if image else None
+    target = output or free_name(DEFAULT_OUTPUT)
+    notes(path.notes)
+    if weights is None:
+        note("no --weights given: the built-in tiny model has random weights, so it draws coloured noise, not a world")
+
+    with VideoWriter(target, height, width, overwrite=overwrite) as video, ExitStack() as stack:
+        with stderr.status("loading the model"):
+            world = worlds.load(
+                weights,
+                vae=vae,
+                text_encoder=text_encoder,
+                decoder=decoder,
+                tiny_decoder=tiny_decoder,
+                device=device,
+                dtype=dtype,
+                allow_base=allow_base,
+            )
+            world.start(picture, prompt, seed=seed, size=(height, width))
+        bar = stack.enter_context(
+            Progress(
+                TextColumn("chunk {task.fields[chunk]} of {task.fields[chunks]}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("steps"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=stderr,
+            )
+        )
+        task = bar.add_task("walk", total=path.chunks * STEPS, chunk=1, chunks=path.chunks)
+
+        def show(progress: RolloutProgress) -> None:
+            done = progress.chunk * STEPS + progress.step
+            bar.update(task, completed=done, chunk=min(progress.chunk + 1, path.chunks))
+
+        began = time.perf_counter()
+        for chunk in world.run(path, on_progress=show):
+            assert chunk.frames is not None
+            video.write(chunk.frames)
+        seconds = time.perf_counter() - began
+
+    frames = frames_in(len(path))
+    console.print(
+        f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), {path.chunks} chunks, "
+        f"{height}x{width}, seed {seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
+        markup=False,
+    )

@@ -1,0 +1,119 @@
+"""`hyworld trajectory`: what a path does, before a GPU spends time on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import torch
+import typer
+from rich.table import Table
+
+from ..camera import Speeds, Trajectory, draw_top_down, label_name
+from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
+from ..errors import InputError
+from ..memory import sample_points, select_memory_frames
+from .console import console, free_name, notes, reports_errors
+
+DEFAULT_PICTURE = Path("trajectory.png")
+
+
+@reports_errors
+def trajectory(
+    path: Annotated[str, typer.Argument(help="Tokens such as 'w-8, right-6', or a JSON file of poses.")],
+    output: Annotated[
+        Optional[Path],
+        typer.Option("--output", "-o", help="Map to draw. Default: trajectory.png, or trajectory-2.png, …"),
+    ] = None,
+    json_file: Annotated[
+        Optional[Path], typer.Option("--json", help="Also write the poses as JSON, to edit or to share.")
+    ] = None,
+    move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
+    turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
+    third_person: Annotated[bool, typer.Option("--third-person", help="Label turns as in third-person view.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Print a path's poses and labels, chunk by chunk, and draw it from above.
+
+    The last column is what the memory will choose: the past latents each chunk looks at.
+    """
+    walk = Trajectory.load(
+        path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None
+    )
+    target = output or free_name(DEFAULT_PICTURE)
+    for file in (target, json_file):
+        if file is not None and file.exists() and not overwrite:
+            raise InputError(f"{file} exists already: choose another name or add --overwrite.")
+        if file is not None and not file.parent.is_dir():
+            raise InputError(f"The folder {file.parent} does not exist: create it or choose another name.")
+    notes(walk.notes)
+
+    memory = _memory_by_chunk(walk)
+    console.print(_table(walk, memory))
+    frames = frames_in(walk.chunks * CHUNK_LATENTS)
+    console.print(
+        f"{len(walk)} latents: {walk.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s "
+        f"at {FRAMES_PER_SECOND} fps; {len(walk) % CHUNK_LATENTS} latents left over"
+    )
+    _write_picture(walk, memory, target)
+    console.print(f"map: {target}", markup=False)
+    if json_file is not None:
+        walk.save(json_file)
+        console.print(f"poses: {json_file}", markup=False)
+
+
+def _memory_by_chunk(walk: Trajectory) -> list[tuple[int, ...]]:
+    points, config = sample_points(), MemoryConfig()
+    viewmats = torch.as_tensor(walk.viewmats).float()
+    return [
+        select_memory_frames(viewmats[: (i + 1) * CHUNK_LATENTS], i * CHUNK_LATENTS, points, config)
+        for i in range(walk.chunks)
+    ]
+
+
+def _table(walk: Trajectory, memory: list[tuple[int, ...]]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for name in ("chunk", "latent", "x", "y", "z", "turn°", "tilt°", "label"):
+        table.add_column(name, justify="right")
+    table.add_column("action")
+    table.add_column("chunk remembers")
+    for i, (pose, label) in enumerate(zip(walk.c2w, walk.labels, strict=True)):
+        chunk, first = i // CHUNK_LATENTS, i % CHUNK_LATENTS == 0
+        forward = pose[:3, 2]
+        turn = np.degrees(np.arctan2(forward[0], forward[2]))
+        tilt = np.degrees(np.arcsin(np.clip(-forward[1], -1, 1)))
+        table.add_row(
+            str(chunk) if first and chunk < walk.chunks else "",
+            str(i),
+            *(f"{value:.2f}" for value in pose[:3, 3]),
+            f"{turn:.1f}",
+            f"{tilt:.1f}",
+            str(label),
+            label_name(int(label)),
+            _ranges(memory[chunk]) if first and chunk < walk.chunks else "",
+            end_section=i % CHUNK_LATENTS == CHUNK_LATENTS - 1,
+        )
+    return table
+
+
+def _ranges(frames: tuple[int, ...]) -> str:
+    """(0, 1, 2, 3, 8, 9) → "0-3, 8-9"."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    return ", ".join(f"{first}-{last}" for first, last in runs) or "nothing"
+
+
+def _write_picture(walk: Trajectory, memory: list[tuple[int, ...]], target: Path) -> None:
+    part = target.with_name(f".{target.name}.part")
+    try:
+        draw_top_down(walk, memory=memory).save(part, format="PNG")
+        part.replace(target)
+    except OSError as error:
+        raise InputError(f"The map {target} cannot be written ({error.strerror}): choose another name.") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""The picture a world starts from: any file Pillow reads → the tensor the VAE encodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .config import check_size
+from .errors import InputError
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Read a picture as RGB, upright (EXIF orientation applied).
+
+    Raises:
+        InputError: the file is missing, is no picture, is truncated or absurdly large.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no picture at {path}: check the name given as the first frame.")
+    try:
+        with Image.open(path) as picture:
+            return _to_rgb(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is not a picture that can be read: give a PNG, JPEG or WebP file.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"The picture {path} cannot be read ({error}): save it again as PNG or JPEG of an ordinary size."
+        ) from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        # Pillow clips 16-bit greys at 255 instead of scaling them.
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) // 257).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        # Transparent pixels hold arbitrary colours; on white they look as they do in a viewer.
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return picture.convert("RGB")
+
+
+def fill_and_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """Scale the picture to fill height x width pixels (Lanczos) and crop the centre, as the model was trained.
+
+    Source: WorldPlay `resize_center_crop_to_tensor`.
+    """
+    scale = max(width / picture.width, height / picture.height)
+    # int() can land one pixel short through rounding, and the crop would add a black edge.
+    filled = (max(width, int(picture.width * scale)), max(height, int(picture.height * scale)))
+    resized = picture.resize(filled, Image.Resampling.LANCZOS)
+    left, top = (filled[0] - width) // 2, (filled[1] - height) // 2
+    return resized.crop((left, top, left + width, top + height))
+
+
+def to_video_tensor(picture: Image.Image, height: int, width: int) -> Tensor:
+    """The picture as a one-frame video, float32 `[1, 3, 1, height, width]` in [-1, 1].
+
+    Raises:
+        InputError: a side is not a multiple of 32.
+    """
+    check_size(height, width)
+    pixels = np.asarray(fill_and_crop(picture, height, width), dtype=np.float32) / 127.5 - 1.0
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None, :, None].contiguous()

@@ -1,0 +1,64 @@
+"""Plain values that a rollout is made of: what came out of a chunk, and all that is needed to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..config import CHUNK_LATENTS, frames_in
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One step of a rollout.
+
+    Attributes:
+        index: 0 for the first chunk of the world.
+        latents: float32 `[1, C, 4, h, w]`, normalised, on the engine's device.
+        frames: uint8 `[F, H, W, 3]` on the CPU, F = 13 in chunk 0 and 16 later; None without a decoder.
+        memory_frames: indices of the latents this chunk attended to, ascending.
+    """
+
+    index: int
+    latents: Tensor
+    frames: Tensor | None
+    memory_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """A world so far: an immutable value that can be kept, branched from and resumed any number of times.
+
+    Attributes:
+        text: prompt embeddings `[1, L, text_dim]`.
+        seed: with the chunk's index it gives the chunk's noise.
+        latent_size: (h, w) of the latents.
+        first_frame: normalised latent `[1, C, 1, h, w]` of the picture the world starts from, or None.
+        latents: `[1, C, n, h, w]` float32, everything generated so far (n = 0 at the start).
+        viewmats, intrinsics, labels: `[n, 4, 4]`, `[n, 3, 3]` float32 and `[n]` of those latents, on the CPU.
+        decoder_cache: what the streaming decoder needs to go on without a seam, or None.
+        memory_frames: per chunk, the latents it attended to.
+    """
+
+    text: Tensor
+    seed: int
+    latent_size: tuple[int, int]
+    first_frame: Tensor | None
+    latents: Tensor
+    viewmats: Tensor
+    intrinsics: Tensor
+    labels: Tensor
+    decoder_cache: Any = None
+    memory_frames: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def chunks(self) -> int:
+        """Chunks generated so far."""
+        return self.latents.shape[2] // CHUNK_LATENTS
+
+    @property
+    def video_frames(self) -> int:
+        """Video frames generated so far."""
+        return frames_in(self.latents.shape[2])

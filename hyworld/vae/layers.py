@@ -1,0 +1,265 @@
+"""The building blocks of the Wan 2.2 VAE, streaming and under their native parameter names.
+
+Where the names count the layers of a Sequential (`residual.2`), a ModuleDict holds the layers that have
+weights at their places, and `forward` says what happens between them.
+
+Tensors are `[B, C, T, H, W]` unless said otherwise; `stream` carries what a layer must remember between calls.
+Source of the architecture: Wan 2.2 `wan/modules/vae2_2.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .stream import StreamStep
+
+HISTORY = 2
+"""Frames that a causal convolution with three taps in time looks back."""
+
+
+@dataclass(frozen=True)
+class LayerFactory:
+    """Where layers with weights come from: `torch.nn`, or a host's namespace with the same names."""
+
+    operations: Any
+    device: Any
+    dtype: torch.dtype | None
+
+    def conv2d(self, in_dim: int, out_dim: int, kernel: int, **options: int) -> Any:
+        """Per-frame convolution."""
+        return self.operations.Conv2d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
+
+    def conv3d(self, in_dim: int, out_dim: int, kernel: int | tuple[int, int, int], **options: Any) -> Any:
+        """Convolution that pads neither space nor time."""
+        return self.operations.Conv3d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
+
+    def causal_conv3d(self, in_dim: int, out_dim: int) -> Any:
+        """3x3x3 convolution that pads space only: its past comes from the stream, see `causal`."""
+        return self.conv3d(in_dim, out_dim, 3, padding=(0, 1, 1))
+
+
+def causal(conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
+    """Apply a convolution with three taps in time such that frame t sees frames t-2, t-1 and t."""
+    return conv(stream.extend(x, HISTORY))
+
+
+def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a layer for pictures `[N, C, H, W]` to every frame of `x`."""
+    frames = layer(x.transpose(1, 2).flatten(0, 1))
+    return frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+
+
+class RMSNorm(nn.Module):
+    """Scale every position to root mean square 1 over the channels (axis 1), then each channel by `gamma`."""
+
+    def __init__(self, dim: int, spatial_axes: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim, *[1] * spatial_axes, device=make.device, dtype=make.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The gain is shared by all channels of a position: rounding it to half precision would not average out.
+        precise = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=precise).clamp_min(1e-12)
+        return (x * (x.shape[1] ** 0.5 / length) * self.gamma.to(x)).to(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """Twice norm, SiLU and causal convolution, added to the input."""
+
+    def __init__(self, in_dim: int, out_dim: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.residual = nn.ModuleDict(
+            {
+                "0": RMSNorm(in_dim, 3, make),
+                "2": make.causal_conv3d(in_dim, out_dim),
+                "3": RMSNorm(out_dim, 3, make),
+                "6": make.causal_conv3d(out_dim, out_dim),
+            }
+        )
+        self.shortcut = nn.Identity() if in_dim == out_dim else make.conv3d(in_dim, out_dim, 1)
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        norm1, conv1, norm2, conv2 = self.residual.values()
+        hidden = causal(conv1, F.silu(norm1(x)), stream)
+        hidden = causal(conv2, F.silu(norm2(hidden)), stream)
+        return self.shortcut(x) + hidden
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention among the positions of each frame; frames do not see each other."""
+
+    def __init__(self, dim: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.norm = RMSNorm(dim, 2, make)
+        self.to_qkv = make.conv2d(dim, 3 * dim, 1)
+        self.proj = make.conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + per_frame(self._attend, x)
+
+    def _attend(self, frames: Tensor) -> Tensor:
+        tokens = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2).unsqueeze(1)
+        q, k, v = tokens.chunk(3, dim=-1)
+        attended = F.scaled_dot_product_attention(q, k, v).squeeze(1)
+        return self.proj(attended.transpose(1, 2).unflatten(2, frames.shape[2:]))
+
+
+class Middle(nn.ModuleList):
+    """The blocks at the lowest resolution: residual, attention, residual."""
+
+    def __init__(self, dim: int, make: LayerFactory) -> None:
+        super().__init__([ResidualBlock(dim, dim, make), AttentionBlock(dim, make), ResidualBlock(dim, dim, make)])
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        before, attention, after = self
+        return after(attention(before(x, stream)), stream)
+
+
+class Head(nn.ModuleDict):
+    """Norm, SiLU and the last causal convolution."""
+
+    def __init__(self, in_dim: int, out_dim: int, make: LayerFactory) -> None:
+        super().__init__({"0": RMSNorm(in_dim, 3, make), "2": make.causal_conv3d(in_dim, out_dim)})
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        norm, conv = self.values()
+        return causal(conv, F.silu(norm(x)), stream)
+
+
+class Downsample(nn.Module):
+    """Halve height and width and, if `in_time`, the frames after the first of the stream."""
+
+    def __init__(self, dim: int, in_time: bool, make: LayerFactory) -> None:
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": make.conv2d(dim, dim, 3, stride=2)})
+        self.time_conv = make.conv3d(dim, dim, (3, 1, 1), stride=(2, 1, 1)) if in_time else None
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        x = per_frame(lambda frames: self.resample["1"](F.pad(frames, (0, 1, 0, 1))), x)
+        if self.time_conv is None:
+            return x
+        if not stream.begins:
+            return self.time_conv(stream.extend(x, 1))
+        stream.keep(x, 1)
+        first = x[:, :, :1]
+        return first if x.shape[2] == 1 else torch.cat((first, self.time_conv(x)), dim=2)
+
+
+class Upsample(nn.Module):
+    """Double height and width and, if `in_time`, the frames after the first of the stream."""
+
+    def __init__(self, dim: int, in_time: bool, make: LayerFactory) -> None:
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": make.conv2d(dim, dim, 3, padding=1)})
+        self.time_conv = make.conv3d(dim, 2 * dim, (3, 1, 1)) if in_time else None
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        if self.time_conv is not None:
+            x = self._upsample_time(x, stream)
+        return per_frame(lambda frames: self.resample["1"](F.interpolate(frames, scale_factor=2, mode="nearest")), x)
+
+    def _upsample_time(self, x: Tensor, stream: StreamStep) -> Tensor:
+        if not stream.begins:
+            return self._double_frames(stream.extend(x, HISTORY))
+        # The model was trained this way: the first frame passes untouched, and to the convolution that
+        # starts after it the past is zero, not that frame.
+        first, rest = x[:, :, :1], x[:, :, 1:]
+        extended = stream.extend(rest, HISTORY)
+        return first if rest.shape[2] == 0 else torch.cat((first, self._double_frames(extended)), dim=2)
+
+    def _double_frames(self, extended: Tensor) -> Tensor:
+        assert self.time_conv is not None
+        pairs = self.time_conv(extended).unflatten(1, (2, -1))
+        return pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
+
+
+class DownStage(nn.Module):
+    """Residual blocks and, but for the last stage, a `Downsample`; in parallel a weightless averaging shortcut."""
+
+    def __init__(
+        self, in_dim: int, out_dim: int, blocks: int, make: LayerFactory, *, in_space: bool, in_time: bool
+    ) -> None:
+        super().__init__()
+        self.out_dim, self.space, self.time = out_dim, 2 if in_space else 1, 2 if in_time else 1
+        if in_dim * self.time * self.space**2 % out_dim:
+            raise InputError(
+                f"VAEConfig.dim_mult does not fit: {in_dim} channels cannot be averaged into {out_dim}; "
+                "take factors that double from stage to stage."
+            )
+        layers: list[nn.Module] = [ResidualBlock(in_dim if i == 0 else out_dim, out_dim, make) for i in range(blocks)]
+        if in_space:
+            layers.append(Downsample(out_dim, in_time, make))
+        self.downsamples = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        shortcut = self._average(x)
+        for layer in self.downsamples:
+            x = layer(x, stream)
+        return x + shortcut
+
+    def _average(self, x: Tensor) -> Tensor:
+        """Average pooling where the pixels of each cell count as channels, so that channels are averaged too."""
+        x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time, 0))
+        cells = x.unflatten(4, (-1, self.space)).unflatten(3, (-1, self.space)).unflatten(2, (-1, self.time))
+        channels = cells.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+        return channels.unflatten(1, (self.out_dim, -1)).mean(dim=2)
+
+
+class UpStage(nn.Module):
+    """Residual blocks and, but for the last stage, an `Upsample` with a weightless copying shortcut in parallel."""
+
+    def __init__(
+        self, in_dim: int, out_dim: int, blocks: int, make: LayerFactory, *, in_space: bool, in_time: bool
+    ) -> None:
+        super().__init__()
+        self.time = 2 if in_time else 1
+        self.spread = _spread(in_dim, out_dim, self.time) if in_space else None
+        layers: list[nn.Module] = [ResidualBlock(in_dim if i == 0 else out_dim, out_dim, make) for i in range(blocks)]
+        if in_space:
+            layers.append(Upsample(out_dim, in_time, make))
+        self.upsamples = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        source = x
+        for layer in self.upsamples:
+            x = layer(x, stream)
+        if self.spread is not None:
+            self._add_copies(x, source, stream.begins)
+        return x
+
+    def _add_copies(self, x: Tensor, source: Tensor, begins: bool) -> None:
+        """Add to `x`, in place, every position of `source` copied over the cell it grew into."""
+        assert self.spread is not None
+        cells = source.unflatten(1, (-1, *self.spread)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+        if begins:
+            # The first frame of a stream stays one frame: the last of those it would have grown into.
+            _add_to_cells(x[:, :, :1], cells[:, :, :1, -1:], time=1)
+            x, cells = x[:, :, 1:], cells[:, :, 1:]
+        _add_to_cells(x, cells, time=self.time)
+
+
+def _spread(in_dim: int, out_dim: int, time: int) -> tuple[int, int, int]:
+    """Split the `in_dim / out_dim` input channels behind an output channel over its cell of (frames, rows, columns).
+
+    A position grows into `time` x 2 x 2 ones; the channels take turns along frames first, then rows, then columns.
+    """
+    for spread in ((1, 1, 1), (time, 1, 1), (time, 2, 1), (time, 2, 2)):
+        if in_dim == out_dim * math.prod(spread):
+            return spread
+    raise InputError(
+        f"VAEConfig.dim_mult does not fit: {in_dim} channels cannot be spread over {out_dim}; "
+        "take factors that double from stage to stage."
+    )
+
+
+def _add_to_cells(x: Tensor, cells: Tensor, time: int) -> None:
+    """Add `cells` `[B, C, T, time, H, 2, W, 2]`, sizes within a cell broadcast, to `x` `[B, C, T*time, 2H, 2W]`."""
+    x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2)).unflatten(2, (-1, time)).add_(cells)

@@ -1,0 +1,187 @@
+"""The tiny decoder (TAEHV, Wan 2.2 variant): frames from latents at a small fraction of the VAE's cost.
+
+Only the decoder; its parameter names are those of `taew2_2` and `taew2_2_super`, which count the layers of one
+long Sequential: the places left out hold layers without weights. All that it remembers between calls is the last
+frame that each memory block saw. Source: madebyollin/taehv `taehv.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import VAE_TEMPORAL_STRIDE, TinyDecoderConfig
+from .layers import LayerFactory
+from .stream import StreamStep, VAECache, check_latents, decode_whole
+
+MEMORY_BLOCKS = 3
+"""Memory blocks per stage."""
+
+FRAME_GROWTH = (1, 2, 2)
+"""Frames that each stage makes of one; every stage doubles height and width."""
+
+PATCH = 2
+"""The last layer's channels are the colours of 2x2 pixels."""
+
+Recall = Callable[[Tensor], Tensor]
+"""Gives a memory block, for its input frames `[N, dim, H, W]`, the frame before each of them."""
+
+
+class MemoryBlock(nn.Module):
+    """Residual block over a frame and the one before it, `[N, dim, H, W]` each."""
+
+    def __init__(self, dim: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            make.conv2d(2 * dim, dim, 3, padding=1),
+            nn.ReLU(inplace=True),
+            make.conv2d(dim, dim, 3, padding=1),
+            nn.ReLU(inplace=True),
+            make.conv2d(dim, dim, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        return F.relu(self.conv(torch.cat((x, recall(x)), dim=1)) + x)
+
+
+class SuperMemoryBlock(nn.Module):
+    """Memory block of the "super" layout: a 7x7 depthwise convolution and an inverted bottleneck."""
+
+    def __init__(self, dim: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            make.conv2d(2 * dim, 2 * dim, 7, padding=3, groups=2 * dim, bias=False),
+            make.conv2d(2 * dim, 4 * dim, 1),
+            nn.ReLU(inplace=True),
+            make.conv2d(4 * dim, dim, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        return self.conv(torch.cat((x, recall(x)), dim=1)) + x
+
+
+class Grow(nn.Module):
+    """Make `factor` frames of each: `[N, dim, H, W]` to `[factor * N, dim, H, W]`, in order of time."""
+
+    def __init__(self, dim: int, factor: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.dim = dim
+        self.conv = make.conv2d(dim, factor * dim, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).unflatten(1, (-1, self.dim)).flatten(0, 1)
+
+
+class BaseLayers(nn.ModuleDict):
+    """The base layout: per stage memory blocks, `Grow`, nearest upsampling, convolution."""
+
+    def __init__(self, channels: int, make: LayerFactory) -> None:
+        super().__init__()
+        widths = (256, 128, 64, 64)
+        self["1"] = make.conv2d(channels, widths[0], 3, padding=1)
+        for stage, (dim, next_dim) in enumerate(pairwise(widths)):
+            place = 3 + 6 * stage
+            self.update({str(place + i): MemoryBlock(dim, make) for i in range(MEMORY_BLOCKS)})
+            self[str(place + 4)] = Grow(dim, FRAME_GROWTH[stage], make)
+            self[str(place + 5)] = make.conv2d(dim, next_dim, 3, padding=1, bias=False)
+        self["22"] = make.conv2d(widths[-1], 3 * PATCH**2, 3, padding=1)
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        stem, *layers, head = self.values()
+        x = F.relu(stem(torch.tanh(x / 3) * 3))
+        for _ in FRAME_GROWTH:
+            (*memory_blocks, grow, conv), layers = layers[: MEMORY_BLOCKS + 2], layers[MEMORY_BLOCKS + 2 :]
+            for block in memory_blocks:
+                x = block(x, recall)
+            x = conv(F.interpolate(grow(x), scale_factor=2, mode="nearest"))
+        return head(F.relu(x))
+
+
+class SuperLayers(nn.ModuleDict):
+    """The "super" layout: per stage memory blocks, convolution and pixel shuffle, `Grow`."""
+
+    def __init__(self, channels: int, make: LayerFactory) -> None:
+        super().__init__()
+        widths = (512, 256, 128, 64)
+        self["0"] = make.conv2d(channels, widths[0], 1, bias=False)
+        for stage, (dim, next_dim) in enumerate(pairwise(widths)):
+            place = 1 + 7 * stage
+            self.update({str(place + i): SuperMemoryBlock(dim, make) for i in range(MEMORY_BLOCKS)})
+            self[str(place + 3)] = make.conv2d(dim, 4 * next_dim, 3, padding=1)
+            self[str(place + 6)] = Grow(next_dim, FRAME_GROWTH[stage], make)
+        self["22"] = make.conv2d(widths[-1], 3 * PATCH**2, 3, padding=1)
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        stem, *layers, head = self.values()
+        x = stem(x)
+        for _ in FRAME_GROWTH:
+            (*memory_blocks, conv, grow), layers = layers[: MEMORY_BLOCKS + 2], layers[MEMORY_BLOCKS + 2 :]
+            for block in memory_blocks:
+                x = block(x, recall)
+            x = grow(F.pixel_shuffle(F.relu(conv(x)), 2))
+        return head(x)
+
+
+class TinyDecoder(nn.Module):
+    """Decoder of TAEHV for Wan 2.2 latents, in the base or the "super" layout.
+
+    It computes in the dtype of its input, which must be that of the weights unless `operations` casts.
+
+    Args:
+        config: latent channels and layout.
+        operations: namespace that Conv2d comes from.
+        device, dtype: where and in what precision the weights are created.
+    """
+
+    def __init__(
+        self,
+        config: TinyDecoderConfig,
+        *,
+        operations: Any = torch.nn,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        layers = {"base": BaseLayers, "super": SuperLayers}[config.layout]
+        self.config = config
+        self.decoder = layers(config.latent_channels, LayerFactory(operations, device, dtype))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return self.config.latent_channels
+
+    def decode_stream(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+        """Decode the next latents of a stream, all of them in one go.
+
+        Args:
+            latents: `[B, C, n, h, w]`, normalised, n >= 1.
+            cache: what the previous call returned; None begins a stream.
+
+        Returns:
+            Frames `[B, 3, 4n, 16h, 16w]` (4n - 3 where the stream begins) in [-1, 1], and the cache to go on from.
+            Every cache may be used any number of times.
+
+        Raises:
+            InputError: latents of another shape, or a cache of another stream.
+        """
+        check_latents(latents, self.config.latent_channels)
+        stream = StreamStep(cache)
+        batch = latents.shape[0]
+
+        def recall(frames: Tensor) -> Tensor:
+            return stream.extend(frames.unflatten(0, (batch, -1)), 1, axis=1)[:, :-1].flatten(0, 1)
+
+        pixels = F.pixel_shuffle(self.decoder(latents.transpose(1, 2).flatten(0, 1), recall), PATCH)
+        video = (2 * pixels.clamp(0, 1) - 1).unflatten(0, (batch, -1)).transpose(1, 2)
+        # The first latent of a video stands for one frame: the last of the four that are made of it.
+        return video[:, :, VAE_TEMPORAL_STRIDE - 1 if stream.begins else 0 :], stream.cache()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode a whole sequence, one latent at a time so that memory stays flat; see `decode_stream`."""
+        return decode_whole(self, latents)

@@ -1,0 +1,83 @@
+"""Decoders: the Wan 2.2 VAE in both directions, and the tiny decoder; whole and streaming."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..vae import StreamingDecoder, TinyDecoder, WanVAE
+from ..weights import read_checkpoint, tiny_config_from, vae_config_from, vae_to_diffusers, vae_to_native
+from .report import Item, compare
+
+
+def check_vae(weights: Path, file: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Item]:
+    """Names of both layouts; encoding and decoding, at once and fed piece by piece."""
+    checkpoint = read_checkpoint(weights)
+    native = vae_to_native(checkpoint.state)
+    back = vae_to_native(vae_to_diffusers(native))
+    same = back.keys() == native.keys() and all(torch.equal(back[name], native[name]) for name in native)
+    yield Item("vae.layouts", passed=same, relative=0.0 if same else 1.0, note=f"{len(native)} tensors")
+
+    data = {name: tensor.to(device) for name, tensor in load_file(file).items()}
+    config = replace(
+        vae_config_from(native, checkpoint.metadata),
+        latents_mean=tuple(data["latent_mean"].tolist()),
+        latents_std=tuple(data["latent_std"].tolist()),
+    )
+    vae = WanVAE(config, device="meta")
+    vae.load_state_dict(native, strict=True, assign=True)
+    vae = vae.to(device, dtype).eval()
+
+    video, latents = data["video"].to(dtype), data["latents"].to(dtype)
+    yield compare("vae.encode.whole", vae.encode_stream(video)[0], data["encoded"], tol)
+    yield compare("vae.encode.streamed", vae.encode(video), data["encoded"], tol)
+    yield compare("vae.encode.first_frame", vae.encode(video[:, :, :1]), data["encoded_first_frame"], tol)
+    yield compare("vae.decode.whole", vae.decode_stream(latents)[0], data["decoded"], tol)
+    for size in (1, 2, 4):
+        yield compare(f"vae.decode.by_{size}", decode_by(vae, latents, size), data["decoded"], tol)
+
+
+def check_tiny_decoder(file: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Item]:
+    """TAEHV with weights drawn by the rule in the file's metadata."""
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    state = _weights_by_rule(json.loads(metadata["state_dict"]), metadata["rule"])
+    decoder = TinyDecoder(tiny_config_from(state), device="meta")
+    wanted = {name: tensor for name, tensor in state.items() if name.startswith("decoder.")}
+    decoder.load_state_dict(wanted, strict=True, assign=True)
+    decoder = decoder.to(device, dtype).eval()
+
+    data = load_file(file)
+    latents = data["latents"].to(device, dtype).transpose(1, 2)
+    frames = data["frames"].transpose(1, 2)  # the reference is in [0, 1]
+    yield compare("tiny_decoder.whole", decoder.decode_stream(latents)[0] / 2 + 0.5, frames, tol)
+    for size in (1, 2, 4):
+        yield compare(f"tiny_decoder.by_{size}", decode_by(decoder, latents, size) / 2 + 0.5, frames, tol)
+
+
+def decode_by(decoder: StreamingDecoder, latents: Tensor, size: int) -> Tensor:
+    """Decode `latents` `[B, C, n, h, w]`, `size` at a time, and join the frames."""
+    cache, pieces = None, []
+    for part in latents.split(size, dim=2):
+        frames, cache = decoder.decode_stream(part, cache)
+        pieces.append(frames)
+    return torch.cat(pieces, dim=2)
+
+
+def _weights_by_rule(shapes: list[tuple[str, list[int]]], rule: str) -> dict[str, Tensor]:
+    """Draw weights as the file says: seed + i for the i-th key, gain / sqrt(fan-in) for kernels, a constant else."""
+    seed, gain, vector = re.search(r"manual_seed\((\d+)\+i\).*?\(([\d.]+)/sqrt.*else ([\d.]+)\)", rule).groups()  # type: ignore[union-attr]
+    state = {}
+    for i, (name, shape) in enumerate(sorted(shapes)):
+        scale = float(gain) / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else float(vector)
+        state[name] = torch.randn(shape, generator=torch.Generator().manual_seed(int(seed) + i)) * scale
+    return state

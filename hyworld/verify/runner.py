@@ -1,0 +1,93 @@
+"""Which comparisons a folder of reference files allows, run one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from . import camera, decoders, network
+from .report import TOLERANCE, Item
+
+
+def verify(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterator[Item]:
+    """Run every comparison for which `folder` holds the files (layout: docs/verify.md).
+
+    A comparison that raises is a failed item, and the next one runs; one whose files are missing is a
+    skipped item.
+    """
+    tolerance = TOLERANCE[dtype]
+    network_run = (device, dtype, tolerance)
+
+    def path(name: str) -> Path:
+        return folder / name
+
+    no_image = path("rollout_no_image.safetensors")
+    checks: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
+        ("trajectory", ["trajectories.json"], lambda: camera.check_trajectories(path("trajectories.json"))),
+        (
+            "memory_selection",
+            ["memory_selection.json", "memory_selection.safetensors"],
+            lambda: camera.check_memory_selection(
+                path("memory_selection.json"), path("memory_selection.safetensors")
+            ),
+        ),
+        ("prope", ["prope.safetensors"], lambda: camera.check_prope(path("prope.safetensors"), *network_run)),
+        (
+            "model_pt",
+            ["model.pt", "dit_weights.safetensors"],
+            lambda: network.check_model_pt(path("model.pt"), path("dit_weights.safetensors")),
+        ),
+        (
+            "dit",
+            ["dit_weights.safetensors", "dit_forward.safetensors"],
+            lambda: network.check_forward(
+                path("dit_weights.safetensors"), path("dit_forward.safetensors"), *network_run
+            ),
+        ),
+        (
+            "rollout",
+            ["dit_weights.safetensors", "rollout.safetensors"],
+            lambda: network.check_rollout(
+                path("dit_weights.safetensors"),
+                path("rollout.safetensors"),
+                no_image if no_image.is_file() else None,
+                *network_run,
+            ),
+        ),
+        (
+            "vae",
+            ["vae_weights_native.safetensors", "vae_forward.safetensors"],
+            lambda: decoders.check_vae(
+                path("vae_weights_native.safetensors"), path("vae_forward.safetensors"), *network_run
+            ),
+        ),
+        (
+            "tiny_decoder",
+            ["tiny_decoder.safetensors"],
+            lambda: decoders.check_tiny_decoder(path("tiny_decoder.safetensors"), *network_run),
+        ),
+    ]
+    with _exact_float32(), torch.no_grad():
+        for name, files, check in checks:
+            missing = [file for file in files if not path(file).is_file()]
+            if missing:
+                yield Item(name, skipped=True, note=f"no {', '.join(missing)}")
+                continue
+            try:
+                yield from check()
+            except Exception as error:
+                yield Item(name, float("inf"), float("inf"), False, note=f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _exact_float32() -> Iterator[None]:
+    """Switch TF32 off: its 10-bit mantissa would hide or feign errors."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn

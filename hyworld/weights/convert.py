@@ -1,0 +1,297 @@
+"""One file out of any checkpoint: `model.pt` (49 GB) to a safetensors of the dtype and layout asked for.
+
+Tensors go through one at a time, so a few hundred megabytes of memory are enough. The file is written beside
+the target under a temporary name, read back and compared, and only then takes the target's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..config import DiTConfig, VAEConfig
+from ..dit import WorldPlayDiT
+from ..errors import InputError
+from ..vae import WanVAE
+from .files import Checkpoint, read_checkpoint, stream
+from .fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, dequantise, is_quantised_layer, marker, quantise
+from .load import open_dit, open_vae
+from .recognise import is_vae
+from .remap import clean_key, dit_to_diffusers
+from .writer import SafetensorsWriter, Spec, data_bytes
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": torch.bfloat16}
+"""What `convert` writes; with fp8, the tensors that are not quantised are bfloat16."""
+
+LAYOUTS = ("native", "diffusers")
+
+CONVERTER = "hyworld 1"
+"""Stands in the metadata; the number changes when files of an older converter ought to be made anew."""
+
+_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What `convert` wrote: `bytes` is the file's size, `base` says that the camera tensors are zeros."""
+
+    source: Path
+    target: Path
+    kind: str
+    dtype: str
+    layout: str
+    config: DiTConfig | VAEConfig
+    tensors: int
+    bytes: int
+    base: bool
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    dtype: str = "bf16",
+    layout: str = "native",
+    allow_base: bool = False,
+    head_dim: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ConvertReport:
+    """Write the transformer or VAE at `source` to the one safetensors file `target`.
+
+    Args:
+        source: anything `read_checkpoint` opens.
+        target: a path that ends in .safetensors, in a folder that exists.
+        dtype: "bf16", "fp16", "fp32", or (transformer only) "fp8", see `fp8`.
+        layout: "native" (Wan names) or, for the transformer, "diffusers" (the released names).
+        allow_base, head_dim: see `open_dit`.
+        overwrite: replace a target that exists.
+        progress: called with (bytes written, bytes in all) after every tensor.
+
+    Raises:
+        InputError: a source that cannot be read or is another model, a target that cannot be written, too
+            little disk space, or numbers that the dtype cannot hold. The target is then as it was before.
+    """
+    source, target = Path(source), Path(target)
+    if dtype not in DTYPES:
+        raise InputError(f"There is no dtype {dtype!r} to convert to: choose one of {', '.join(DTYPES)}.")
+    if layout not in LAYOUTS:
+        raise InputError(f"There is no layout {layout!r} to convert to: choose one of {', '.join(LAYOUTS)}.")
+    opened = _open(source, allow_base, head_dim)
+    if opened.kind == "vae" and (dtype == "fp8" or layout == "diffusers"):
+        raise InputError(
+            f"{source} is a VAE, which is written in the native layout and not in fp8: choose bf16 or fp32."
+        )
+    _check_target(opened.checkpoint, target, overwrite)
+
+    recipe = _Recipe(opened, dtype, layout)
+    total = data_bytes(recipe.specs)
+    _check_space(target, total)
+    part = target.with_name(target.name + ".part")
+    try:
+        with SafetensorsWriter(part, recipe.specs, recipe.metadata()) as writer:
+            done = 0
+            for name, tensor in recipe.tensors(opened.shapes):
+                writer.write(name, tensor)
+                done += tensor.numel() * tensor.element_size()
+                if progress is not None:
+                    progress(done, total)
+        _verify(part, recipe)
+        size = part.stat().st_size
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            f"The disk of {target.parent} filled up while writing: free {total / 1e9:.2f} GB and convert again."
+        ) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return ConvertReport(
+        source, target, opened.kind, dtype, layout, opened.config, len(recipe.specs), size, opened.base
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A recognised source: its tensors by native name, to be opened anew as often as needed."""
+
+    kind: str
+    checkpoint: Checkpoint
+    config: DiTConfig | VAEConfig
+    shapes: dict[str, tuple[int, ...]]
+    reopen: Callable[[], dict[str, Tensor]]
+    scales: dict[str, Tensor] = field(default_factory=dict)
+    base: bool = False
+
+
+def _open(source: Path, allow_base: bool, head_dim: int | None) -> _Opened:
+    if is_vae(map(clean_key, read_checkpoint(source).state)):
+        vae = open_vae(source)
+        return _Opened("vae", vae.checkpoint, vae.config, _shapes(vae.state), lambda: open_vae(source).state)
+
+    dit = open_dit(source, allow_base=allow_base, head_dim=head_dim)
+    return _Opened(
+        kind="transformer",
+        checkpoint=dit.checkpoint,
+        config=dit.config,
+        shapes=_shapes(dit.state),
+        reopen=lambda: open_dit(source, allow_base=allow_base, head_dim=head_dim).state,
+        scales={name: scale.clone() for name, scale in dit.scales.items()},
+        base=dit.base,
+    )
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+class _Recipe:
+    """How each source tensor becomes target tensors: names, dtypes and the numbers themselves."""
+
+    def __init__(self, opened: _Opened, dtype: str, layout: str) -> None:
+        self.opened = opened
+        self._dtype = DTYPES[dtype]
+        self._fp8 = dtype == "fp8"
+        specs: dict[str, Spec] = {}
+        for name, shape in opened.shapes.items():
+            specs[name] = (FP8 if self._quantises(name) else self._dtype, shape)
+            if self._quantises(name):
+                specs[_scale_name(name)] = (torch.float32, ())
+        if self._fp8:
+            specs[MARKER] = (FP8, tuple(marker().shape))
+        native = {name: name for name in specs}
+        self._target_names = (
+            {ours: theirs for theirs, ours in dit_to_diffusers(native).items()} if layout == "diffusers" else native
+        )
+        self.specs = {self._target_names[name]: spec for name, spec in specs.items()}
+
+    def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Target names and tensors made of the source tensors of these native names."""
+        for source_name, tensor in stream(self.opened.reopen, names):
+            for name, made in self._made(source_name, tensor):
+                yield self._target_names[name], made
+        if self._fp8:
+            yield MARKER, marker()
+
+    def metadata(self) -> dict[str, str]:
+        """What stands in the header of the target."""
+        return {
+            "format": "pt",
+            "config": json.dumps(_stated(self.opened.config)),
+            "source": self.opened.checkpoint.path.name,
+            "converter": CONVERTER,
+        }
+
+    def _quantises(self, name: str) -> bool:
+        return self._fp8 and is_quantised_layer(name)
+
+    def _made(self, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+        wide = tensor
+        if tensor.dtype in FP8_DTYPES:
+            wide = dequantise(tensor, self.opened.scales.get(name), torch.float32)
+        if not wide.isfinite().all():
+            raise InputError(
+                f"{self.opened.checkpoint.path} is damaged, {name} holds NaN or infinity: download it again."
+            )
+        if self._quantises(name):
+            weight, scale = quantise(wide)
+            yield name, weight
+            yield _scale_name(name), scale
+            return
+        narrow = wide.to(self._dtype)
+        if not narrow.isfinite().all():
+            raise InputError(
+                f"{name} of {self.opened.checkpoint.path} holds {wide.abs().max().item():.6g}, beyond what "
+                f"{str(self._dtype).removeprefix('torch.')} can hold: convert to bf16 instead."
+            )
+        yield name, narrow
+
+
+def _scale_name(name: str) -> str:
+    return f"{name.removesuffix('.weight')}.{SCALE_LEAF}"
+
+
+def _stated(config: DiTConfig | VAEConfig) -> dict[str, object]:
+    """The sizes under the names that the original programs give them."""
+    if isinstance(config, DiTConfig):
+        return {
+            "heads": config.num_heads,
+            "hd": config.head_dim,
+            "cin": config.latent_channels,
+            "text_dim": config.text_dim,
+            "freq": config.freq_dim,
+            "ffn": config.ffn_dim,
+            "layers": config.num_layers,
+        }
+    return {
+        "dim": config.encoder_dim,
+        "dec_dim": config.decoder_dim,
+        "z_dim": config.z_dim,
+        "dim_mult": config.dim_mult,
+        "num_res_blocks": config.num_res_blocks,
+        "temperal_downsample": config.temporal_downsample,
+        "latents_mean": config.latents_mean,
+        "latents_std": config.latents_std,
+    }
+
+
+def _check_target(checkpoint: Checkpoint, target: Path, overwrite: bool) -> None:
+    if target.suffix != ".safetensors":
+        raise InputError(f"The target {target} must be a file name that ends in .safetensors.")
+    if not target.parent.is_dir():
+        raise InputError(f"The folder {target.parent} does not exist: create it, or choose another target.")
+    if target.resolve() in {file.resolve() for file in checkpoint.files}:
+        raise InputError(f"The target {target} is the source itself: choose another name.")
+    if target.is_dir():
+        raise InputError(f"The target {target} is a folder: choose another name.")
+    if target.exists() and not overwrite:
+        raise InputError(f"The target {target} exists already: choose another name, or allow it with overwrite.")
+
+
+def _check_space(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise InputError(
+            f"There is not enough disk space in {target.parent}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB "
+            f"are free; free some, or choose another folder."
+        )
+
+
+def _verify(written: Path, recipe: _Recipe) -> None:
+    """Read the file back as any user of it would, and compare a sample of its tensors with the source."""
+    stored = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in read_checkpoint(written).state.items()}
+    opened = _open(written, allow_base=False, head_dim=None)
+    if stored != recipe.specs or opened.config != recipe.opened.config:
+        raise RuntimeError(f"{written} does not hold the tensors that were written to it.")
+    network: torch.nn.Module
+    if isinstance(opened.config, DiTConfig):
+        network = WorldPlayDiT(opened.config, device="meta")
+    else:
+        network = WanVAE(opened.config, device="meta")
+    network.load_state_dict(opened.reopen(), strict=True, assign=True)
+
+    names = list(opened.shapes)
+    for name, made in recipe.tensors(names[:: max(1, len(names) // _SAMPLES)]):
+        with safe_open(written, framework="pt") as file:
+            same = torch.equal(_raw(file.get_tensor(name)), _raw(made))
+        if not same:
+            raise RuntimeError(
+                f"{name} reads back from {written} otherwise than it was written: check disk and memory."
+            )
+
+
+def _raw(tensor: Tensor) -> Tensor:
+    """The bytes, because fp8 tensors have no comparison."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)

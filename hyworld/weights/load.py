@@ -1,0 +1,174 @@
+"""From a checkpoint on disk to a network ready to run.
+
+The module is built on the meta device and takes the tensors one by one (assigned, strict), so peak memory
+stays near the model's own size. On the CPU, tensors that need no cast stay views of the mapped file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..config import DiTConfig, VAEConfig
+from ..dit import WorldPlayDiT
+from ..errors import InputError
+from ..vae import TinyDecoder, WanVAE
+from .files import Checkpoint, read_checkpoint, stream
+from .fp8 import FP8_DTYPES, dequantise, split_scales
+from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit
+from .remap import dit_to_native
+from .remap_vae import tiny_config_from, vae_config_from, vae_to_native
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class OpenedDiT:
+    """A recognised, complete transformer checkpoint whose tensors are not read yet.
+
+    `state` has the native names and the stored dtypes, `scales` the fp8 scale by weight name. `base` says
+    that the camera tensors were absent and are zeros here (they take no memory until copied).
+    """
+
+    checkpoint: Checkpoint
+    config: DiTConfig
+    state: dict[str, Tensor] = field(repr=False)
+    scales: dict[str, Tensor] = field(repr=False)
+    base: bool
+
+
+def open_dit(path: str | Path, *, allow_base: bool = False, head_dim: int | None = None) -> OpenedDiT:
+    """Open the transformer at `path` (see `read_checkpoint` for what that may be) and check that it is one.
+
+    Args:
+        allow_base: take a base Wan 2.2 TI2V-5B too, with zeros for action and camera control.
+        head_dim: channels per attention head, for small models whose file does not say.
+
+    Raises:
+        InputError: from `read_checkpoint`, `dit_config_from` or `check_dit`.
+    """
+    checkpoint = read_checkpoint(path)
+    state, scales = split_scales(dit_to_native(checkpoint.state))
+    config = dit_config_from(state, checkpoint.metadata, head_dim=head_dim, name=str(path))
+    check_dit(state, config, allow_base=allow_base, name=str(path))
+    base = not any(map(is_camera_tensor, state))
+    zero = torch.zeros((), dtype=state["patch_embedding.weight"].dtype)
+    complete = {key: state.get(key, zero.expand(shape)) for key, shape in dit_shapes(config).items()}
+    return OpenedDiT(checkpoint, config, complete, scales, base)
+
+
+def load_dit(
+    path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = torch.bfloat16,
+    operations: Any = torch.nn,
+    allow_base: bool = False,
+    head_dim: int | None = None,
+) -> WorldPlayDiT:
+    """The transformer at `path`, in eval mode and without gradients.
+
+    `dtype` None keeps what is stored, except that fp8 becomes bfloat16. `operations` supplies the layer
+    classes. For the rest, and the errors, see `open_dit`.
+    """
+    opened = open_dit(path, allow_base=allow_base, head_dim=head_dim)
+
+    def reopen() -> dict[str, Tensor]:
+        return open_dit(path, allow_base=allow_base, head_dim=head_dim).state
+
+    state = {
+        name: _placed(tensor, opened.scales.get(name), device, dtype)
+        for name, tensor in stream(reopen, dit_shapes(opened.config))
+    }
+    return _filled(WorldPlayDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
+
+
+@dataclass(frozen=True)
+class OpenedVAE:
+    """A recognised, complete Wan 2.2 VAE checkpoint under native names, its tensors not read yet."""
+
+    checkpoint: Checkpoint
+    config: VAEConfig
+    state: dict[str, Tensor] = field(repr=False)
+
+
+def open_vae(path: str | Path) -> OpenedVAE:
+    """Open the VAE at `path`, with native or diffusers names, and check that it is a Wan 2.2 VAE.
+
+    Raises:
+        InputError: from `read_checkpoint`; another model, or an incomplete one.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        state = vae_to_native(checkpoint.state)
+        config = vae_config_from(state, checkpoint.metadata)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _refuse_misfit(WanVAE(config, device="meta"), state, path, "the Wan 2.2 VAE")
+    return OpenedVAE(checkpoint, config, state)
+
+
+def load_vae(
+    path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    operations: Any = torch.nn,
+) -> WanVAE:
+    """The VAE at `path`, in eval mode and without gradients; `dtype` None keeps what is stored.
+
+    Raises:
+        InputError: see `open_vae`.
+    """
+    opened = open_vae(path)
+    state = {name: _placed(tensor, None, device, dtype) for name, tensor in opened.state.items()}
+    return _filled(WanVAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
+
+
+def load_tiny_decoder(
+    path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    operations: Any = torch.nn,
+) -> TinyDecoder:
+    """The tiny decoder (TAEHV, Wan 2.2 variant) at `path`; an encoder in the file is left out.
+
+    In eval mode and without gradients; `dtype` None keeps what is stored.
+
+    Raises:
+        InputError: from `read_checkpoint`; another model, or an incomplete one.
+    """
+    stored = read_checkpoint(path).state
+    try:
+        config = tiny_config_from(stored)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    decoder = TinyDecoder(config, operations=operations, device="meta", dtype=dtype)
+    state = {
+        name: _placed(tensor, None, device, dtype) for name, tensor in stored.items() if not name.startswith("encoder.")
+    }
+    _refuse_misfit(decoder, state, path, "the tiny decoder")
+    return _filled(decoder, state)
+
+
+def _refuse_misfit(module: nn.Module, state: Mapping[str, Tensor], path: str | Path, network: str) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    refuse_misfit(state, expected, str(path), network)
+
+
+def _placed(tensor: Tensor, scale: Tensor | None, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
+    """`tensor` on `device` in `dtype`; cast there, where it is fast."""
+    if dtype is None:
+        dtype = torch.bfloat16 if tensor.dtype in FP8_DTYPES else tensor.dtype
+    return dequantise(tensor.to(device), scale, dtype).contiguous()
+
+
+def _filled(module: Module, state: Mapping[str, Tensor]) -> Module:
+    module.load_state_dict(state, strict=True, assign=True)
+    return module.eval().requires_grad_(False)

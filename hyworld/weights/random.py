@@ -1,0 +1,30 @@
+"""Random weights for a real architecture: the built-in `tiny` preset and benchmarks need no download."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def randomise(module: Module, seed: int, *, device: torch.device | str = "cpu") -> Module:
+    """Fill every parameter in place so that activations keep the scale of their input; returns the module.
+
+    Matrices and kernels are normal with variance 1 / fan-in, norm gains 1, biases and tables small. The
+    numbers depend on the seed and on the device that draws them: "cpu" gives the same everywhere.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(module.named_parameters()):
+            if name.endswith(("gamma", "norm_q.weight", "norm_k.weight", "norm3.weight")):
+                parameter.fill_(1.0)
+                continue
+            kernel = parameter.ndim > 1 and not name.endswith("modulation")
+            spread = 1.0 / math.sqrt(math.prod(parameter.shape[1:])) if kernel else 0.05
+            drawn = torch.randn(parameter.shape, generator=generator, device=device) * spread
+            parameter.copy_(drawn)
+    return module.eval().requires_grad_(False)

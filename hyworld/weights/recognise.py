@@ -1,0 +1,230 @@
+"""Is this the WorldPlay transformer, and of which size? If not, what is it?
+
+Works on native names (`remap.dit_to_native`) without fp8 scales (`fp8.split_scales`), and on shapes alone:
+no tensor is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor
+
+from ..config import PATCH, DiTConfig
+from ..errors import InputError
+
+_CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
+
+_WAN_HEAD_DIM = 128
+_SMALLEST_WAN_WIDTH = 1536
+_WAN21_CHANNELS = 16
+
+_VAE = r"^(en|de)coder\.(conv1|conv_in|head|down_blocks|mid_block)\."
+
+# What a tensor name gives away. LoRAs first: their names contain those of the model they are for.
+_OTHER_MODELS = (
+    (r"lora_(A|B|down|up)\b|\.lora\.", "is a LoRA: load the model it was made for and apply it on top"),
+    (_VAE, "is a VAE: give it where a VAE is asked for, and the transformer here"),
+    (
+        r"^(shared\.weight|token_embedding\.weight|encoder\.(block\.0|embed_tokens)\.|blocks\.0\.attn\.q\.)",
+        "is a text encoder: give it where a text encoder is asked for, and the transformer here",
+    ),
+    (
+        r"^decoder\.\d+\.",
+        "is a tiny decoder (TAEHV): give it where a tiny decoder is asked for, and the transformer here",
+    ),
+    (
+        r"^(double_blocks|single_blocks|transformer_blocks|joint_blocks)\.0\.",
+        "is another family's transformer, such as HunyuanVideo: give HY-WorldPlay's WAN-5B",
+    ),
+    (
+        r"^(img_emb|condition_embedder\.image_embedder)\.",
+        "is a Wan 2.1 image-to-video model: give HY-WorldPlay's WAN-5B",
+    ),
+    (r"^vace_", "is a Wan VACE model: give HY-WorldPlay's WAN-5B"),
+)
+
+_TELL_THE_SIZES = (
+    "patch_embedding.weight",
+    "text_embedding.0.weight",
+    "time_embedding.0.weight",
+    "blocks.0.ffn.0.weight",
+    "head.head.weight",
+)
+
+
+def dit_shapes(config: DiTConfig) -> dict[str, tuple[int, ...]]:
+    """Native name and shape of each of the transformer's tensors: 889 for WAN-5B."""
+    width = config.dim
+    square = (width, width)
+    linears = {
+        "text_embedding.0": (width, config.text_dim),
+        "text_embedding.2": square,
+        "time_embedding.0": (width, config.freq_dim),
+        "time_embedding.2": square,
+        "time_projection.1": (6 * width, width),
+        "action_embedding.0": (width, config.freq_dim),
+        "action_embedding.2": square,
+        "head.head": (config.latent_channels * PATCH * PATCH, width),
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        "patch_embedding.weight": (width, config.latent_channels, 1, PATCH, PATCH),
+        "patch_embedding.bias": (width,),
+        "head.modulation": (1, 2, width),
+    }
+    for layer in range(config.num_layers):
+        block = f"blocks.{layer}"
+        shapes[f"{block}.modulation"] = (1, 6, width)
+        norms = ["norm3.weight", "norm3.bias"]
+        for attention, projections in (("self_attn", "q k v o o_prope"), ("cross_attn", "q k v o")):
+            linears |= {f"{block}.{attention}.{projection}": square for projection in projections.split()}
+            norms += [f"{attention}.norm_q.weight", f"{attention}.norm_k.weight"]
+        shapes |= {f"{block}.{norm}": (width,) for norm in norms}
+        linears |= {f"{block}.ffn.0": (config.ffn_dim, width), f"{block}.ffn.2": (width, config.ffn_dim)}
+    for name, (rows, columns) in linears.items():
+        shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+    return shapes
+
+
+def is_vae(names: Iterable[str]) -> bool:
+    """Whether tensors of these names (cleaned) are those of a VAE, native or diffusers-style."""
+    return any(re.search(_VAE, name) for name in names)
+
+
+def is_camera_tensor(name: str) -> bool:
+    """Whether a tensor is one of the 64 (of 889) that WorldPlay adds to Wan 2.2 TI2V-5B: action and camera."""
+    return any(part in name for part in _CAMERA_PARTS)
+
+
+def dit_config_from(
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    head_dim: int | None = None,
+    name: str = "The checkpoint",
+) -> DiTConfig:
+    """Sizes of the transformer from its tensors' shapes.
+
+    Only the head size leaves no trace in a shape. It is `head_dim` if given, else what the JSON under
+    `metadata["config"]` says (`hd` or `heads`, or diffusers' or Wan's names for them), else 128 for models
+    as wide as the released ones. `name` is what an error calls the checkpoint.
+
+    Raises:
+        InputError: another model, an incomplete one, or a head size that is unknown or does not fit.
+    """
+    refuse_other_models(state, name)
+    width, channels = state["patch_embedding.weight"].shape[:2]
+    head_dim = head_dim or _stated_head_dim(metadata, width)
+    if head_dim is None and width >= _SMALLEST_WAN_WIDTH and width % _WAN_HEAD_DIM == 0:
+        head_dim = _WAN_HEAD_DIM
+    if head_dim is None:
+        raise InputError(
+            f"{name} does not say how its width of {width} divides into heads: give head_dim, or a safetensors file "
+            f'whose metadata has a config with "hd".'
+        )
+    if width % head_dim:
+        raise InputError(f"{name} has width {width}, which does not divide into heads of {head_dim}: correct head_dim.")
+    return DiTConfig(
+        num_heads=width // head_dim,
+        head_dim=head_dim,
+        num_layers=1 + max(int(key.split(".")[1]) for key in state if re.match(r"blocks\.\d+\.", key)),
+        ffn_dim=state["blocks.0.ffn.0.weight"].shape[0],
+        latent_channels=channels,
+        text_dim=state["text_embedding.0.weight"].shape[1],
+        freq_dim=state["time_embedding.0.weight"].shape[1],
+    )
+
+
+def check_dit(
+    state: Mapping[str, Tensor], config: DiTConfig, *, allow_base: bool = False, name: str = "The checkpoint"
+) -> None:
+    """Raise `InputError` unless every tensor of the transformer is there, in its shape, and no other.
+
+    With `allow_base` a Wan 2.2 TI2V-5B model passes as it is, without the camera tensors.
+    """
+    refuse_other_models(state, name)
+    expected = dit_shapes(config)
+    if not any(map(is_camera_tensor, state)):
+        if not allow_base:
+            raise InputError(
+                f"{name} is a base Wan 2.2 TI2V-5B model, so action and camera control are absent: give the "
+                f"HY-WorldPlay checkpoint, or go on without them with allow_base=True (--allow-base)."
+            )
+        expected = {key: shape for key, shape in expected.items() if not is_camera_tensor(key)}
+
+    refuse_misfit(state, expected, name, "the WorldPlay transformer")
+
+
+def refuse_misfit(
+    state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], name: str, network: str
+) -> None:
+    """Raise `InputError` listing what is missing, unexpected, of another shape, or not floating point."""
+    integers = [f"{key} is {tensor.dtype}" for key, tensor in state.items() if not tensor.is_floating_point()]
+    if integers:
+        raise InputError(
+            f"{name} is quantised in a way that is not supported ({_some(integers)}): give bf16, fp16, fp32 or scaled fp8."
+        )
+    faults = {
+        "missing": [key for key in expected if key not in state],
+        "unexpected": [key for key in state if key not in expected],
+        "of another shape": [
+            f"{key} is {list(state[key].shape)} instead of {list(shape)}"
+            for key, shape in expected.items()
+            if key in state and tuple(state[key].shape) != shape
+        ],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys)
+        raise InputError(
+            f"{name} does not fit {network} of {len(expected)} tensors: {listed}; "
+            f"give the complete checkpoint (the folder, if this is one of several shards)."
+        )
+
+
+def refuse_other_models(state: Mapping[str, Tensor], name: str) -> None:
+    """Raise `InputError`, saying what it is, if the tensors are not of a Wan 2.2 5B-like transformer."""
+    for pattern, verdict in _OTHER_MODELS:
+        if any(re.search(pattern, key) for key in state):
+            raise InputError(f"{name} {verdict}.")
+    if not any(re.match(r"patch_embedding\.|blocks\.\d+\.self_attn\.", key) for key in state):
+        raise InputError(
+            f"{name} is not a model this program knows (it holds {_some(sorted(state))}): give HY-WorldPlay's WAN-5B."
+        )
+    absent = [key for key in _TELL_THE_SIZES if key not in state]
+    if absent:
+        raise InputError(
+            f"{name} is an incomplete transformer, without {_some(absent)}: give the complete checkpoint "
+            f"(the folder, if this is one of several shards)."
+        )
+    width, channels = state["patch_embedding.weight"].shape[:2]
+    channels_out = state["head.head.weight"].shape[0] // (PATCH * PATCH)
+    other_channels = channels != channels_out or channels == _WAN21_CHANNELS
+    if other_channels and not any(map(is_camera_tensor, state)):
+        raise InputError(
+            f"{name} is another Wan model (Wan 2.1, a 14B or a control model: {channels} latent channels in, "
+            f"{channels_out} out, width {width}): give HY-WorldPlay's WAN-5B, which has 48 and 48."
+        )
+
+
+def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:
+    try:
+        config = json.loads(metadata.get("config", ""))
+    except ValueError:
+        return None
+    if not isinstance(config, dict):
+        return None
+    size = _first_whole(config, ("hd", "attention_head_dim"))
+    heads = _first_whole(config, ("heads", "num_heads", "num_attention_heads"))
+    return size or (width // heads if heads else None)
+
+
+def _first_whole(config: Mapping[str, object], keys: Iterable[str]) -> int | None:
+    """The first positive whole number under one of `keys`."""
+    values = (config.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, int) and value > 0), None)
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:3]) + (", …" if len(items) > 3 else "")

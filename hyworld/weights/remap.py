@@ -1,0 +1,108 @@
+"""Names of the transformer's tensors: the released (diffusers-style) ones and ours (Wan-native).
+
+One table serves both directions. Pure functions over state dicts: tensors pass through untouched.
+Sources: WorldPlay `wan/generate.py` (prefixes), diffusers' `transformer_wan.py` and Wan 2.2
+`wan/modules/model.py` (names).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from ..errors import InputError
+
+T = TypeVar("T")
+
+_WRAPPERS = frozenset({"_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module"})
+_PREFIXES = frozenset({"model", "diffusion_model", "module"})
+
+# (native, diffusers), without the leaf (.weight, .bias, …); blocks.N. stays in front of the second group.
+_OUTSIDE_BLOCKS = (
+    ("patch_embedding", "patch_embedding"),
+    ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
+    ("text_embedding.2", "condition_embedder.text_embedder.linear_2"),
+    ("time_embedding.0", "condition_embedder.time_embedder.linear_1"),
+    ("time_embedding.2", "condition_embedder.time_embedder.linear_2"),
+    ("time_projection.1", "condition_embedder.time_proj"),
+    ("action_embedding.0", "condition_embedder.action_embedder.linear_1"),
+    ("action_embedding.2", "condition_embedder.action_embedder.linear_2"),
+    ("head.head", "proj_out"),
+    ("head.modulation", "scale_shift_table"),
+)
+_INSIDE_BLOCKS = (
+    ("modulation", "scale_shift_table"),
+    # The affine norm before cross-attention: Wan counts it third, diffusers second.
+    ("norm3", "norm2"),
+    ("self_attn.q", "attn1.to_q"),
+    ("self_attn.k", "attn1.to_k"),
+    ("self_attn.v", "attn1.to_v"),
+    ("self_attn.o", "attn1.to_out.0"),
+    ("self_attn.o_prope", "attn1.to_out_prope.0"),
+    ("self_attn.norm_q", "attn1.norm_q"),
+    ("self_attn.norm_k", "attn1.norm_k"),
+    ("cross_attn.q", "attn2.to_q"),
+    ("cross_attn.k", "attn2.to_k"),
+    ("cross_attn.v", "attn2.to_v"),
+    ("cross_attn.o", "attn2.to_out.0"),
+    ("cross_attn.norm_q", "attn2.norm_q"),
+    ("cross_attn.norm_k", "attn2.norm_k"),
+    ("ffn.0", "ffn.net.0.proj"),
+    ("ffn.2", "ffn.net.2"),
+)
+
+_TO_NATIVE = {
+    **{("", theirs): ours for ours, theirs in _OUTSIDE_BLOCKS},
+    **{("blocks", theirs): ours for ours, theirs in _INSIDE_BLOCKS},
+}
+_TO_DIFFUSERS = {(scope, ours): theirs for (scope, theirs), ours in _TO_NATIVE.items()}
+
+# The leaves besides weight and bias are those that quantised files add (see `fp8`).
+_KEY = re.compile(
+    r"(?P<block>blocks\.\d+\.)?(?P<part>.+?)"
+    r"(?P<leaf>\.(?:weight|bias|scale_weight|weight_scale|scale_input|input_scale|comfy_quant))?"
+)
+
+
+def clean_key(key: str) -> str:
+    """`key` without what training and hosts put around it.
+
+    Wrapper names (`_fsdp_wrapped_module`, `_orig_mod`, `_checkpoint_wrapped_module`) go wherever they
+    stand; `model.`, `diffusion_model.` and `module.` only at the start.
+    """
+    parts = [part for part in key.split(".") if part not in _WRAPPERS]
+    start = next((i for i, part in enumerate(parts) if part not in _PREFIXES), 0)
+    return ".".join(parts[start:])
+
+
+def dit_to_native(state: Mapping[str, T]) -> dict[str, T]:
+    """The transformer's tensors under Wan-native names; native and unknown names pass through, cleaned.
+
+    Raises:
+        InputError: two tensors end up under one name.
+    """
+    return _renamed(state, _TO_NATIVE)
+
+
+def dit_to_diffusers(state: Mapping[str, T]) -> dict[str, T]:
+    """Inverse of `dit_to_native`: the released, diffusers-style names."""
+    return _renamed(state, _TO_DIFFUSERS)
+
+
+def _renamed(state: Mapping[str, T], table: Mapping[tuple[str, str], str]) -> dict[str, T]:
+    renamed: dict[str, T] = {}
+    for key, tensor in state.items():
+        name = _renamed_key(clean_key(key), table)
+        if name in renamed:
+            raise InputError(f"The checkpoint holds {name} twice (again as {key}): give one with a single model in it.")
+        renamed[name] = tensor
+    return renamed
+
+
+def _renamed_key(key: str, table: Mapping[tuple[str, str], str]) -> str:
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return key
+    block, part, leaf = match["block"] or "", match["part"], match["leaf"] or ""
+    return block + table.get(("blocks" if block else "", part), part) + leaf

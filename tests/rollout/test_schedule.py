@@ -1,0 +1,34 @@
+"""The distilled schedule and the noise of a chunk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hyworld.rollout.schedule import STEPS, TIMESTEPS, chunk_noise, step_size
+
+
+def test_sigmas_go_from_one_to_zero():
+    assert TIMESTEPS[0] == 1000
+    assert sum(step_size(i) for i in range(STEPS)) == pytest.approx(-1.0, abs=1e-6)
+    assert all(step_size(i) < 0 for i in range(STEPS))
+
+
+def test_noise_depends_on_seed_and_chunk_alone():
+    shape = (1, 3, 4, 2, 2)
+    assert torch.equal(chunk_noise(7, 2, shape), chunk_noise(7, 2, shape))
+    different = [chunk_noise(7, 2, shape), chunk_noise(7, 3, shape), chunk_noise(8, 2, shape), chunk_noise(2, 7, shape)]
+    for i, a in enumerate(different):
+        assert not any(torch.equal(a, b) for b in different[i + 1 :])
+
+
+def test_noise_is_pinned():
+    """A seed shared with a workflow must give the same world in every later version."""
+    want = torch.tensor([0.0, 0.0, 0.0, 0.0])
+    torch.testing.assert_close(chunk_noise(0, 0, (4,)), want, rtol=0, atol=1e-4)
+
+
+def test_noise_is_standard_normal():
+    noise = chunk_noise(123, 4, (100_000,))
+    assert noise.mean().abs() < 0.02
+    assert (noise.std() - 1).abs() < 0.02
