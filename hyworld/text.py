@@ -172,9 +172,9 @@ def _load_encoder(folder: Path, dtype: torch.dtype) -> Any:
     model_type = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if model_type != "umt5":
         raise InputError(f"{folder} is a {model_type} text encoder, the model was trained with UMT5-XXL: give that.")
-    encoder, loading = UMT5EncoderModel.from_pretrained(
-        folder, local_files_only=True, torch_dtype=dtype, output_loading_info=True
-    )
+    # Its annotations do not know that output_loading_info makes the result a pair.
+    from_pretrained: Any = UMT5EncoderModel.from_pretrained
+    encoder, loading = from_pretrained(folder, local_files_only=True, torch_dtype=dtype, output_loading_info=True)
     absent = sorted(set(loading["missing_keys"]) - {"encoder.embed_tokens.weight"})
     if absent:
         raise InputError(

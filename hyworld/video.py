@@ -40,7 +40,9 @@ class VideoWriter:
         self.path = Path(path)
         self.frames_written = 0
         if self.path.suffix.lower() != ".mp4":
-            raise InputError(f"The video is written as MP4: give an output name that ends in .mp4, not {self.path.name}.")
+            raise InputError(
+                f"The video is written as MP4: give an output name that ends in .mp4, not {self.path.name}."
+            )
         if self.path.is_dir():
             raise InputError(f"{self.path} is a folder: give the name of the video file to write.")
         if self.path.exists() and not overwrite:

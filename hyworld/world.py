@@ -1,9 +1,9 @@
 """From files to a world one can walk: the networks, the VAE, the text encoder and the engine, loaded together.
 
-    world = hyworld.load("worldplay_5b.safetensors", vae="wan2.2_vae.safetensors", text_encoder="Wan2.2-TI2V-5B-Diffusers")
-    world.start(first_frame=Image.open("street.jpg"), text="a quiet street", seed=1)
-    for chunk in world.run(Trajectory.from_tokens("w-15")):
-        ...  # chunk.frames: uint8 [F, H, W, 3]
+world = hyworld.load("worldplay_5b.safetensors", vae="wan2.2_vae.safetensors", text_encoder="Wan2.2-TI2V-5B-Diffusers")
+world.start(first_frame=Image.open("street.jpg"), text="a quiet street", seed=1)
+for chunk in world.run(Trajectory.from_tokens("w-15")):
+    ...  # chunk.frames: uint8 [F, H, W, 3]
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def load(
             raise InputError(f"A {surplus[0]} file was given without the model it belongs to: add --weights FILE.")
         return _tiny_world(text_encoder, decoder, device, dtype)
     if vae is None:
-        raise InputError("The model needs its VAE: add --vae with the path of wan2.2_vae.safetensors or Wan2.2_VAE.pth.")
+        raise InputError(
+            "The model needs its VAE: add --vae with the path of wan2.2_vae.safetensors or Wan2.2_VAE.pth."
+        )
     if decoder == "tiny" and tiny_decoder is None:
         raise InputError("The tiny decoder needs its weights: add --tiny-decoder with the path of taew2_2.pth.")
 
@@ -173,9 +175,7 @@ def _tiny_world(text_encoder: str | Path | None, decoder: str, device: torch.dev
     return World(engine, vae, encode, TINY.size)
 
 
-def text_encoder_for(
-    source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype
-) -> TextEncoder:
+def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:
     """A function from prompt to embeddings: UMT5 from a folder, or ready embeddings from a file.
 
     Raises (when called):

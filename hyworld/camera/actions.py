@@ -54,15 +54,15 @@ def label(move: str, turn: str) -> int:
     return len(TURNS) * MOVES.index(move) + TURNS.index(turn)
 
 
-def label_name(label: int) -> str:
+def label_name(number: int) -> str:
     """A label in words: "forward+right, turn left", "turn up", or "idle".
 
     Raises:
         InputError: not a label (0 to 80).
     """
-    if not 0 <= label < NUM_LABELS:
-        raise InputError(f"Action labels are 0 to {NUM_LABELS - 1}, got {label}.")
-    move, turn = MOVES[label // len(TURNS)], TURNS[label % len(TURNS)]
+    if not 0 <= number < NUM_LABELS:
+        raise InputError(f"Action labels are 0 to {NUM_LABELS - 1}, got {number}.")
+    move, turn = MOVES[number // len(TURNS)], TURNS[number % len(TURNS)]
     words = [move] if move != "none" else []
     words += [f"turn {turn}"] if turn != "none" else []
     return ", ".join(words) or "idle"

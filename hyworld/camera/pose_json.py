@@ -37,10 +37,8 @@ def read_json_text(text: str, name: str) -> object:
     """Parse JSON text; `name` says in the error where it came from."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{name} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); expected {FORMAT}."
-        ) from None
+    except ValueError as error:
+        raise InputError(f"{name} is not valid JSON ({error}); expected {FORMAT}.") from None
     except RecursionError:
         raise InputError(f"{name} is nested too deeply; expected {FORMAT}.") from None
 
@@ -70,17 +68,14 @@ def poses_from_json(data: object, name: str) -> PoseData:
     """
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{name} must be a non-empty JSON object {FORMAT}.")
-    poses = [_pose(data, key, name) for key in _in_order(data, name)]
-    labels = [pose["label"] for pose in poses if "label" in pose]
-    if labels and len(labels) != len(poses):
+    poses = [_read_pose(pose, f"{name}, pose {i}") for i, pose in enumerate(_in_order(data, name))]
+    c2w, intrinsics, labels = zip(*poses, strict=True)
+    given = [label for label in labels if label is not None]
+    if given and len(given) != len(poses):
         raise InputError(
-            f'{name} has a "label" at {len(labels)} of its {len(poses)} poses: give one to every pose or to none.'
+            f'{name} has a "label" at {len(given)} of its {len(poses)} poses: give one to every pose or to none.'
         )
-    return PoseData(
-        np.stack([_extrinsic(pose["extrinsic"], f"{name}, pose {i}:") for i, pose in enumerate(poses)]),
-        np.stack([_intrinsics(pose["K"], f"{name}, pose {i}:") for i, pose in enumerate(poses)]),
-        np.array([_label(value, f"{name}, pose {i}:") for i, value in enumerate(labels)], np.int64) if labels else None,
-    )
+    return PoseData(np.stack(c2w), np.stack(intrinsics), np.array(given, np.int64) if given else None)
 
 
 def poses_to_json(
@@ -98,25 +93,28 @@ def poses_to_json(
 
 
 def _in_order(data: Mapping[object, object], name: str) -> list[object]:
-    """The keys "0", "1", … sorted as numbers."""
-    for key in data:
-        if not str(key).isdecimal():
-            raise InputError(f'{name} has the key "{key}" where the index of a pose was expected; expected {FORMAT}.')
-    keys = sorted(data, key=lambda key: int(str(key)))
-    for i, key in enumerate(keys):
-        if int(str(key)) != i:
+    """The poses "0", "1", … whatever their order in the data."""
+    poses = {str(key): pose for key, pose in data.items()}
+    wanted = [str(i) for i in range(len(data))]
+    for i in wanted:
+        if i not in poses:
+            stray = next(key for key in map(str, data) if key not in wanted)
             raise InputError(
-                f'{name} must number its poses from 0 without gaps: "{key}" stands where "{i}" was expected.'
+                f'{name} must number its {len(data)} poses from "0" to "{wanted[-1]}": "{i}" is missing and '
+                f'"{stray}" is not such a number.'
             )
-    return keys
+    return [poses[i] for i in wanted]
 
 
-def _pose(data: Mapping[object, object], key: object, name: str) -> Mapping[str, object]:
-    pose = data[key]
-    for needed, what in (("extrinsic", "a 4×4 camera-to-world matrix"), ("K", "a 3×3 matrix in pixels")):
-        if not isinstance(pose, Mapping) or needed not in pose:
-            raise InputError(f'{name}, pose {key}: the key "{needed}" is missing; add {what}.')
-    return pose
+def _read_pose(pose: object, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64], int | None]:
+    """Camera-to-world, normalised intrinsics and label (if given) of one pose."""
+    if not isinstance(pose, Mapping):
+        raise InputError(f'{where} must be an object with the keys "extrinsic" and "K", got {pose!s:.40}.')
+    for key, what in (("extrinsic", "a 4×4 camera-to-world matrix"), ("K", "a 3×3 matrix in pixels")):
+        if key not in pose:
+            raise InputError(f'{where}: the key "{key}" is missing; add {what}.')
+    label = _label(pose["label"], f"{where}: label") if "label" in pose else None
+    return _extrinsic(pose["extrinsic"], f"{where}: extrinsic"), _intrinsics(pose["K"], f"{where}: K"), label
 
 
 def _matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
@@ -132,7 +130,6 @@ def _matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
 
 
 def _extrinsic(value: object, where: str) -> NDArray[np.float64]:
-    where = f"{where} extrinsic"
     pose = _matrix(value, 4, where)
     if np.abs(pose[3] - (0, 0, 0, 1)).max() > RIGID_TOLERANCE:
         raise InputError(
@@ -151,7 +148,6 @@ def _extrinsic(value: object, where: str) -> NDArray[np.float64]:
 
 
 def _intrinsics(value: object, where: str) -> NDArray[np.float64]:
-    where = f"{where} K"
     K = _matrix(value, 3, where)
     for name, number in (("fx", K[0, 0]), ("fy", K[1, 1]), ("cx", K[0, 2]), ("cy", K[1, 2])):
         if number <= 0:
@@ -166,5 +162,5 @@ def normalised(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64
 
 def _label(value: object, where: str) -> int:
     if not isinstance(value, int) or not 0 <= value < NUM_LABELS:
-        raise InputError(f"{where} label must be a whole number from 0 to {NUM_LABELS - 1}, got {value!r}.")
+        raise InputError(f"{where} must be a whole number from 0 to {NUM_LABELS - 1}, got {value!r}.")
     return value

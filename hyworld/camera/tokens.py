@@ -35,6 +35,9 @@ MEANT = {"forward": "w", "forwards": "w", "backward": "s", "backwards": "s", "ba
 MAX_LATENTS = 100_000
 """Longest path in latents (7 hours of video): what lies beyond is a slip of the keyboard."""
 
+MAX_TURN_DEG = 45.0
+"""A turn and an orbit together stay within a quarter turn; beyond it the labels cannot tell yaw from pitch."""
+
 EXAMPLE = f'the keys are {", ".join(KEYS)}, and a token is written like "w-4" or "w+right-4"'
 
 DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
@@ -57,6 +60,10 @@ class Speeds:
             value = getattr(self, field.name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"The speed {field.name} must be a number of at least 0, got {value}.")
+        if self.turn_deg > MAX_TURN_DEG:
+            raise InputError(
+                f"The speed turn_deg must be at most {MAX_TURN_DEG:g} degrees per latent, got {self.turn_deg}."
+            )
 
 
 DEFAULT_SPEEDS = Speeds()
@@ -99,10 +106,8 @@ def parse_tokens(text: str, speeds: Speeds = DEFAULT_SPEEDS) -> ParsedTokens:
     notes: list[str] = []
     for position, token in enumerate(tokens, start=1):
         shown = token if len(token) <= 40 else f"{token[:39]}…"
-        keys_text, _, count_text = token.rpartition("-")
         try:
-            keys = read_keys(keys_text, count_text)
-            count = read_count(count_text)
+            keys, count = read_token(token)
         except ValueError as problem:
             raise InputError(f'Token {position} of the camera path, "{shown}", {problem}: {EXAMPLE}.') from None
         latents = math.floor(count)
@@ -144,30 +149,30 @@ def check_keys(keys: Sequence[str]) -> None:
             raise ValueError(f'has the opposite keys "{other}" and "{key}"')
 
 
-def read_keys(text: str, count_text: str) -> list[str]:
-    """The keys before the dash, checked; raises `ValueError` with the end of a sentence."""
-    if not text.strip():
-        what = "a count" if count_text in KEYS else "a key"
-        raise ValueError(f"lacks {what}")
-    if text.rstrip().endswith("-"):
-        raise ValueError(f"has the negative count -{count_text.strip()}")
-    keys = [key.strip() for key in text.split("+")]
+def read_token(token: str) -> tuple[list[str], float]:
+    """Keys and count of one token; raises `ValueError` with the end of a sentence."""
+    keys_text, dash, count_text = (part.strip() for part in token.rpartition("-"))
+    if not dash or not count_text:
+        raise ValueError("lacks a count")
+    if not keys_text:
+        raise ValueError("lacks a key")
+    if keys_text.endswith("-"):
+        raise ValueError(f"has the negative count -{count_text}")
+    keys = [key.strip() for key in keys_text.split("+")]
     if "" in keys:
         raise ValueError('has a "+" with no key beside it')
     check_keys(keys)
-    return keys
+    return keys, read_count(count_text)
 
 
 def read_count(text: str) -> float:
     """The number of latents after the dash; raises `ValueError` with the end of a sentence."""
-    if not text.strip():
-        raise ValueError("lacks a count")
     try:
         count = float(text)
     except ValueError:
-        raise ValueError(f'has the count "{text.strip()}", which is not a number') from None
+        raise ValueError(f'has the count "{text}", which is not a number') from None
     if not math.isfinite(count):
-        raise ValueError(f'has the count "{text.strip()}", which is not a finite number')
+        raise ValueError(f'has the count "{text}", which is not a finite number')
     if count > MAX_LATENTS:
         raise ValueError(f"has a count above {MAX_LATENTS}")
     return count

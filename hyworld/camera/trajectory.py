@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,9 +49,7 @@ class Trajectory:
             object.__setattr__(self, name, array)
 
     @classmethod
-    def from_tokens(
-        cls, text: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None
-    ) -> Trajectory:
+    def from_tokens(cls, text: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
         """Path of pose tokens (`w-3, w+right-4`): N latents of motion give N + 1 poses, the first the identity.
 
         third_person: how labels treat a latent that moves and turns, see `actions.labels`; None is on for a path
@@ -107,7 +105,7 @@ class Trajectory:
     @property
     def viewmats(self) -> NDArray[np.float64]:
         """World-to-camera `[N, 4, 4]` float64."""
-        return np.linalg.inv(self.c2w)
+        return np.asarray(np.linalg.inv(self.c2w), np.float64)
 
     @property
     def chunks(self) -> int:
@@ -163,8 +161,8 @@ class Trajectory:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {n}.")
         if not self.chunks:
             raise InputError(
-                f"The path has {_count(len(self), 'latent')}, but one chunk takes {CHUNK_LATENTS}: lengthen the path by "
-                f"{_count(CHUNK_LATENTS - len(self), 'latent')} or more."
+                f"The path has {_count(len(self), 'latent')}, but one chunk takes {CHUNK_LATENTS}: lengthen the path "
+                f"by {_count(CHUNK_LATENTS - len(self), 'latent')} or more."
             )
         n = n or self.chunks
         wanted = n * CHUNK_LATENTS
@@ -177,8 +175,8 @@ class Trajectory:
         if wanted == len(self):
             return self
         note = (
-            f"The path has {len(self)} latents; the first {wanted} ({_count(n, 'chunk')} of {CHUNK_LATENTS}) are used and "
-            f"the last {len(self) - wanted} left out."
+            f"The path has {len(self)} latents; the first {wanted} ({_count(n, 'chunk')} of {CHUNK_LATENTS}) are used "
+            f"and the last {len(self) - wanted} left out."
         )
         return replace(self[:wanted], notes=(*self.notes, note))
 

@@ -76,6 +76,22 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then give it its name: there is never half a file.
+
+    Raises:
+        InputError: the folder is missing or full, or may not be written to.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another name or folder.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """`704x1280` → (704, 1280), height first.
 

@@ -31,7 +31,12 @@ def convert(
     only when it is whole and was seen to load.
     """
     bar = Progress(
-        TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(), console=stderr
+        TextColumn("writing"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
     )
     with bar:
         task = bar.add_task("convert", total=None)
@@ -45,6 +50,6 @@ def convert(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(
-        f"{report.target}: {report.tensors} tensors, {report.size_bytes / 1e9:.2f} GB, {dtype}, checked that it loads",
+        f"{report.target}: {report.tensors} tensors, {report.bytes / 1e9:.2f} GB, {dtype}, checked that it loads",
         markup=False,
     )

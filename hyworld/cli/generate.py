@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,7 +22,6 @@ from .console import console, free_name, note, notes, parse_size, reports_errors
 DEFAULT_POSE = "w-7, right-8, w-8, left-8"
 DEFAULT_OUTPUT = Path("walk.mp4")
 
-# Typer reads these annotations at run time and, on Python 3.10, understands Optional only.
 MODEL = "Model files (default: the built-in tiny preset)"
 OUTPUT = "Output"
 
@@ -30,7 +29,7 @@ OUTPUT = "Output"
 @reports_errors
 def generate(
     image: Annotated[
-        Optional[Path], typer.Option(help="Picture the walk starts from, any size; it fills the frame and is cropped.")
+        Path | None, typer.Option(help="Picture the walk starts from, any size; it fills the frame and is cropped.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="What the world looks like.")] = "",
     pose: Annotated[
@@ -45,7 +44,7 @@ def generate(
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same walk.")] = 0,
     size: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(help="Height x width in pixels, multiples of 32. Default: 704x1280 (tiny: 160x288)."),
     ] = None,
     move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
@@ -54,14 +53,14 @@ def generate(
         bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
     ] = False,
     weights: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
     ] = None,
     vae: Annotated[
-        Optional[Path], typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=MODEL)
+        Path | None, typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=MODEL)
     ] = None,
     text_encoder: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(
             help="Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.",
             rich_help_panel=MODEL,
@@ -71,20 +70,24 @@ def generate(
         str, typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=MODEL)
     ] = "full",
     tiny_decoder: Annotated[
-        Optional[Path], typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=MODEL)
+        Path | None, typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=MODEL)
     ] = None,
     allow_base: Annotated[
         bool,
-        typer.Option("--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL),
+        typer.Option(
+            "--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)
-    ] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
     output: Annotated[
-        Optional[Path],
-        typer.Option("--output", "-o", help="Video to write. Default: walk.mp4, or walk-2.mp4 if that exists, …",
-                     rich_help_panel=OUTPUT),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Video to write. Default: walk.mp4, or walk-2.mp4 if that exists, …",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output if it exists.", rich_help_panel=OUTPUT)
@@ -143,7 +146,7 @@ def generate(
 
     frames = frames_in(len(path))
     console.print(
-        f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), {path.chunks} chunks, "
-        f"{height}x{width}, seed {seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
+        f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), "
+        f"{path.chunks} chunks, {height}x{width}, seed {seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
         markup=False,
     )

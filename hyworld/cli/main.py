@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 the user's input, 1 anything else.
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -50,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

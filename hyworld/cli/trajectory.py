@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from ..camera import Speeds, Trajectory, draw_top_down, label_name
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
 from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
-from .console import console, free_name, notes, reports_errors
+from .console import console, free_name, notes, reports_errors, write_whole
 
 DEFAULT_PICTURE = Path("trajectory.png")
 
@@ -23,11 +24,11 @@ DEFAULT_PICTURE = Path("trajectory.png")
 def trajectory(
     path: Annotated[str, typer.Argument(help="Tokens such as 'w-8, right-6', or a JSON file of poses.")],
     output: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--output", "-o", help="Map to draw. Default: trajectory.png, or trajectory-2.png, …"),
     ] = None,
     json_file: Annotated[
-        Optional[Path], typer.Option("--json", help="Also write the poses as JSON, to edit or to share.")
+        Path | None, typer.Option("--json", help="Also write the poses as JSON, to edit or to share.")
     ] = None,
     move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
     turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
@@ -38,15 +39,11 @@ def trajectory(
 
     The last column is what the memory will choose: the past latents each chunk looks at.
     """
-    walk = Trajectory.load(
-        path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None
-    )
+    walk = Trajectory.load(path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None)
     target = output or free_name(DEFAULT_PICTURE)
     for file in (target, json_file):
         if file is not None and file.exists() and not overwrite:
             raise InputError(f"{file} exists already: choose another name or add --overwrite.")
-        if file is not None and not file.parent.is_dir():
-            raise InputError(f"The folder {file.parent} does not exist: create it or choose another name.")
     notes(walk.notes)
 
     memory = _memory_by_chunk(walk)
@@ -56,16 +53,18 @@ def trajectory(
         f"{len(walk)} latents: {walk.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s "
         f"at {FRAMES_PER_SECOND} fps; {len(walk) % CHUNK_LATENTS} latents left over"
     )
-    _write_picture(walk, memory, target)
+    drawing = draw_top_down(walk, memory=memory)
+    write_whole(target, lambda part: drawing.save(part, format="PNG"))
     console.print(f"map: {target}", markup=False)
     if json_file is not None:
-        walk.save(json_file)
+        text = json.dumps(walk.to_json(), indent=1)
+        write_whole(json_file, lambda part: part.write_text(text))
         console.print(f"poses: {json_file}", markup=False)
 
 
 def _memory_by_chunk(walk: Trajectory) -> list[tuple[int, ...]]:
     points, config = sample_points(), MemoryConfig()
-    viewmats = torch.as_tensor(walk.viewmats).float()
+    viewmats = torch.tensor(walk.viewmats, dtype=torch.float32)
     return [
         select_memory_frames(viewmats[: (i + 1) * CHUNK_LATENTS], i * CHUNK_LATENTS, points, config)
         for i in range(walk.chunks)
@@ -106,14 +105,3 @@ def _ranges(frames: tuple[int, ...]) -> str:
         else:
             runs.append([frame, frame])
     return ", ".join(f"{first}-{last}" for first, last in runs) or "nothing"
-
-
-def _write_picture(walk: Trajectory, memory: list[tuple[int, ...]], target: Path) -> None:
-    part = target.with_name(f".{target.name}.part")
-    try:
-        draw_top_down(walk, memory=memory).save(part, format="PNG")
-        part.replace(target)
-    except OSError as error:
-        raise InputError(f"The map {target} cannot be written ({error.strerror}): choose another name.") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -64,15 +64,11 @@ class DualBranchSelfAttention(nn.Module):
         """Keys and values of both branches, `[2B, H, N, D]` each, RoPE branch first."""
         k = self._heads(self.norm_k(self.k(x_BFSE)))
         v = self._heads(self.v(x_BFSE))
-        k_both = torch.cat(
-            (apply_rope(k, positions.cos, positions.sin), apply_projection(k, positions.cameras.kv))
-        )
+        k_both = torch.cat((apply_rope(k, positions.cos, positions.sin), apply_projection(k, positions.cameras.kv)))
         v_both = torch.cat((v, apply_projection(v, positions.cameras.kv)))
         return _to_attention(k_both), _to_attention(v_both)
 
-    def forward(
-        self, x_BFSE: Tensor, positions: Positions, memory: KVMemory | None, attend: Attend
-    ) -> Tensor:
+    def forward(self, x_BFSE: Tensor, positions: Positions, memory: KVMemory | None, attend: Attend) -> Tensor:
         B, num_frames, S, _ = x_BFSE.shape
         k, v = self.keys_values(x_BFSE, positions)
         if memory is not None:

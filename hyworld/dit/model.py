@@ -11,7 +11,7 @@ Source: WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -64,9 +64,7 @@ class Block(nn.Module):
         table = self.modulation.to(device=frame_mod_BF6E.device, dtype=torch.float32)
         return (table + frame_mod_BF6E.float()).unsqueeze(2).unbind(dim=3)
 
-    def store_keys_values(
-        self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, memory: KVMemory
-    ) -> None:
+    def store_keys_values(self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, memory: KVMemory) -> None:
         """Write this block's keys and values into `memory` and compute nothing else."""
         shift, scale, *_ = self._modulation(frame_mod_BF6E)
         normed = modulated_norm(x_BFSE, shift, scale, self.eps)
@@ -149,7 +147,7 @@ class WorldPlayDiT(nn.Module):
     def text_keys_values(self, text: Tensor) -> TextKV:
         """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`: once per rollout."""
         embedded = self.text_embedding(text)
-        return tuple(block.cross_attn.keys_values(embedded) for block in self.blocks)
+        return tuple(block.cross_attn.keys_values(embedded) for block in self._block_list())
 
     def forward(
         self,
@@ -191,7 +189,7 @@ class WorldPlayDiT(nn.Module):
         x = self.patch_embedding(latents).flatten(3).permute(0, 2, 3, 1)
         temb, frame_mod = self._frame_embedding(timestep, action, latents.dtype)
 
-        blocks = list(self.blocks)
+        blocks = self._block_list()
         last = blocks.pop() if prefill else None
         for block, kv in zip(blocks, text_kv, strict=False):
             x = block(x, frame_mod, kv, positions, memory, self.attend)
@@ -202,6 +200,9 @@ class WorldPlayDiT(nn.Module):
 
         cells = self.head(x, temb).view(B, num_frames, rows, columns, PATCH, PATCH, C)
         return cells.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, C, num_frames, height, width)
+
+    def _block_list(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
 
     def _frame_embedding(self, timestep: Tensor, action: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """temb `[B, F, E]` and the six modulation vectors `[B, F, 6, E]` of every frame."""

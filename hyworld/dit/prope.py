@@ -39,9 +39,7 @@ def camera_projections(viewmats: Tensor, intrinsics: Tensor) -> CameraProjection
     inverse[..., 3, 3] = 1.0
 
     projection = focal.unsqueeze(-1) * viewmats
-    return CameraProjections(
-        q=projection.transpose(-1, -2), kv=inverse / focal.unsqueeze(-2), out=projection
-    )
+    return CameraProjections(q=projection.transpose(-1, -2), kv=inverse / focal.unsqueeze(-2), out=projection)
 
 
 def apply_projection(x: Tensor, matrix: Tensor) -> Tensor:

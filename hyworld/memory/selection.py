@@ -10,6 +10,7 @@ Shapes: N latents, M points of the cloud, H old cameras, Q query cameras (the ch
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -59,7 +60,8 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
     """
     if current % CHUNK_LATENTS or current + CHUNK_LATENTS > len(viewmats):
         raise ValueError(
-            f"current must be the first latent of a chunk of {CHUNK_LATENTS} within the {len(viewmats)} viewmats: {current}"
+            f"current must be the first latent of a chunk of {CHUNK_LATENTS} inside the path, got {current} of "
+            f"{len(viewmats)} latents"
         )
     if current < config.frames:
         return tuple(range(current))
@@ -72,7 +74,7 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
     overlap = overlaps(queries, viewmats[0:first_recent:2], points, config).double()
     distance_per_query = ((1 - overlap[:, 0::2]) + (1 - overlap[:, 1::2])) / 2
     # Summed in the order of the queries, as the original does: other orders round near ties differently.
-    distance = sum(distance_per_query) / CHUNK_LATENTS
+    distance = reduce(torch.add, distance_per_query) / CHUNK_LATENTS
     start = CHUNK_LATENTS * int(torch.argmin(distance))  # the first of equals
     return (*range(start, start + CHUNK_LATENTS), *range(first_recent, current))
 
@@ -137,23 +139,25 @@ def in_view(points: Tensor, views: Views, config: MemoryConfig, *, reach: float)
 
 def border_distance(points: Tensor, views: Views, config: MemoryConfig, reach: float) -> Tensor:
     """How deep inside each view each point is, `[H, M]`: the distance to the nearest border, negative outside."""
-    yaw, pitch = views.yaw.deg2rad(), views.pitch
+    yaw = views.yaw.deg2rad()
     nought, one = torch.zeros_like(yaw), torch.ones_like(yaw)
-    # Three axes per camera, turned by its yaw alone: views here have level edges, whatever the camera's roll.
-    axes = torch.stack((yaw.cos(), nought, -yaw.sin(), nought, one, nought, yaw.sin(), nought, yaw.cos())).view(3, 3, -1)
-    axes = axes.movedim(-1, 1)
-    origin = -(axes * views.centre).sum(dim=-1)
-    across, down, ahead = torch.addmm(origin.view(-1, 1), axes.reshape(-1, 3), points.T).view(3, len(yaw), -1)
-    level = (across.square() + ahead.square()).sqrt()
-    away = (level.square() + down.square()).sqrt()
+    # Axes turned by the yaw alone: these views have level edges, however the camera tilts.
+    right = torch.stack((yaw.cos(), nought, -yaw.sin()), dim=1)
+    down = torch.stack((nought, one, nought), dim=1)
+    forward = torch.stack((yaw.sin(), nought, yaw.cos()), dim=1)
+    axes = torch.stack((right, down, forward))
+    origin = (axes * views.centre).sum(dim=-1).view(-1, 1)
+    x, y, z = torch.addmm(origin, axes.view(-1, 3), points.T, beta=-1).view(3, len(yaw), len(points))
+    level = (x.square() + z.square()).sqrt()
+    distance = (level.square() + y.square()).sqrt()
 
     half = math.radians(config.fov_horizontal_deg / 2)
-    lowest = (pitch - config.fov_vertical_deg / 2).clamp(min=-90).deg2rad()[:, None]
-    highest = (pitch + config.fov_vertical_deg / 2).clamp(max=90).deg2rad()[:, None]
-    sides = math.sin(half) * ahead - math.cos(half) * across.abs()
-    bottom = lowest.cos() * down - lowest.sin() * level
-    top = highest.sin() * level - highest.cos() * down
-    return torch.minimum(torch.minimum(sides, reach - away), torch.minimum(bottom, top))
+    highest = (views.pitch - config.fov_vertical_deg / 2).clamp(min=-90).deg2rad()[:, None]
+    lowest = (views.pitch + config.fov_vertical_deg / 2).clamp(max=90).deg2rad()[:, None]
+    inside_sides = math.sin(half) * z - math.cos(half) * x.abs()
+    below_top = highest.cos() * y - highest.sin() * level
+    above_bottom = lowest.sin() * level - lowest.cos() * y
+    return torch.minimum(torch.minimum(inside_sides, reach - distance), torch.minimum(below_top, above_bottom))
 
 
 def in_view_by_angles(offset: Tensor, pitch: Tensor, yaw: Tensor, config: MemoryConfig, reach: float) -> Tensor:

@@ -44,6 +44,7 @@ class RolloutEngine:
         device, dtype: where and in what precision the network runs. The running latents, the cameras
             and the noise stay in float32.
         decoder_dtype: precision of the decoder; default `dtype`.
+        decode_at_once: latents the decoder is fed per call; 1 needs the least memory, the frames are the same.
         memory: which past latents a chunk may look at.
         points: the cloud `[n, 3]` that measures how far two views overlap; default: a fixed one.
     """
@@ -56,6 +57,7 @@ class RolloutEngine:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         decoder_dtype: torch.dtype | None = None,
+        decode_at_once: int = 1,
         memory: MemoryConfig | None = None,
         points: Tensor | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class RolloutEngine:
         self.device = torch.device(device)
         self.dtype = dtype
         self.decoder_dtype = decoder_dtype or dtype
+        self.decode_at_once = decode_at_once
         self.memory = memory or MemoryConfig()
         self.points = sample_points(self.memory.points) if points is None else points
         self._state: RolloutState | None = None
@@ -203,9 +206,9 @@ class RolloutEngine:
         now = before.latents.shape[2]
         world = replace(
             before,
-            viewmats=torch.cat((before.viewmats, torch.as_tensor(cameras.viewmats).float())),
-            intrinsics=torch.cat((before.intrinsics, torch.as_tensor(cameras.intrinsics).float())),
-            labels=torch.cat((before.labels, torch.as_tensor(cameras.labels))),
+            viewmats=torch.cat((before.viewmats, torch.tensor(cameras.viewmats, dtype=torch.float32))),
+            intrinsics=torch.cat((before.intrinsics, torch.tensor(cameras.intrinsics, dtype=torch.float32))),
+            labels=torch.cat((before.labels, torch.tensor(cameras.labels))),
         )
         remembered = select_memory_frames(world.viewmats, now, self.points, self.memory)
 
@@ -266,8 +269,11 @@ class RolloutEngine:
     def _decode(self, latents: Tensor, cache: Any) -> tuple[Tensor | None, Any]:
         if self.decoder is None:
             return None, None
-        frames, cache = self.decoder.decode_stream(latents.to(self.decoder_dtype), cache)
-        return to_uint8(frames).cpu(), cache
+        pieces = []
+        for part in latents.to(self.decoder_dtype).split(self.decode_at_once, dim=2):
+            frames, cache = self.decoder.decode_stream(part, cache)
+            pieces.append(to_uint8(frames).cpu())
+        return torch.cat(pieces), cache
 
 
 def _fast_attention(device: torch.device) -> AbstractContextManager[None]:

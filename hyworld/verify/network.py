@@ -90,7 +90,8 @@ def check_rollout(
 
     def roll(first_frame: Tensor | None) -> tuple[Tensor, list[tuple[int, ...]]]:
         engine = RolloutEngine(model, device=device, dtype=dtype, points=data["points"])
-        engine.start(data["text"], first_frame=first_frame, latent_size=tuple(data["noise"].shape[3:]))
+        _, _, _, h, w = data["noise"].shape
+        engine.start(data["text"], first_frame=first_frame, latent_size=(h, w))
         viewmats = data["viewmats"][0].double()
         path = Trajectory(
             c2w=np.asarray(torch.linalg.inv(viewmats)),

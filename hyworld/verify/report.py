@@ -16,6 +16,10 @@ CAMERA_TOLERANCE = 1e-9
 """Camera maths is float64 everywhere."""
 
 
+Whole = Sequence[int] | Sequence[Sequence[int]] | Tensor
+"""Whole numbers as lists, nested lists or a tensor."""
+
+
 @dataclass(frozen=True)
 class Item:
     """The outcome of one comparison.
@@ -34,7 +38,7 @@ class Item:
 
 def compare(name: str, got: Tensor | np.ndarray, want: Tensor | np.ndarray, tolerance: float) -> Item:
     """Compare real tensors by relative error; shapes must agree and nothing may be NaN or infinite."""
-    a, b = torch.as_tensor(got).detach().double().cpu(), torch.as_tensor(want).detach().double().cpu()
+    a, b = (torch.asarray(x, copy=True).detach().double().cpu() for x in (got, want))
     if a.shape != b.shape:
         return Item(name, float("inf"), float("inf"), False, note=f"shape {list(a.shape)}, expected {list(b.shape)}")
     difference = a - b
@@ -44,7 +48,7 @@ def compare(name: str, got: Tensor | np.ndarray, want: Tensor | np.ndarray, tole
     return Item(name, max_abs, relative, passed=bool(relative <= tolerance))
 
 
-def compare_exactly(name: str, got: Sequence[int] | Tensor, want: Sequence[int] | Tensor) -> Item:
+def compare_exactly(name: str, got: Whole, want: Whole) -> Item:
     """Compare whole numbers; a single difference fails."""
     a, b = torch.as_tensor(got), torch.as_tensor(want)
     if a.shape != b.shape:

@@ -30,9 +30,7 @@ def verify(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterato
         (
             "memory_selection",
             ["memory_selection.json", "memory_selection.safetensors"],
-            lambda: camera.check_memory_selection(
-                path("memory_selection.json"), path("memory_selection.safetensors")
-            ),
+            lambda: camera.check_memory_selection(path("memory_selection.json"), path("memory_selection.safetensors")),
         ),
         ("prope", ["prope.safetensors"], lambda: camera.check_prope(path("prope.safetensors"), *network_run)),
         (

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..vae import WanVAE
 from .files import Checkpoint, read_checkpoint, stream
 from .fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, dequantise, is_quantised_layer, marker, quantise
-from .load import open_dit, open_vae
+from .load import OpenedDiT, OpenedVAE, open_dit, open_vae
 from .recognise import is_vae
 from .remap import clean_key, dit_to_diffusers
 from .writer import SafetensorsWriter, Spec, data_bytes
@@ -86,8 +86,8 @@ def convert(
         raise InputError(f"There is no dtype {dtype!r} to convert to: choose one of {', '.join(DTYPES)}.")
     if layout not in LAYOUTS:
         raise InputError(f"There is no layout {layout!r} to convert to: choose one of {', '.join(LAYOUTS)}.")
-    opened = _open(source, allow_base, head_dim)
-    if opened.kind == "vae" and (dtype == "fp8" or layout == "diffusers"):
+    opened = _open(source, allow_base=allow_base, head_dim=head_dim)
+    if isinstance(opened, OpenedVAE) and (dtype == "fp8" or layout == "diffusers"):
         raise InputError(
             f"{source} is a VAE, which is written in the native layout and not in fp8: choose bf16 or fp32."
         )
@@ -100,7 +100,7 @@ def convert(
     try:
         with SafetensorsWriter(part, recipe.specs, recipe.metadata()) as writer:
             done = 0
-            for name, tensor in recipe.tensors(opened.shapes):
+            for name, tensor in recipe.tensors(opened.state):
                 writer.write(name, tensor)
                 done += tensor.numel() * tensor.element_size()
                 if progress is not None:
@@ -110,63 +110,40 @@ def convert(
         os.replace(part, target)
     except OSError as error:
         part.unlink(missing_ok=True)
-        if error.errno != errno.ENOSPC:
-            raise
-        raise InputError(
-            f"The disk of {target.parent} filled up while writing: free {total / 1e9:.2f} GB and convert again."
-        ) from error
+        raise InputError(f"{target} could not be written ({_reason(error, total)}): choose another folder.") from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     return ConvertReport(
-        source, target, opened.kind, dtype, layout, opened.config, len(recipe.specs), size, opened.base
+        source=source,
+        target=target,
+        kind="transformer" if isinstance(opened, OpenedDiT) else "vae",
+        dtype=dtype,
+        layout=layout,
+        config=opened.config,
+        tensors=len(recipe.specs),
+        bytes=size,
+        base=isinstance(opened, OpenedDiT) and opened.base,
     )
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A recognised source: its tensors by native name, to be opened anew as often as needed."""
-
-    kind: str
-    checkpoint: Checkpoint
-    config: DiTConfig | VAEConfig
-    shapes: dict[str, tuple[int, ...]]
-    reopen: Callable[[], dict[str, Tensor]]
-    scales: dict[str, Tensor] = field(default_factory=dict)
-    base: bool = False
-
-
-def _open(source: Path, allow_base: bool, head_dim: int | None) -> _Opened:
+def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None) -> OpenedDiT | OpenedVAE:
     if is_vae(map(clean_key, read_checkpoint(source).state)):
-        vae = open_vae(source)
-        return _Opened("vae", vae.checkpoint, vae.config, _shapes(vae.state), lambda: open_vae(source).state)
-
-    dit = open_dit(source, allow_base=allow_base, head_dim=head_dim)
-    return _Opened(
-        kind="transformer",
-        checkpoint=dit.checkpoint,
-        config=dit.config,
-        shapes=_shapes(dit.state),
-        reopen=lambda: open_dit(source, allow_base=allow_base, head_dim=head_dim).state,
-        scales={name: scale.clone() for name, scale in dit.scales.items()},
-        base=dit.base,
-    )
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+        return open_vae(source)
+    return open_dit(source, allow_base=allow_base, head_dim=head_dim)
 
 
 class _Recipe:
     """How each source tensor becomes target tensors: names, dtypes and the numbers themselves."""
 
-    def __init__(self, opened: _Opened, dtype: str, layout: str) -> None:
+    def __init__(self, opened: OpenedDiT | OpenedVAE, dtype: str, layout: str) -> None:
         self.opened = opened
+        self._scales = opened.scales if isinstance(opened, OpenedDiT) else {}
         self._dtype = DTYPES[dtype]
         self._fp8 = dtype == "fp8"
         specs: dict[str, Spec] = {}
-        for name, shape in opened.shapes.items():
-            specs[name] = (FP8 if self._quantises(name) else self._dtype, shape)
+        for name, tensor in opened.state.items():
+            specs[name] = (FP8 if self._quantises(name) else self._dtype, tuple(tensor.shape))
             if self._quantises(name):
                 specs[_scale_name(name)] = (torch.float32, ())
         if self._fp8:
@@ -200,7 +177,7 @@ class _Recipe:
     def _made(self, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         wide = tensor
         if tensor.dtype in FP8_DTYPES:
-            wide = dequantise(tensor, self.opened.scales.get(name), torch.float32)
+            wide = dequantise(tensor, self._scales.get(name), torch.float32)
         if not wide.isfinite().all():
             raise InputError(
                 f"{self.opened.checkpoint.path} is damaged, {name} holds NaN or infinity: download it again."
@@ -264,15 +241,20 @@ def _check_space(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise InputError(
-            f"There is not enough disk space in {target.parent}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB "
-            f"are free; free some, or choose another folder."
+            f"There is not enough disk space in {target.parent}: {needed / 1e9:.2f} GB are needed "
+            f"and {free / 1e9:.2f} GB are free; free some, or choose another folder."
         )
+
+
+def _reason(error: OSError, needed: int) -> str:
+    full = error.errno == errno.ENOSPC
+    return f"the disk filled up, {needed / 1e9:.2f} GB are needed" if full else str(error.strerror or error)
 
 
 def _verify(written: Path, recipe: _Recipe) -> None:
     """Read the file back as any user of it would, and compare a sample of its tensors with the source."""
     stored = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in read_checkpoint(written).state.items()}
-    opened = _open(written, allow_base=False, head_dim=None)
+    opened = _open(written)
     if stored != recipe.specs or opened.config != recipe.opened.config:
         raise RuntimeError(f"{written} does not hold the tensors that were written to it.")
     network: torch.nn.Module
@@ -280,9 +262,9 @@ def _verify(written: Path, recipe: _Recipe) -> None:
         network = WorldPlayDiT(opened.config, device="meta")
     else:
         network = WanVAE(opened.config, device="meta")
-    network.load_state_dict(opened.reopen(), strict=True, assign=True)
+    network.load_state_dict(opened.state, strict=True, assign=True)
 
-    names = list(opened.shapes)
+    names = list(opened.state)
     for name, made in recipe.tensors(names[:: max(1, len(names) // _SAMPLES)]):
         with safe_open(written, framework="pt") as file:
             same = torch.equal(_raw(file.get_tensor(name)), _raw(made))

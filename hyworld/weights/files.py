@@ -30,7 +30,20 @@ WINDOW_BYTES = 256 << 20
 
 _SNIFFED_BYTES = 512
 # How torch names a global that weights_only=True refuses.
-_CODE_IN_PICKLE = re.compile(r"GLOBAL ([\w.]+)")
+_CODE_IN_PICKLE = re.compile(r"GLOBAL (\w+(?:\.\w+)+)")
+# What torch's unpickler lets escape, depending on where a pickle breaks off.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    struct.error,
+    AssertionError,
+)
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -40,7 +53,8 @@ class Checkpoint:
 
     `state` holds the tensors under their names as stored. `metadata` is the safetensors header's; a
     folder's `config.json` stands in it under the key `config`. `envelope` names the key the tensors were
-    wrapped in, None if they lay bare. `files` are the weight files behind it.
+    wrapped in, None if they lay bare. `files` are the weight files behind it. `mapped` says whether the tensors
+    are views of these files; those of an old-format pickle lie in memory.
     """
 
     path: Path
@@ -48,6 +62,7 @@ class Checkpoint:
     metadata: dict[str, str]
     envelope: str | None
     files: tuple[Path, ...]
+    mapped: bool
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -65,7 +80,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if path.is_dir():
         return _read_folder(path)
     state, metadata, envelope = _read_file(path)
-    return Checkpoint(path, state, metadata, envelope, (path,))
+    return Checkpoint(path, state, metadata, envelope, (path,), _mapped(path))
 
 
 def stream(
@@ -85,8 +100,8 @@ def stream(
         yield name, state[name]
 
 
-def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
-    """Tensors, metadata and envelope of one weight file."""
+def _format(path: Path) -> str:
+    """ "safetensors", "zip" (what `torch.save` writes) or "pickle" (what it wrote before 1.6), told by content."""
     with path.open("rb") as file:
         start = file.read(_SNIFFED_BYTES)
     if not start:
@@ -98,14 +113,25 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | Non
     if start.startswith(b"GGUF"):
         raise InputError(f"{path} is a GGUF file, which is not supported: give a safetensors file or model.pt.")
     if start[8:9] == b"{":
-        return (*_read_safetensors(path), None)
-    if start.startswith((b"PK\x03\x04", b"\x80")):
-        state, envelope = _unwrap(_read_pickle(path, zipped=start.startswith(b"PK")), path)
-        return state, {}, envelope
+        return "safetensors"
+    if start.startswith(b"PK\x03\x04"):
+        return "zip"
+    if start.startswith(b"\x80"):
+        return "pickle"
     raise InputError(
         f"{path} is neither safetensors nor a torch checkpoint (it starts with {start[:8]!r}): "
         f"check that the download is complete and is the weight file."
     )
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
+    """Tensors, metadata and envelope of one weight file."""
+    kind = _format(path)
+    if kind == "safetensors":
+        return (*_read_safetensors(path), None)
+    # Only the zip format can be mapped; an old pickle is read into memory.
+    state, envelope = _unwrap(_read_pickle(path, mmap=kind == "zip"), path)
+    return state, {}, envelope
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -139,11 +165,15 @@ def _check_safetensors_size(path: Path) -> None:
         )
 
 
-def _read_pickle(path: Path, *, zipped: bool) -> Any:
-    """What `torch.save` stored. Only the zip format can be mapped; an old pickle is read into memory."""
+def _mapped(*files: Path) -> bool:
+    return all(_format(file) != "pickle" for file in files)
+
+
+def _read_pickle(path: Path, *, mmap: bool) -> Any:
+    """What `torch.save` stored."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except _DAMAGE as error:
         if code := _CODE_IN_PICKLE.search(str(error)):
             raise InputError(
                 f"{path} needs code to open ({code[1]}), which is refused: give a file that holds tensors only "
@@ -188,7 +218,7 @@ def _read_folder(folder: Path) -> Checkpoint:
     config = folder / "config.json"
     if config.is_file():
         metadata = {"config": config.read_text(encoding="utf-8"), **metadata}
-    return Checkpoint(folder, state, metadata, envelope, files)
+    return Checkpoint(folder, state, metadata, envelope, files, _mapped(*files))
 
 
 def _weight_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:

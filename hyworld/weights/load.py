@@ -41,6 +41,12 @@ class OpenedDiT:
     scales: dict[str, Tensor] = field(repr=False)
     base: bool
 
+    def reopen(self) -> dict[str, Tensor]:
+        """`state` over a fresh mapping of the file, so that pages read so far can leave memory."""
+        if not self.checkpoint.mapped:
+            return self.state
+        return open_dit(self.checkpoint.path, allow_base=self.base, head_dim=self.config.head_dim).state
+
 
 def open_dit(path: str | Path, *, allow_base: bool = False, head_dim: int | None = None) -> OpenedDiT:
     """Open the transformer at `path` (see `read_checkpoint` for what that may be) and check that it is one.
@@ -77,13 +83,9 @@ def load_dit(
     classes. For the rest, and the errors, see `open_dit`.
     """
     opened = open_dit(path, allow_base=allow_base, head_dim=head_dim)
-
-    def reopen() -> dict[str, Tensor]:
-        return open_dit(path, allow_base=allow_base, head_dim=head_dim).state
-
     state = {
         name: _placed(tensor, opened.scales.get(name), device, dtype)
-        for name, tensor in stream(reopen, dit_shapes(opened.config))
+        for name, tensor in stream(opened.reopen, opened.state)
     }
     return _filled(WorldPlayDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
 
@@ -95,6 +97,10 @@ class OpenedVAE:
     checkpoint: Checkpoint
     config: VAEConfig
     state: dict[str, Tensor] = field(repr=False)
+
+    def reopen(self) -> dict[str, Tensor]:
+        """`state` over a fresh mapping of the file; see `OpenedDiT.reopen`."""
+        return open_vae(self.checkpoint.path).state if self.checkpoint.mapped else self.state
 
 
 def open_vae(path: str | Path) -> OpenedVAE:

@@ -164,7 +164,8 @@ def refuse_misfit(
     integers = [f"{key} is {tensor.dtype}" for key, tensor in state.items() if not tensor.is_floating_point()]
     if integers:
         raise InputError(
-            f"{name} is quantised in a way that is not supported ({_some(integers)}): give bf16, fp16, fp32 or scaled fp8."
+            f"{name} is quantised in a way that is not supported ({_some(integers)}): "
+            f"give bf16, fp16, fp32 or scaled fp8."
         )
     faults = {
         "missing": [key for key in expected if key not in state],

@@ -19,7 +19,9 @@ CPU = torch.device("cpu")
 
 
 def test_forward_prefill_and_memory_equal_the_original():
-    items = list(check_forward(DATA / "dit_weights.safetensors", DATA / "dit_forward.safetensors", CPU, torch.float32, 1e-5))
+    items = list(
+        check_forward(DATA / "dit_weights.safetensors", DATA / "dit_forward.safetensors", CPU, torch.float32, 1e-5)
+    )
     assert len(items) == 6
     assert [item for item in items if not item.passed] == []
 

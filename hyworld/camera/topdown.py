@@ -1,0 +1,292 @@
+"""A map of a camera path from above: x to the right, z (forward at the start) up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ..config import CHUNK_LATENTS
+from .trajectory import Trajectory
+
+Point = tuple[float, float]
+Colour = tuple[int, int, int]
+
+PAPER: Colour = (252, 251, 248)
+GRID: Colour = (233, 231, 225)
+INK: Colour = (38, 42, 51)
+QUIET: Colour = (112, 116, 126)
+FIRST: Colour = (37, 99, 235)
+LAST: Colour = (190, 24, 140)
+START: Colour = (22, 150, 72)
+END: Colour = (205, 38, 38)
+REMEMBERED: Colour = (245, 158, 11)
+CURRENT: Colour = (38, 42, 51)
+
+OVERSAMPLING = 3
+CONE_DEG = 60.0
+LEAST_SPAN = 0.5
+"""Scene units the map shows at least, so that a camera that stands is not blown up."""
+
+MOST_CONES = 24
+MOST_NUMBERS = 16
+
+
+def draw_top_down(
+    trajectory: Trajectory,
+    *,
+    size: tuple[int, int] = (640, 640),
+    memory: Sequence[Sequence[int] | None] | None = None,
+    highlight_chunk: int | None = None,
+) -> Image.Image:
+    """Draw the path, its view cones, where it starts and ends, and where each chunk begins.
+
+    size: width and height in pixels.
+    memory: for each chunk the latents it remembered; drawn for the highlighted chunk, else the last that has any.
+    highlight_chunk: a chunk to draw in bold.
+    """
+    if memory is not None and highlight_chunk is None:
+        highlight_chunk = max((i for i, frames in enumerate(memory) if frames), default=None)
+    remembered: Sequence[int] = ()
+    if memory is not None and highlight_chunk is not None:
+        remembered = memory[highlight_chunk] or ()
+
+    picture = _Picture(trajectory, size)
+    picture.grid()
+    picture.cones()
+    picture.path()
+    picture.remembered(remembered)
+    if highlight_chunk is not None:
+        picture.current_chunk(highlight_chunk)
+    picture.ends()
+    picture.chunk_numbers()
+    picture.captions(bool(remembered), highlight_chunk)
+    return picture.finished()
+
+
+@dataclass
+class _Box:
+    """A rectangle in pixels that text has taken."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: _Box) -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+
+class _Picture:
+    """The canvas, oversampled, and the way from scene units to its pixels."""
+
+    def __init__(self, trajectory: Trajectory, size: tuple[int, int]) -> None:
+        self.size = size
+        self.width, self.height = (side * OVERSAMPLING for side in size)
+        self.unit = max(min(self.width, self.height) / 640, 0.7 * OVERSAMPLING)
+        """Lengths below are for a 640-pixel picture; this is one such pixel on the canvas. Small pictures keep text
+        readable."""
+        self.image = Image.new("RGB", (self.width, self.height), PAPER)
+        self.draw = ImageDraw.Draw(self.image, "RGBA")
+
+        self.places = trajectory.c2w[:, [0, 2], 3]
+        self.looks = trajectory.c2w[:, [0, 2], 2]
+        self.count = len(trajectory)
+        self.chunks = trajectory.chunks
+
+        low, high = self.places.min(axis=0), self.places.max(axis=0)
+        stands = float((high - low).max()) < LEAST_SPAN / 10
+        self.cone = (min(self.width, self.height) / 4) if stands else 44 * self.unit
+        top, bottom, side = 56 * self.unit, 76 * self.unit, 24 * self.unit
+        reach = self.cone + 22 * self.unit
+        room = np.array([self.width - 2 * side, self.height - top - bottom]) - 2 * reach
+        self.scale = float((room / np.maximum(high - low, LEAST_SPAN)).min())
+        self.middle = (low + high) / 2
+        self.centre = np.array([self.width / 2, (top + self.height - bottom) / 2])
+        self.points = [self.at(place) for place in self.places]
+
+    def at(self, place: NDArray[np.float64]) -> Point:
+        x, z = (place - self.middle) * self.scale
+        return (float(self.centre[0] + x), float(self.centre[1] - z))
+
+    def font(self, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+        return ImageFont.load_default(size=size * self.unit)
+
+    def colour(self, i: int) -> Colour:
+        """From the first latent's colour to the last's."""
+        share = i / max(1, self.count - 1)
+        r, g, b = (round(a + (z - a) * share) for a, z in zip(FIRST, LAST, strict=True))
+        return r, g, b
+
+    def heading(self, i: int) -> tuple[Point, float]:
+        """Where the camera looks on the map: a unit direction in pixels, and how level the view is (0..1)."""
+        x, z = self.looks[i]
+        level = math.hypot(x, z)
+        return ((x / level, -z / level) if level > 1e-6 else (0.0, -1.0)), level
+
+    def dot(self, point: Point, radius: float, **style: object) -> None:
+        x, y = point
+        r = radius * self.unit
+        self.draw.ellipse((x - r, y - r, x + r, y + r), **style)  # type: ignore[arg-type]
+
+    def polyline(self, points: Sequence[Point], colour: Colour, width: float) -> None:
+        self.draw.line(points, fill=colour, width=round(width * self.unit), joint="curve")
+        for point in points:
+            self.dot(point, width / 2 - 0.3, fill=colour)
+
+    def grid(self) -> None:
+        step = _round_length(self.width / self.scale / 8)
+        for axis, length in ((0, self.width), (1, self.height)):
+            half = length / 2 / self.scale + step
+            first = math.ceil((self.middle[axis] - half) / step)
+            for k in range(first, math.floor((self.middle[axis] + half * 1.2) / step) + 1):
+                place = self.middle.copy()
+                place[axis] = k * step
+                x, y = self.at(place)
+                ends = ((x, 0), (x, self.height)) if axis == 0 else ((0, y), (self.width, y))
+                self.draw.line(ends, fill=GRID, width=round(self.unit))
+
+    def cones(self) -> None:
+        for i in range(0, self.count, max(1, math.ceil(self.count / MOST_CONES))):
+            self.view_cone(i, self.colour(i), opacity=26)
+
+    def view_cone(self, i: int, colour: Colour, opacity: int) -> None:
+        """What latent `i` sees, shorter the more the camera looks up or down."""
+        (dx, dy), level = self.heading(i)
+        x, y = self.points[i]
+        r = self.cone * level
+        ahead = math.degrees(math.atan2(dy, dx))
+        box, span = (x - r, y - r, x + r, y + r), (ahead - CONE_DEG / 2, ahead + CONE_DEG / 2)
+        self.draw.pieslice(box, *span, fill=(*colour, opacity))
+        self.draw.arc(box, *span, fill=(*colour, 90), width=round(self.unit))
+        for angle in map(math.radians, span):
+            tip = (x + r * math.cos(angle), y + r * math.sin(angle))
+            self.draw.line((x, y, *tip), fill=(*colour, 90), width=round(self.unit))
+
+    def path(self) -> None:
+        for i in range(self.count - 1):
+            self.polyline(self.points[i : i + 2], self.colour(i), 3.5)
+
+    def remembered(self, frames: Sequence[int]) -> None:
+        for i in frames:
+            self.view_cone(i, REMEMBERED, opacity=36)
+        for i in frames:
+            self.dot(self.points[i], 6.5, fill=REMEMBERED, outline=PAPER, width=round(1.5 * self.unit))
+
+    def current_chunk(self, chunk: int) -> None:
+        frames = range(self.count)[chunk * CHUNK_LATENTS : (chunk + 1) * CHUNK_LATENTS]
+        for i in frames:
+            self.view_cone(i, CURRENT, opacity=40)
+        self.polyline([self.points[i] for i in frames], CURRENT, 7)
+
+    def ends(self) -> None:
+        self.dot(self.points[0], 9, fill=PAPER, outline=START, width=round(4 * self.unit))
+        self.dot(self.points[-1], 6, fill=END, outline=PAPER, width=round(1.5 * self.unit))
+
+    def chunk_numbers(self) -> None:
+        """A tick across the path where each chunk begins, numbered where there is room."""
+        every = max(1, math.ceil(self.chunks / MOST_NUMBERS))
+        font = self.font(13)
+        r = 6 * self.unit
+        taken = [_Box(x - r, y - r, x + r, y + r) for x, y in self.points]
+        for chunk in range(self.chunks):
+            i = chunk * CHUNK_LATENTS
+            x, y = self.points[i]
+            across, moves = self.across(i)
+            if moves and chunk:
+                r = 7 * self.unit
+                ends = (x - r * across[0], y - r * across[1], x + r * across[0], y + r * across[1])
+                self.draw.line(ends, fill=INK, width=round(2 * self.unit))
+            if chunk % every:
+                continue
+            for dx, dy in self.label_offsets(i, across, moves):
+                box = self.text_box((x + dx, y + dy), str(chunk), font)
+                if not any(box.overlaps(other) for other in taken):
+                    taken.append(box)
+                    self.draw.text((x + dx, y + dy), str(chunk), fill=INK, font=font, anchor="mm")
+                    break
+
+    def across(self, i: int) -> tuple[Point, bool]:
+        """Unit vector across the path at latent `i`, in pixels, and whether the path moves there."""
+        before, after = self.points[max(0, i - 1)], self.points[min(self.count - 1, i + 1)]
+        dx, dy = after[0] - before[0], after[1] - before[1]
+        length = math.hypot(dx, dy)
+        if length < self.unit:
+            return self.heading(i)[0], False
+        return (-dy / length, dx / length), True
+
+    def label_offsets(self, i: int, across: Point, moves: bool) -> Iterator[Point]:
+        """Places to try for a number, best first: beside a path that moves, beyond the cone of the camera."""
+        (hx, hy), level = self.heading(i)
+        if moves:
+            for r in (18, -18, 26, -26, 34, -34):
+                yield r * self.unit * across[0], r * self.unit * across[1]
+        beyond = self.cone * level + 12 * self.unit
+        yield beyond * hx, beyond * hy
+
+    def text_box(self, middle: Point, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> _Box:
+        pad = 3 * self.unit
+        left, top, right, bottom = self.draw.textbbox(middle, text, font=font, anchor="mm")
+        return _Box(left - pad, top - pad, right + pad, bottom + pad)
+
+    def captions(self, has_memory: bool, highlight: int | None) -> None:
+        """Title, axes, scale bar and legend, in the margins."""
+        u = self.unit
+        length = float(np.linalg.norm(np.diff(self.places, axis=0), axis=1).sum())
+        title = f"{self.count} latents, {self.chunks} chunk{'s' * (self.chunks != 1)}, {length:.2f} units long"
+        self.draw.text((24 * u, 30 * u), title, fill=INK, font=self.font(16), anchor="lm")
+        self.axes((self.width - 62 * u, 52 * u))
+
+        bar = _round_length(self.width / self.scale / 5)
+        left, y = 24 * u, self.height - 28 * u
+        right = left + bar * self.scale
+        self.draw.line((left, y, right, y), fill=INK, width=round(2 * u))
+        for x in (left, right):
+            self.draw.line((x, y - 5 * u, x, y + 5 * u), fill=INK, width=round(2 * u))
+        text = f"{bar:g} unit{'s' * (bar != 1)}"
+        self.draw.text(((left + right) / 2, y - 14 * u), text, fill=INK, font=self.font(13), anchor="mm")
+        self.legend(has_memory, highlight)
+
+    def axes(self, origin: Point) -> None:
+        x, y = origin
+        u, arm = self.unit, 26 * self.unit
+        for name, dx, dy in (("x", 1, 0), ("z", 0, -1)):
+            tip = (x + dx * arm, y + dy * arm)
+            self.draw.line((x, y, *tip), fill=QUIET, width=round(1.5 * u))
+            wing = [(tip[0] - 5 * u * (dx - s * dy), tip[1] - 5 * u * (dy - s * dx)) for s in (-0.6, 0.6)]
+            self.draw.polygon([(tip[0] + 2 * u * dx, tip[1] + 2 * u * dy), *wing], fill=QUIET)
+            place = (tip[0] + 10 * u * dx + 10 * u * abs(dy), tip[1])
+            self.draw.text(place, name, fill=QUIET, font=self.font(13), anchor="mm")
+
+    def legend(self, has_memory: bool, highlight: int | None) -> None:
+        """From the right edge leftwards, in one line."""
+        u, font = self.unit, self.font(13)
+        items: list[tuple[str, dict[str, object]]] = [
+            ("end", {"radius": 5, "fill": END}),
+            ("start", {"radius": 5, "fill": PAPER, "outline": START, "width": round(2.5 * u)}),
+        ]
+        if has_memory:
+            items.append(("remembered", {"radius": 5, "fill": REMEMBERED}))
+        if highlight is not None:
+            items.append((f"chunk {highlight}", {"radius": 5, "fill": CURRENT}))
+        x, y = self.width - 24 * u, self.height - 28 * u
+        for text, style in items:
+            self.draw.text((x, y), text, fill=INK, font=font, anchor="rm")
+            x -= self.draw.textlength(text, font=font) + 11 * u
+            self.dot((x, y), **style)  # type: ignore[arg-type]
+            x -= 20 * u
+
+    def finished(self) -> Image.Image:
+        return self.image.resize(self.size, Image.Resampling.LANCZOS)
+
+
+def _round_length(length: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is at most `length`."""
+    power = 10.0 ** math.floor(math.log10(length))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= length * (1 + 1e-9))

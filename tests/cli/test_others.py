@@ -1,0 +1,89 @@
+"""`hyworld trajectory`, `verify`, `convert` and the help texts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.mark.parametrize("command", [(), ("generate",), ("convert",), ("trajectory",), ("verify",)])
+def test_help_names_every_option_with_a_text(hyworld, command: tuple[str, ...]):
+    done = hyworld(*command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout) > 200
+    if command == ():
+        assert all(name in done.stdout for name in ("generate", "convert", "trajectory", "verify"))
+
+
+def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):
+    done = hyworld("trajectory", "w-8, right-10, w+d-7", "--json", "path.json")
+    assert done.returncode == 0, done.stderr
+    assert "forward+right" in done.stdout
+    assert "26 latents: 6 chunks" in done.stdout
+    assert Image.open(tmp_path / "trajectory.png").size[0] > 300
+    again = hyworld("trajectory", "path.json")
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[1:27] == done.stdout.splitlines()[1:27]
+    assert {file.name for file in tmp_path.iterdir()} == {"trajectory.png", "trajectory-2.png", "path.json"}
+
+
+def test_verify_passes_on_the_reference_tensors(hyworld):
+    done = hyworld("verify", DATA)
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    summary = json.loads(lines[-1])
+    assert summary["failed"] == summary["skipped"] == 0
+    assert summary["passed"] == len(lines) - 1 > 50
+    assert summary["worst"] < 1e-4
+    assert all("PASS" in line for line in lines[:-1])
+
+
+def test_verify_fails_on_tampered_tensors_and_counts_missing_files(hyworld, tmp_path: Path):
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    shutil.copy(DATA / "dit_weights.safetensors", folder)
+    forward = load_file(DATA / "dit_forward.safetensors")
+    forward["denoise.flow"][0, 0, 0, 0, 0] += 0.5
+    save_file(forward, folder / "dit_forward.safetensors")
+    shutil.copy(DATA / "trajectories.json", folder)
+    labels = json.loads((folder / "trajectories.json").read_text())
+    labels[0]["action"][3] += 1
+    (folder / "trajectories.json").write_text(json.dumps(labels))
+    done = hyworld("verify", folder)
+    assert done.returncode == 1
+    failed = [line.split()[0] for line in done.stdout.splitlines() if "FAIL" in line]
+    assert failed == ["trajectory.0.action", "dit.denoise.flow"]
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["failed"], summary["skipped"]) == (2, 5)
+
+
+def test_verify_survives_a_broken_file(hyworld, tmp_path: Path):
+    (tmp_path / "prope.safetensors").write_bytes(b"broken")
+    done = hyworld("verify", tmp_path)
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+
+
+@pytest.mark.parametrize("folder", ["missing", "."])
+def test_verify_of_nothing_is_the_users_error(hyworld, folder: str):
+    done = hyworld("verify", folder)
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+
+
+def test_convert_writes_what_generate_loads(hyworld, tmp_path: Path):
+    done = hyworld("convert", DATA / "dit_weights.safetensors", "dit.safetensors", "--dtype", "bf16")
+    assert done.returncode == 0, done.stderr
+    with safe_open(tmp_path / "dit.safetensors", "pt") as file:
+        assert "blocks.0.self_attn.o_prope.weight" in file.keys()  # noqa: SIM118
+    again = hyworld("convert", DATA / "dit_weights.safetensors", "dit.safetensors")
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr

@@ -1,0 +1,154 @@
+"""The right model gives its sizes; any other is named, so that the user knows what was picked by mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyworld.config import PRESETS, DiTConfig
+from hyworld.dit import WorldPlayDiT
+from hyworld.errors import InputError
+from hyworld.weights import check_dit, dit_config_from, dit_shapes
+from hyworld.weights.recognise import is_camera_tensor, is_vae
+
+
+def named(*names: str) -> dict[str, Tensor]:
+    return {name: torch.empty(4, 4, device="meta") for name in names}
+
+
+def meta(config: DiTConfig) -> dict[str, Tensor]:
+    return {name: torch.empty(shape, device="meta") for name, shape in dit_shapes(config).items()}
+
+
+@pytest.mark.parametrize("preset", list(PRESETS.values()), ids=list(PRESETS))
+def test_shapes_are_those_of_the_network(preset) -> None:
+    network = WorldPlayDiT(preset.dit, device="meta").state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in network.items()} == dit_shapes(preset.dit)
+
+
+def test_wan_5b_is_recognised_without_metadata(meta_state: dict[str, Tensor]) -> None:
+    assert len(meta_state) == 889
+    assert sum(map(is_camera_tensor, meta_state)) == 64
+    assert dit_config_from(meta_state, {}) == DiTConfig()
+    check_dit(meta_state, DiTConfig())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hd": 32, "heads": 2},
+        {"heads": 2},
+        {"attention_head_dim": 32, "num_attention_heads": 2},
+        {"num_attention_heads": 2},
+        {"num_heads": 2, "dim": 64},
+    ],
+)
+def test_head_size_from_metadata(native: dict[str, Tensor], golden_config: DiTConfig, config: dict[str, int]) -> None:
+    assert dit_config_from(native, {"config": json.dumps(config)}) == golden_config
+
+
+def test_head_size_as_argument(native: dict[str, Tensor], golden_config: DiTConfig) -> None:
+    assert dit_config_from(native, {}, head_dim=32) == golden_config
+    assert dit_config_from(native, {"config": '{"hd": 32}'}, head_dim=16).num_heads == 4
+
+
+@pytest.mark.parametrize("metadata", [{}, {"config": "not json"}, {"config": "[1]"}, {"config": '{"hd": "x"}'}])
+def test_unknown_head_size_is_asked_for(native: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    with pytest.raises(
+        InputError, match=r"tiny\.pt does not say how its width of 64 divides into heads: give head_dim"
+    ):
+        dit_config_from(native, metadata, name="tiny.pt")
+
+
+def test_a_small_model_of_width_128_is_not_taken_for_one_head(golden_config: DiTConfig) -> None:
+    with pytest.raises(InputError, match="give head_dim"):
+        dit_config_from(meta(PRESETS["tiny"].dit), {})
+
+
+def test_head_size_that_does_not_divide(native: dict[str, Tensor]) -> None:
+    with pytest.raises(InputError, match="width 64, which does not divide into heads of 48"):
+        dit_config_from(native, {}, head_dim=48)
+
+
+def test_base_wan_is_named_and_can_be_allowed(meta_state: dict[str, Tensor]) -> None:
+    base = {name: tensor for name, tensor in meta_state.items() if not is_camera_tensor(name)}
+    assert len(base) == 825
+    config = dit_config_from(base, {})
+    with pytest.raises(InputError, match=r"action and camera control are absent.*allow_base=True \(--allow-base\)"):
+        check_dit(base, config)
+    check_dit(base, config, allow_base=True)
+
+    del base["blocks.3.ffn.2.bias"]
+    with pytest.raises(InputError, match=r"of 825 tensors: 1 missing \(blocks.3.ffn.2.bias\)"):
+        check_dit(base, config, allow_base=True)
+
+
+@pytest.mark.parametrize(
+    ("channels_in", "channels_out", "width"), [(16, 16, 1536), (16, 16, 5120), (36, 16, 5120), (100, 48, 3072)]
+)
+def test_other_wan_models(channels_in: int, channels_out: int, width: int) -> None:
+    state = meta(DiTConfig(num_heads=width // 128, num_layers=1, latent_channels=channels_out))
+    state = {name: tensor for name, tensor in state.items() if not is_camera_tensor(name)}
+    state["patch_embedding.weight"] = torch.empty(width, channels_in, 1, 2, 2, device="meta")
+    with pytest.raises(
+        InputError, match=rf"another Wan model .*{channels_in} latent channels in, {channels_out} out, width {width}"
+    ):
+        dit_config_from(state, {})
+
+
+@pytest.mark.parametrize(
+    ("names", "verdict"),
+    [
+        (["blocks.0.self_attn.q.lora_A.weight", "blocks.0.self_attn.q.lora_B.weight"], "is a LoRA"),
+        (["lora_unet_blocks_0_self_attn_q.lora_down.weight"], "is a LoRA"),
+        (["transformer.blocks.0.attn1.to_q.lora.up.weight"], "is a LoRA"),
+        (["encoder.conv1.weight", "decoder.conv1.weight", "conv2.weight"], "is a VAE"),
+        (["encoder.conv_in.weight", "decoder.mid_block.resnets.0.conv1.weight"], "is a VAE"),
+        (["shared.weight", "encoder.block.0.layer.0.SelfAttention.q.weight"], "is a text encoder"),
+        (["token_embedding.weight", "blocks.0.attn.q.weight"], "is a text encoder"),
+        (["decoder.1.weight", "decoder.3.conv.0.weight"], "is a tiny decoder"),
+        (["img_in.proj.weight", "double_blocks.0.img_attn_q.weight"], "another family's transformer"),
+        (["img_emb.proj.0.bias", "patch_embedding.weight", "blocks.0.self_attn.q.weight"], "Wan 2.1 image-to-video"),
+        (["vace_blocks.0.self_attn.q.weight", "patch_embedding.weight"], "VACE"),
+        (["b", "a", "d", "c"], r"not a model this program knows \(it holds a, b, c, …\)"),
+        ([], "not a model this program knows"),
+        (["blocks.0.self_attn.q.weight"], "incomplete transformer.*if this is one of several shards"),
+    ],
+)
+def test_other_models_are_named(names: list[str], verdict: str) -> None:
+    with pytest.raises(InputError, match=rf"^some\.file .*{verdict}"):
+        dit_config_from(named(*names), {}, name="some.file")
+
+
+def test_misfits_are_counted_and_the_first_three_listed(native: dict[str, Tensor], golden_config: DiTConfig) -> None:
+    state = dict(native)
+    for layer in range(2):
+        for leaf in ("weight", "bias"):
+            del state[f"blocks.{layer}.ffn.2.{leaf}"]
+    state |= named("blocks.0.extra.weight")
+    state["head.head.bias"] = torch.zeros(7)
+    with pytest.raises(InputError) as error:
+        check_dit(state, golden_config, name="x.pt")
+    message = str(error.value)
+    assert "4 missing (" in message
+    assert len(re.findall(r"blocks\.\d\.ffn\.2\.", message)) == 3
+    assert "1 unexpected (blocks.0.extra.weight)" in message
+    assert "1 of another shape (head.head.bias is [7] instead of [24])" in message
+
+
+def test_integer_quantisation_is_named(native: dict[str, Tensor], golden_config: DiTConfig) -> None:
+    state = dict(native)
+    state["blocks.0.ffn.0.weight"] = state["blocks.0.ffn.0.weight"].to(torch.int8)
+    with pytest.raises(InputError, match=r"not supported \(blocks.0.ffn.0.weight is torch.int8\)"):
+        check_dit(state, golden_config)
+
+
+def test_is_vae(native: dict[str, Tensor]) -> None:
+    assert is_vae(["encoder.conv1.weight"])
+    assert is_vae(["decoder.conv_in.bias"])
+    assert not is_vae(native)
+    assert not is_vae(["decoder.1.weight"])
