@@ -113,7 +113,8 @@ class VAEConfig:
         for name in ("latents_mean", "latents_std"):
             if len(getattr(self, name)) != self.z_dim:
                 raise InputError(
-                    f"VAEConfig.{name} needs one number per latent channel: {self.z_dim}, got {len(getattr(self, name))}."
+                    f"VAEConfig.{name} needs one number per latent channel: {self.z_dim}, "
+                    f"got {len(getattr(self, name))}."
                 )
         if min(self.latents_std) <= 0:
             raise InputError("VAEConfig.latents_std must be positive in every channel.")

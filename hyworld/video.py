@@ -59,7 +59,8 @@ class VideoWriter:
             raise self._explained(error) from error
         stream = self._container.add_stream("libx264", rate=Fraction(fps))
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": "17", "preset": "medium"}
+        # x264's macroblock tree reads memory it never wrote: with it the same frames give different files.
+        stream.options = {"crf": "17", "preset": "medium", "mbtree": "0"}
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE

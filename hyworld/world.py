@@ -111,6 +111,7 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     allow_base: bool = False,
+    head_dim: int | None = None,
 ) -> World:
     """Load everything a rollout needs.
 
@@ -124,6 +125,7 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
         dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
         allow_base: accept a base Wan 2.2 model, which follows no camera.
+        head_dim: channels per attention head, for small models whose file does not say.
 
     Raises:
         InputError: a file that is missing, damaged or of another model; parts that do not fit together.
@@ -147,7 +149,7 @@ def load(
     frames_from: StreamingDecoder = wan_vae
     if tiny_decoder is not None and decoder == "tiny":
         frames_from = load_tiny_decoder(tiny_decoder, device=device, dtype=dtype)
-    dit = load_dit(weights, device=device, dtype=dtype, allow_base=allow_base)
+    dit = load_dit(weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim)
     channels = dit.config.latent_channels
     for name, part in (("VAE", wan_vae), ("tiny decoder", frames_from)):
         if part.latent_channels != channels:

@@ -43,21 +43,18 @@ def read_json_text(text: str, name: str) -> object:
         raise InputError(f"{name} is nested too deeply; expected {FORMAT}.") from None
 
 
-def read_json_file(source: str) -> object:
-    """Read and parse a .json file.
+def read_file(source: str, name: str) -> str:
+    """The text of a file; `name` is what errors call it.
 
     Raises:
-        InputError: the file is missing, unreadable or not JSON.
+        InputError: the file is missing or not text.
     """
-    path = Path(source).expanduser()
-    name = f'The camera file "{source}"'
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return Path(source).expanduser().read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: check the path, or give pose tokens such as w-15.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read as text ({error}): choose a pose JSON file.") from None
-    return read_json_text(text, name)
 
 
 def poses_from_json(data: object, name: str) -> PoseData:

@@ -98,14 +98,14 @@ def parse_tokens(text: str, speeds: Speeds = DEFAULT_SPEEDS) -> ParsedTokens:
     Raises:
         InputError: the path is empty or too long, or a token is malformed; names the token and its position.
     """
-    tokens = [token.strip() for token in text.translate(DASHES).lower().split(",")]
+    tokens = [" ".join(token.split()) for token in text.translate(DASHES).lower().split(",")]
     tokens = [token for token in tokens if token]
     if not tokens:
         raise InputError(f"The camera path is empty: {EXAMPLE}.")
     motions: list[Motion] = []
     notes: list[str] = []
     for position, token in enumerate(tokens, start=1):
-        shown = token if len(token) <= 40 else f"{token[:39]}…"
+        shown = shortened(token)
         try:
             keys, count = read_token(token)
         except ValueError as problem:
@@ -139,7 +139,7 @@ def check_keys(keys: Sequence[str]) -> None:
         if key not in KEYS:
             close = [MEANT[key]] if key in MEANT else difflib.get_close_matches(key, KEYS, n=1)
             hint = f' (did you mean "{close[0]}"?)' if close else ""
-            raise ValueError(f'has the unknown key "{key}"{hint}')
+            raise ValueError(f'has the unknown key "{shortened(key)}"{hint}')
         if key in keys[:i]:
             raise ValueError(f'has the key "{key}" twice')
         axis, sign = KEYS[key]
@@ -157,7 +157,7 @@ def read_token(token: str) -> tuple[list[str], float]:
     if not keys_text:
         raise ValueError("lacks a key")
     if keys_text.endswith("-"):
-        raise ValueError(f"has the negative count -{count_text}")
+        raise ValueError(f"has the negative count -{shortened(count_text)}")
     keys = [key.strip() for key in keys_text.split("+")]
     if "" in keys:
         raise ValueError('has a "+" with no key beside it')
@@ -170,9 +170,14 @@ def read_count(text: str) -> float:
     try:
         count = float(text)
     except ValueError:
-        raise ValueError(f'has the count "{text}", which is not a number') from None
+        raise ValueError(f'has the count "{shortened(text)}", which is not a number') from None
     if not math.isfinite(count):
-        raise ValueError(f'has the count "{text}", which is not a finite number')
+        raise ValueError(f'has the count "{shortened(text)}", which is not a finite number')
     if count > MAX_LATENTS:
         raise ValueError(f"has a count above {MAX_LATENTS}")
     return count
+
+
+def shortened(text: str) -> str:
+    """Text of the user's as it is shown in a message."""
+    return text if len(text) <= 40 else f"{text[:39]}…"

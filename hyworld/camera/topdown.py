@@ -106,7 +106,7 @@ class _Picture:
         top, bottom, side = 56 * self.unit, 76 * self.unit, 24 * self.unit
         reach = self.cone + 22 * self.unit
         room = np.array([self.width - 2 * side, self.height - top - bottom]) - 2 * reach
-        self.scale = float((room / np.maximum(high - low, LEAST_SPAN)).min())
+        self.scale = float((room.clip(min=40) / np.maximum(high - low, LEAST_SPAN)).min())
         self.middle = (low + high) / 2
         self.centre = np.array([self.width / 2, (top + self.height - bottom) / 2])
         self.points = [self.at(place) for place in self.places]

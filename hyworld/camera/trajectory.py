@@ -12,7 +12,7 @@ from ..config import CHUNK_LATENTS
 from ..errors import InputError
 from .actions import NUM_LABELS
 from .actions import labels as labels_of
-from .pose_json import normalised, poses_from_json, poses_to_json, read_json_file, read_json_text
+from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_file, read_json_text
 from .poses import integrate
 from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
 
@@ -66,18 +66,18 @@ class Trajectory:
         return cls(c2w, np.tile(K, (len(c2w), 1, 1)), labels_of(c2w, third_person), notes)
 
     @classmethod
-    def from_json(
-        cls, data: Mapping[str, object], third_person: bool = False, *, name: str = "The camera path"
-    ) -> Trajectory:
+    def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:
         """Path of pose JSON; labels follow from the poses unless the poses bring their own ("label").
-
-        name: what errors call the data.
 
         Raises:
             InputError: see `poses_from_json`.
         """
-        c2w, intrinsics, labels = poses_from_json(data, name)
-        return cls(c2w, intrinsics, labels_of(c2w, third_person) if labels is None else labels)
+        return cls._from_poses(poses_from_json(data, "The camera path"), third_person)
+
+    @classmethod
+    def _from_poses(cls, poses: PoseData, third_person: bool) -> Trajectory:
+        labels = labels_of(poses.c2w, third_person) if poses.labels is None else poses.labels
+        return cls(poses.c2w, poses.intrinsics, labels)
 
     @classmethod
     def load(cls, source: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
@@ -88,12 +88,14 @@ class Trajectory:
         """
         source = source.strip()
         if source.startswith(("{", "[")):
-            data, name = read_json_text(source, "The camera path"), "The camera path"
+            name = "The camera path"
+            data = read_json_text(source, name)
         elif source.lower().endswith(".json"):
-            data, name = read_json_file(source), f'The camera file "{source}"'
+            name = f'The camera file "{source}"'
+            data = read_json_text(read_file(source, name), name)
         else:
             return cls.from_tokens(source, speeds, third_person)
-        return cls.from_json(data, bool(third_person), name=name)  # type: ignore[arg-type]
+        return cls._from_poses(poses_from_json(data, name), bool(third_person))
 
     def __len__(self) -> int:
         return len(self.c2w)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from ..errors import InputError
 from ..weights import convert as convert_checkpoint
 from .console import console, reports_errors, stderr
 
@@ -23,6 +24,9 @@ def convert(
     allow_base: Annotated[
         bool, typer.Option("--allow-base", help="Accept a base Wan 2.2 model, without camera control.")
     ] = False,
+    head_dim: Annotated[
+        int | None, typer.Option(help="Channels per attention head, for small models whose file does not say.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the target if it exists.")] = False,
 ) -> None:
     """Turn a released checkpoint into one safetensors file for ComfyUI and for `hyworld generate`.
@@ -30,6 +34,8 @@ def convert(
     Reads `model.pt` (49 GB) piece by piece, so a few GB of memory are enough; the target appears under its name
     only when it is whole and was seen to load.
     """
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists already: choose another name or add --overwrite.")
     bar = Progress(
         TextColumn("writing"),
         BarColumn(),
@@ -46,6 +52,7 @@ def convert(
             dtype=dtype,
             layout=layout,
             allow_base=allow_base,
+            head_dim=head_dim,
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

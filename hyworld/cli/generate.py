@@ -78,6 +78,10 @@ def generate(
             "--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL
         ),
     ] = False,
+    head_dim: Annotated[
+        int | None,
+        typer.Option(help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
     output: Annotated[
@@ -119,6 +123,7 @@ def generate(
                 device=device,
                 dtype=dtype,
                 allow_base=allow_base,
+                head_dim=head_dim,
             )
             world.start(picture, prompt, seed=seed, size=(height, width))
         bar = stack.enter_context(
@@ -146,7 +151,7 @@ def generate(
 
     frames = frames_in(len(path))
     console.print(
-        f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), "
-        f"{path.chunks} chunks, {height}x{width}, seed {seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
+        f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), {height}x{width}, "
+        f"{path.chunks} chunks, seed {seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
         markup=False,
     )

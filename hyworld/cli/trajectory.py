@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
-from rich.table import Table
 
 from ..camera import Speeds, Trajectory, draw_top_down, label_name
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
@@ -37,7 +37,7 @@ def trajectory(
 ) -> None:
     """Print a path's poses and labels, chunk by chunk, and draw it from above.
 
-    The last column is what the memory will choose: the past latents each chunk looks at.
+    Behind the first latent of each chunk stands what the memory will choose: the past latents that chunk looks at.
     """
     walk = Trajectory.load(path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None)
     target = output or free_name(DEFAULT_PICTURE)
@@ -47,7 +47,8 @@ def trajectory(
     notes(walk.notes)
 
     memory = _memory_by_chunk(walk)
-    console.print(_table(walk, memory))
+    for line in _lines(walk, memory):
+        console.print(line, markup=False)
     frames = frames_in(walk.chunks * CHUNK_LATENTS)
     console.print(
         f"{len(walk)} latents: {walk.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s "
@@ -71,29 +72,22 @@ def _memory_by_chunk(walk: Trajectory) -> list[tuple[int, ...]]:
     ]
 
 
-def _table(walk: Trajectory, memory: list[tuple[int, ...]]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for name in ("chunk", "latent", "x", "y", "z", "turn°", "tilt°", "label"):
-        table.add_column(name, justify="right")
-    table.add_column("action")
-    table.add_column("chunk remembers")
+def _lines(walk: Trajectory, memory: list[tuple[int, ...]]) -> Iterator[str]:
+    yield f"{'chunk':>5} {'latent':>6} {'x':>8} {'y':>8} {'z':>8} {'turn°':>7} {'tilt°':>7} {'label':>5}  action"
     for i, (pose, label) in enumerate(zip(walk.c2w, walk.labels, strict=True)):
-        chunk, first = i // CHUNK_LATENTS, i % CHUNK_LATENTS == 0
+        chunk, first = divmod(i, CHUNK_LATENTS)
+        whole = chunk < walk.chunks
+        if first == 0 and i:
+            yield ""
         forward = pose[:3, 2]
         turn = np.degrees(np.arctan2(forward[0], forward[2]))
         tilt = np.degrees(np.arcsin(np.clip(-forward[1], -1, 1)))
-        table.add_row(
-            str(chunk) if first and chunk < walk.chunks else "",
-            str(i),
-            *(f"{value:.2f}" for value in pose[:3, 3]),
-            f"{turn:.1f}",
-            f"{tilt:.1f}",
-            str(label),
-            label_name(int(label)),
-            _ranges(memory[chunk]) if first and chunk < walk.chunks else "",
-            end_section=i % CHUNK_LATENTS == CHUNK_LATENTS - 1,
+        place = " ".join(f"{value:8.2f}" for value in pose[:3, 3])
+        remembered = f"   remembers {_ranges(memory[chunk])}" if first == 0 and whole else ""
+        yield (
+            f"{chunk if first == 0 and whole else '':>5} {i:>6} {place} {turn:7.1f} {tilt:7.1f} {label:>5}  "
+            f"{label_name(int(label)):<26}{remembered}".rstrip()
         )
-    return table
 
 
 def _ranges(frames: tuple[int, ...]) -> str:

@@ -25,7 +25,7 @@ from ..vae import WanVAE
 from .files import Checkpoint, read_checkpoint, stream
 from .fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, dequantise, is_quantised_layer, marker, quantise
 from .load import OpenedDiT, OpenedVAE, open_dit, open_vae
-from .recognise import is_vae
+from .recognise import UnknownHeadSizeError, is_vae
 from .remap import clean_key, dit_to_diffusers
 from .writer import SafetensorsWriter, Spec, data_bytes
 
@@ -38,6 +38,9 @@ CONVERTER = "hyworld 1"
 """Stands in the metadata; the number changes when files of an older converter ought to be made anew."""
 
 _SAMPLES = 16
+
+_ANY_HEAD_DIM = 4
+"""Stands for a head size that no file states; every width is a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,14 @@ def convert(
         raise InputError(f"There is no dtype {dtype!r} to convert to: choose one of {', '.join(DTYPES)}.")
     if layout not in LAYOUTS:
         raise InputError(f"There is no layout {layout!r} to convert to: choose one of {', '.join(LAYOUTS)}.")
-    opened = _open(source, allow_base=allow_base, head_dim=head_dim)
+    opened, head_size_known = _open(source, allow_base=allow_base, head_dim=head_dim)
     if isinstance(opened, OpenedVAE) and (dtype == "fp8" or layout == "diffusers"):
         raise InputError(
             f"{source} is a VAE, which is written in the native layout and not in fp8: choose bf16 or fp32."
         )
     _check_target(opened.checkpoint, target, overwrite)
 
-    recipe = _Recipe(opened, dtype, layout)
+    recipe = _Recipe(opened, dtype, layout, head_size_known)
     total = data_bytes(recipe.specs)
     _check_space(target, total)
     part = target.with_name(target.name + ".part")
@@ -127,17 +130,22 @@ def convert(
     )
 
 
-def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None) -> OpenedDiT | OpenedVAE:
+def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None) -> tuple[OpenedDiT | OpenedVAE, bool]:
+    """The checkpoint, and whether its head size is known: no tensor's shape depends on it, so copying can go on."""
     if is_vae(map(clean_key, read_checkpoint(source).state)):
-        return open_vae(source)
-    return open_dit(source, allow_base=allow_base, head_dim=head_dim)
+        return open_vae(source), True
+    try:
+        return open_dit(source, allow_base=allow_base, head_dim=head_dim), True
+    except UnknownHeadSizeError:
+        return open_dit(source, allow_base=allow_base, head_dim=_ANY_HEAD_DIM), False
 
 
 class _Recipe:
     """How each source tensor becomes target tensors: names, dtypes and the numbers themselves."""
 
-    def __init__(self, opened: OpenedDiT | OpenedVAE, dtype: str, layout: str) -> None:
+    def __init__(self, opened: OpenedDiT | OpenedVAE, dtype: str, layout: str, head_size_known: bool) -> None:
         self.opened = opened
+        self._head_size_known = head_size_known
         self._scales = opened.scales if isinstance(opened, OpenedDiT) else {}
         self._dtype = DTYPES[dtype]
         self._fp8 = dtype == "fp8"
@@ -166,10 +174,14 @@ class _Recipe:
         """What stands in the header of the target."""
         return {
             "format": "pt",
-            "config": json.dumps(_stated(self.opened.config)),
+            "config": json.dumps(self._stated_sizes()),
             "source": self.opened.checkpoint.path.name,
             "converter": CONVERTER,
         }
+
+    def _stated_sizes(self) -> dict[str, object]:
+        unknown = () if self._head_size_known else ("heads", "hd")
+        return {name: size for name, size in _stated(self.opened.config).items() if name not in unknown}
 
     def _quantises(self, name: str) -> bool:
         return self._fp8 and is_quantised_layer(name)
@@ -178,7 +190,7 @@ class _Recipe:
         wide = tensor
         if tensor.dtype in FP8_DTYPES:
             wide = dequantise(tensor, self._scales.get(name), torch.float32)
-        if not wide.isfinite().all():
+        if not _is_finite(wide):
             raise InputError(
                 f"{self.opened.checkpoint.path} is damaged, {name} holds NaN or infinity: download it again."
             )
@@ -188,12 +200,17 @@ class _Recipe:
             yield _scale_name(name), scale
             return
         narrow = wide.to(self._dtype)
-        if not narrow.isfinite().all():
+        if not _is_finite(narrow):
             raise InputError(
                 f"{name} of {self.opened.checkpoint.path} holds {wide.abs().max().item():.6g}, beyond what "
                 f"{str(self._dtype).removeprefix('torch.')} can hold: convert to bf16 instead."
             )
         yield name, narrow
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # The extremes are NaN if any element is; unlike isfinite() they need no memory.
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def _scale_name(name: str) -> str:
@@ -254,7 +271,7 @@ def _reason(error: OSError, needed: int) -> str:
 def _verify(written: Path, recipe: _Recipe) -> None:
     """Read the file back as any user of it would, and compare a sample of its tensors with the source."""
     stored = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in read_checkpoint(written).state.items()}
-    opened = _open(written)
+    opened, _ = _open(written)
     if stored != recipe.specs or opened.config != recipe.opened.config:
         raise RuntimeError(f"{written} does not hold the tensors that were written to it.")
     network: torch.nn.Module

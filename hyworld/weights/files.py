@@ -68,8 +68,7 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Open a safetensors file, a torch pickle (zip or old format) or a diffusers-layout folder on the CPU.
 
-    Pickles are read with `weights_only=True`: code in them is never run. Formats are told by content,
-    not by suffix.
+    Pickles are read with `weights_only=True`: code in them is never run. Formats are told by content.
 
     Raises:
         InputError: missing, empty, cut short, damaged, not a checkpoint, or holding code.
@@ -101,9 +100,12 @@ def stream(
 
 
 def _format(path: Path) -> str:
-    """ "safetensors", "zip" (what `torch.save` writes) or "pickle" (what it wrote before 1.6), told by content."""
-    with path.open("rb") as file:
-        start = file.read(_SNIFFED_BYTES)
+    """Told by content: "safetensors", "zip" (what `torch.save` writes) or "pickle" (what it wrote before 1.6)."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SNIFFED_BYTES)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the file and its permissions.") from error
     if not start:
         raise InputError(f"{path} is empty (0 bytes): download it again.")
     if start.startswith(b"version https://git-lfs"):
@@ -129,6 +131,9 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | Non
     kind = _format(path)
     if kind == "safetensors":
         return (*_read_safetensors(path), None)
+    if path.suffix == ".safetensors":
+        # torch.load goes by the suffix and would take it for one.
+        raise InputError(f"{path} is a torch pickle under a safetensors name: rename it to end in .pt.")
     # Only the zip format can be mapped; an old pickle is read into memory.
     state, envelope = _unwrap(_read_pickle(path, mmap=kind == "zip"), path)
     return state, {}, envelope

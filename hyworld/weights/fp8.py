@@ -47,7 +47,7 @@ def marker() -> Tensor:
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """`weight` as float8_e4m3fn and the float32 scalar that multiplies it back; scale = max|weight| / 448."""
     values = weight.float()
-    amax = values.abs().amax()
+    amax = torch.stack(values.aminmax()).abs().amax()
     scale = torch.where(amax > 0, amax / FP8_MAX, torch.ones_like(amax))
     # Division can round one step past the largest fp8 number, which has no infinity to fall into.
     return (values / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
@@ -57,7 +57,7 @@ def split_scales(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
     """`(weights, scales)`: the model's tensors, and the scales by the name of the weight they multiply.
 
     Raises:
-        InputError: a scale whose weight is missing.
+        InputError: a scale whose weight is missing, or scales finer than one per row.
     """
     weights: dict[str, Tensor] = {}
     scales: dict[str, Tensor] = {}
@@ -66,25 +66,22 @@ def split_scales(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
             scales[f"{match['layer']}.weight"] = tensor
         elif not _IGNORED.fullmatch(name):
             weights[name] = tensor
-    orphan = next((name for name in scales if name not in weights), None)
-    if orphan is not None:
-        raise InputError(f"The checkpoint has an fp8 scale for {orphan} but not the weight: give the complete file.")
+    for name, scale in scales.items():
+        if name not in weights:
+            raise InputError(f"The checkpoint has an fp8 scale for {name} but not the weight: give the complete file.")
+        weight = weights[name]
+        if scale.numel() != 1 and tuple(scale.shape) not in ((weight.shape[0],), (weight.shape[0], 1)):
+            raise InputError(
+                f"The checkpoint is quantised block by block ({name} of shape {list(weight.shape)} has scales of shape "
+                f"{list(scale.shape)}), which is not supported: give bf16, fp16, or fp8 scaled per tensor."
+            )
     return weights, scales
 
 
 def dequantise(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """`weight` times `scale` in `dtype`: one scale per tensor, or one per row of a matrix.
-
-    Raises:
-        InputError: a scale of another form, such as one per block of a row.
-    """
+    """`weight` times `scale` (one per tensor, or one per row of a matrix) in `dtype`; no scale is 1."""
     if scale is None:
         return weight.to(dtype)
-    if scale.numel() != 1 and tuple(scale.shape) not in ((weight.shape[0],), (weight.shape[0], 1)):
-        raise InputError(
-            f"The checkpoint is quantised block by block (a scale of shape {list(scale.shape)} for a weight of shape "
-            f"{list(weight.shape)}), which is not supported: give a bf16, fp16 or per-tensor fp8 file."
-        )
     columns = (1,) * (weight.ndim - 1)
     return (weight.float() * scale.to(weight.device, torch.float32).reshape(-1, *columns)).to(dtype)
 

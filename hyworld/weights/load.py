@@ -59,7 +59,10 @@ def open_dit(path: str | Path, *, allow_base: bool = False, head_dim: int | None
         InputError: from `read_checkpoint`, `dit_config_from` or `check_dit`.
     """
     checkpoint = read_checkpoint(path)
-    state, scales = split_scales(dit_to_native(checkpoint.state))
+    try:
+        state, scales = split_scales(dit_to_native(checkpoint.state))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     config = dit_config_from(state, checkpoint.metadata, head_dim=head_dim, name=str(path))
     check_dit(state, config, allow_base=allow_base, name=str(path))
     base = not any(map(is_camera_tensor, state))

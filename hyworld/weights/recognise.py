@@ -98,6 +98,10 @@ def is_camera_tensor(name: str) -> bool:
     return any(part in name for part in _CAMERA_PARTS)
 
 
+class UnknownHeadSizeError(InputError):
+    """A small model whose file does not say how many channels an attention head has."""
+
+
 def dit_config_from(
     state: Mapping[str, Tensor],
     metadata: Mapping[str, str],
@@ -120,9 +124,9 @@ def dit_config_from(
     if head_dim is None and width >= _SMALLEST_WAN_WIDTH and width % _WAN_HEAD_DIM == 0:
         head_dim = _WAN_HEAD_DIM
     if head_dim is None:
-        raise InputError(
-            f"{name} does not say how its width of {width} divides into heads: give head_dim, or a safetensors file "
-            f'whose metadata has a config with "hd".'
+        raise UnknownHeadSizeError(
+            f"{name} does not say how its width of {width} divides into heads: give head_dim (--head-dim), or a "
+            f'safetensors file whose metadata has a config with "hd".'
         )
     if width % head_dim:
         raise InputError(f"{name} has width {width}, which does not divide into heads of {head_dim}: correct head_dim.")

@@ -1,31 +1,28 @@
-"""Running the real command in a process of its own, as a user does."""
+"""Running the command as a user does: in this process, where starting torch anew would cost seconds each time."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
-Run = Callable[..., subprocess.CompletedProcess]
+from hyworld.cli.main import app
+
+Run = Callable[..., SimpleNamespace]
 
 
 @pytest.fixture
-def hyworld(tmp_path: Path) -> Run:
-    """`hyworld(*arguments)` in an empty folder; returns the finished process with its output as text."""
+def hyworld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`hyworld(*arguments)` in an empty folder; returns exit code and output."""
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "hyworld.cli.main", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+    def run(*arguments: object) -> SimpleNamespace:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
 
     return run

@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from hyworld.weights import dit_to_native
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -62,7 +65,7 @@ def test_verify_fails_on_tampered_tensors_and_counts_missing_files(hyworld, tmp_
     failed = [line.split()[0] for line in done.stdout.splitlines() if "FAIL" in line]
     assert failed == ["trajectory.0.action", "dit.denoise.flow"]
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["failed"], summary["skipped"]) == (2, 5)
+    assert (summary["failed"], summary["skipped"]) == (2, 6)
 
 
 def test_verify_survives_a_broken_file(hyworld, tmp_path: Path):
@@ -87,3 +90,25 @@ def test_convert_writes_what_generate_loads(hyworld, tmp_path: Path):
     again = hyworld("convert", DATA / "dit_weights.safetensors", "dit.safetensors")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+
+
+def test_convert_takes_the_released_pickle(hyworld, tmp_path: Path):
+    done = hyworld("convert", DATA / "model.pt", "model.safetensors", "--dtype", "fp32")
+    assert done.returncode == 0, done.stderr
+    assert "106 tensors" in done.stdout
+    got, want = load_file(tmp_path / "model.safetensors"), dit_to_native(load_file(DATA / "dit_weights.safetensors"))
+    assert got.keys() == want.keys()
+    assert all(torch.equal(got[name], want[name]) for name in want)
+
+
+def test_a_small_model_runs_from_its_files(hyworld, tmp_path: Path):
+    """Every file option at once: pickle, VAE, embeddings; the head size comes from the option."""
+    save_file({"text": torch.randn(16, 24)}, tmp_path / "text.safetensors")
+    files = ("--weights", DATA / "model.pt", "--vae", DATA / "vae_weights_native.safetensors")
+    options = ("--text-encoder", "text.safetensors", "--pose", "w-7", "--size", "64x96", "--output", "a.mp4")
+    unknown = hyworld("generate", *files, *options)
+    assert unknown.returncode == 2
+    assert "--head-dim" in unknown.stderr
+    done = hyworld("generate", *files, *options, "--head-dim", 32)
+    assert done.returncode == 0, done.stderr
+    assert "29 frames" in done.stdout

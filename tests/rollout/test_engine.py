@@ -124,7 +124,7 @@ def test_explicit_noise_replaces_the_seed(model: WorldPlayDiT):
 
 
 def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: WorldPlayDiT):
-    class Interrupted(Exception):
+    class StopHereError(Exception):
         pass
 
     seen: list[Progress] = []
@@ -132,10 +132,10 @@ def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: Wor
     def stop_in_chunk_1(progress: Progress) -> None:
         seen.append(progress)
         if progress == (1, 2):
-            raise Interrupted
+            raise StopHereError
 
     engine = started(model)
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopHereError):
         list(engine.run(PATH, on_progress=stop_in_chunk_1))
     assert seen == [*[(0, step) for step in range(STEPS + 1)], (1, 0), (1, 1), (1, 2)]
     assert engine.state().chunks == 1

@@ -91,7 +91,7 @@ def test_scales_per_block_are_refused() -> None:
 
 
 def test_a_scale_without_its_weight_is_refused() -> None:
-    with pytest.raises(InputError, match="scale for c.weight but not the weight"):
+    with pytest.raises(InputError, match=r"scale for c\.weight but not the weight"):
         split_scales({"c.scale_weight": torch.ones(())})
 
 
