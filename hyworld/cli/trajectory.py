@@ -52,7 +52,7 @@ def trajectory(
     frames = frames_in(walk.chunks * CHUNK_LATENTS)
     console.print(
         f"{len(walk)} latents: {walk.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s "
-        f"at {FRAMES_PER_SECOND} fps; {len(walk) % CHUNK_LATENTS} latents left over"
+        f"at {FRAMES_PER_SECOND} fps; {len(walk) % CHUNK_LATENTS} left over"
     )
     drawing = draw_top_down(walk, memory=memory)
     write_whole(target, lambda part: drawing.save(part, format="PNG"))
@@ -82,7 +82,9 @@ def _lines(walk: Trajectory, memory: list[tuple[int, ...]]) -> Iterator[str]:
         forward = pose[:3, 2]
         turn = np.degrees(np.arctan2(forward[0], forward[2]))
         tilt = np.degrees(np.arcsin(np.clip(-forward[1], -1, 1)))
-        place = " ".join(f"{value:8.2f}" for value in pose[:3, 3])
+        # Adding 0 turns what rounds to -0.0 into 0.0.
+        turn, tilt = round(turn, 1) + 0.0, round(tilt, 1) + 0.0
+        place = " ".join(f"{round(value, 2) + 0.0:8.2f}" for value in pose[:3, 3])
         remembered = f"   remembers {_ranges(memory[chunk])}" if first == 0 and whole else ""
         yield (
             f"{chunk if first == 0 and whole else '':>5} {i:>6} {place} {turn:7.1f} {tilt:7.1f} {label:>5}  "
