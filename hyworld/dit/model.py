@@ -50,7 +50,7 @@ class Block(nn.Module):
         dim = config.dim
         factory = {"device": device, "dtype": dtype}
         self.eps = config.eps
-        self.modulation = nn.Parameter(torch.randn(1, 6, dim, **factory) / dim**0.5)
+        self.modulation = nn.Parameter(torch.zeros(1, 6, dim, **factory))
         self.self_attn = DualBranchSelfAttention(config, layer, operations=operations, **factory)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps, **factory)
         self.cross_attn = CrossAttention(config, operations=operations, **factory)
@@ -96,7 +96,7 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.eps = config.eps
-        self.modulation = nn.Parameter(torch.randn(1, 2, config.dim, device=device, dtype=dtype) / config.dim**0.5)
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim, device=device, dtype=dtype))
         self.head = operations.Linear(config.dim, config.latent_channels * PATCH * PATCH, device=device, dtype=dtype)
 
     def forward(self, x_BFSE: Tensor, temb_BFE: Tensor) -> Tensor:

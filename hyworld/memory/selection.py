@@ -121,9 +121,8 @@ def views_from(query: Tensor, poses: Tensor, config: MemoryConfig) -> Views:
     relative = torch.linalg.inv(query @ poses)
     rotation, translation = relative[..., :3, :3], relative[..., :3, 3:]
     yaw, pitch = angles(*rotation[..., 2, :].unbind(dim=-1))
-    top = (pitch - config.fov_vertical_deg / 2).clamp(min=-90)
-    bottom = (pitch + config.fov_vertical_deg / 2).clamp(max=90)
-    edges = torch.stack((yaw, top, bottom), dim=-1).deg2rad()
+    half = config.fov_vertical_deg / 2
+    edges = torch.stack((yaw, pitch - half, pitch + half), dim=-1).deg2rad()
     return Views(
         (-rotation.mT @ translation)[..., 0], pitch, yaw, torch.stack((edges.sin(), edges.cos()), dim=-1).flatten(-2)
     )

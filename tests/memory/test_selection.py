@@ -85,12 +85,31 @@ def test_equals_the_reference(viewmats: Tensor, current: int) -> None:
     assert fast[3] < current - 12
 
 
+WIDE = MemoryConfig(fov_horizontal_deg=200, fov_vertical_deg=170, radius=3)
+
+
 @settings(deadline=None, max_examples=60)
-@given(walks(), st.sampled_from([CONFIG, MemoryConfig(fov_horizontal_deg=200, fov_vertical_deg=120, radius=3)]))
+@given(walks(), st.sampled_from([CONFIG, WIDE]))
 def test_overlaps_equal_the_reference_to_the_bit(viewmats: Tensor, config: MemoryConfig) -> None:
     queries, cameras = viewmats[32:], viewmats[:24:4]
     fast = selection.overlaps(queries, cameras, CLOUD, config)
     plain = [[reference.overlap(query, camera, CLOUD, config) for camera in cameras] for query in queries]
+    assert fast.tolist() == plain
+
+
+@settings(deadline=None, max_examples=30)
+@given(walks(), st.integers(0, 1000))
+def test_points_on_the_borders_are_decided_as_in_the_reference(viewmats: Tensor, seed: int) -> None:
+    """All points lie on the edges of the query's view, to rounding, and on the reach of a camera that stands there."""
+    unit = torch.rand(600, 2, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    azimuth, elevation = (unit * torch.tensor([30.0, 17.5])).deg2rad().unbind(dim=1)
+    azimuth[:200] = math.radians(30)
+    elevation[200:400] = math.radians(-17.5)
+    level = elevation.cos()
+    points = torch.stack((level * azimuth.sin(), elevation.sin(), level * azimuth.cos()), dim=1) * 8
+    cameras = torch.cat((viewmats[:4], viewmats[20:24]))
+    fast = selection.overlaps(viewmats[20:24], cameras, points, CONFIG)
+    plain = [[reference.overlap(query, camera, points, CONFIG) for camera in cameras] for query in viewmats[20:24]]
     assert fast.tolist() == plain
 
 
