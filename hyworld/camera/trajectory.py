@@ -20,6 +20,11 @@ DEFAULT_FOCAL = 969.6969696969696
 """Pixels, both ways, in a 1920×1080 picture: the camera the model was trained with (89.4° × 58.2°)."""
 
 
+def default_intrinsics(latents: int) -> NDArray[np.float64]:
+    """Normalised intrinsics `[latents, 3, 3]` of the camera the model was trained with."""
+    return np.tile(normalised(DEFAULT_FOCAL, DEFAULT_FOCAL, 960.0, 540.0), (latents, 1, 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """N latents' cameras. An immutable value: the arrays are read-only.
@@ -62,8 +67,7 @@ class Trajectory:
         if third_person is None:
             third_person = any(motion.orbit for motion in motions)
         c2w = integrate(motions, speeds.orbit_radius)
-        K = normalised(DEFAULT_FOCAL, DEFAULT_FOCAL, 960.0, 540.0)
-        return cls(c2w, np.tile(K, (len(c2w), 1, 1)), labels_of(c2w, third_person), notes)
+        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person), notes)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:

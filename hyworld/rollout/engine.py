@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
-from ..config import CHUNK_LATENTS, PATCH, MemoryConfig
-from ..dit import KVMemory, TextKV, WorldPlayDiT
+from ..config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
+from ..dit import KVMemory, TextKV
 from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
 from ..vae.stream import StreamingDecoder, to_uint8
@@ -33,6 +33,39 @@ class Progress(NamedTuple):
 
     chunk: int
     step: int
+
+
+class Network(Protocol):
+    """What the engine asks of the network: `WorldPlayDiT`, or a host's way of calling it."""
+
+    @property
+    def config(self) -> DiTConfig:
+        """Its sizes."""
+
+    def text_keys_values(self, text: Tensor) -> TextKV:
+        """See `WorldPlayDiT.text_keys_values`."""
+
+    def __call__(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text_kv: TextKV,
+        *,
+        viewmats: Tensor,
+        intrinsics: Tensor,
+        action: Tensor,
+        memory: KVMemory | None = None,
+        prefill: bool = False,
+    ) -> Tensor | None:
+        """See `WorldPlayDiT.forward`."""
+
+
+class Control(TypedDict):
+    """Cameras and labels of a forward's frames, as the network takes them."""
+
+    viewmats: Tensor
+    intrinsics: Tensor
+    action: Tensor
 
 
 class RolloutEngine:
@@ -51,7 +84,7 @@ class RolloutEngine:
 
     def __init__(
         self,
-        model: WorldPlayDiT,
+        model: Network,
         *,
         decoder: StreamingDecoder | None = None,
         device: torch.device | str = "cpu",
@@ -191,7 +224,7 @@ class RolloutEngine:
                 ends the step and leaves the world as it was before.
 
         Raises:
-            InputError: not exactly 4 poses, or noise of another shape.
+            InputError: not exactly 4 poses, noise of another shape, or a network that returns NaN.
         """
         before = self.state()
         if len(cameras) != CHUNK_LATENTS:
@@ -216,6 +249,11 @@ class RolloutEngine:
             self._prefill(world, remembered)
             report(Progress(before.chunks, 0))
             latents = self._denoise(world, noise.to(self.device, torch.float32), report)
+        if not torch.isfinite(latents).all():
+            raise InputError(
+                "The network returned NaN or infinity: choose bfloat16 instead of float16, the attention backend auto, "
+                "or check the weights and LoRAs."
+            )
         frames, cache = self._decode(latents, before.decoder_cache)
 
         self._state = replace(
@@ -226,7 +264,7 @@ class RolloutEngine:
         )
         return Chunk(index=before.chunks, latents=latents, frames=frames, memory_frames=remembered)
 
-    def _control(self, world: RolloutState, frames: list[int]) -> dict[str, Tensor]:
+    def _control(self, world: RolloutState, frames: list[int]) -> Control:
         """Cameras and labels of the given latents, batched, on the device."""
         return {
             "viewmats": world.viewmats[frames].unsqueeze(0).to(self.device),
@@ -261,6 +299,7 @@ class RolloutEngine:
             timestep = torch.full((1, CHUNK_LATENTS), TIMESTEPS[step], device=self.device)
             timestep[:, :held] = CONTEXT_TIMESTEP
             flow = self.model(x.to(self.dtype), timestep, self._text_kv, **control, memory=self._kv)
+            assert flow is not None
             moved = x[:, :, held:] + step_size(step) * flow[:, :, held:].float()
             x = torch.cat((x[:, :, :held], moved), dim=2)
             report(Progress(now // CHUNK_LATENTS, step + 1))

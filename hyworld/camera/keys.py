@@ -1,0 +1,97 @@
+"""Key presses per latent: `W*8, W+→*4, idle*2` → the keys held in each latent.
+
+The notation people use for games, beside the pose tokens of `tokens`: arrows may be drawn, `*` counts latents.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from ..errors import InputError
+from .actions import label_from_keys
+from .actions import labels as labels_of
+from .poses import integrate
+from .tokens import DEFAULT_SPEEDS, KEYS, MAX_LATENTS, Motion, Speeds, check_keys, motion_of
+from .trajectory import Trajectory, default_intrinsics
+
+ARROWS = {"↑": "up", "↓": "down", "←": "left", "→": "right"}
+IDLE = ("idle", "none")
+
+Keys = tuple[str, ...]
+"""The keys held in one latent, by their names in pose tokens; empty is idle."""
+
+
+def parse_keys(text: str) -> list[Keys]:
+    """Read a sequence of key presses, one entry per latent.
+
+    Entries are separated by commas or line ends; an entry is keys joined by `+`, or `idle`, and how many latents it
+    lasts behind a `*` (1 if left out). Case and white space do not matter.
+
+    Raises:
+        InputError: nothing is there, or an entry is malformed; names the entry and its position.
+    """
+    entries = [entry.strip().lower() for entry in re.split(r"[,\n;]", text)]
+    entries = [entry for entry in entries if entry]
+    sequence: list[Keys] = []
+    for position, entry in enumerate(entries, start=1):
+        try:
+            keys, count = _read_entry(entry)
+        except ValueError as problem:
+            raise InputError(f'Entry {position} of the key presses, "{entry}", {problem}: {_example()}.') from None
+        sequence += [keys] * count
+        if len(sequence) > MAX_LATENTS:
+            raise InputError(f"The key presses last longer than {MAX_LATENTS} latents: shorten them.")
+    if not sequence:
+        raise InputError(f"There are no key presses: {_example()}.")
+    return sequence
+
+
+def trajectory_from_keys(
+    sequence: list[Keys], speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None
+) -> Trajectory:
+    """The path those keys walk: N entries give N + 1 poses, labelled from the poses like any other path."""
+    motions = [motion_of(keys, speeds) if keys else Motion() for keys in sequence]
+    if third_person is None:
+        third_person = any(motion.orbit for motion in motions)
+    c2w = integrate(motions, speeds.orbit_radius)
+    return Trajectory(c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person))
+
+
+def relabel(trajectory: Trajectory, sequence: list[Keys]) -> Trajectory:
+    """The same camera path with the labels of these keys: what the network is told and where it goes may differ.
+
+    The first latent of a path has no key (nothing moved yet), so a path of N latents takes N - 1 entries.
+
+    Raises:
+        InputError: another number of entries.
+    """
+    if len(sequence) != len(trajectory) - 1:
+        raise InputError(
+            f"The key presses last {len(sequence)} latents, but the path of {len(trajectory)} latents takes "
+            f"{len(trajectory) - 1} (its first latent has none): make them as long as the path."
+        )
+    labels = [0, *(label_from_keys(keys) for keys in sequence)]
+    return trajectory.with_labels(np.array(labels))
+
+
+def _read_entry(entry: str) -> tuple[Keys, int]:
+    """Keys and count of one entry; raises `ValueError` with the end of a sentence."""
+    keys_text, star, count_text = (part.strip() for part in entry.partition("*"))
+    if star and not re.fullmatch(r"\d+", count_text):
+        raise ValueError(f'has the count "{count_text}", which is not a whole number')
+    count = int(count_text) if star else 1
+    if not 1 <= count <= MAX_LATENTS:
+        raise ValueError(f"has a count that is not between 1 and {MAX_LATENTS}")
+    if keys_text in IDLE:
+        return (), count
+    keys = tuple(ARROWS.get(key.strip(), key.strip()) for key in keys_text.split("+"))
+    if "" in keys:
+        raise ValueError("lacks a key")
+    check_keys(keys)
+    return keys, count
+
+
+def _example() -> str:
+    return f'the keys are {", ".join(KEYS)} (or {" ".join(ARROWS)}) and idle, written like "W*8, W+→*4, idle*2"'

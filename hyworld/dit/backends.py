@@ -1,0 +1,50 @@
+"""Attention backends by name. PyTorch's own is exact everywhere; the others are installed and chosen by the user."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from torch import Tensor
+
+from ..errors import InputError
+from .attention import Attend, sdpa
+
+BACKENDS = ("auto", "flash", "sage")
+"""`auto` is PyTorch's attention, which prefers cuDNN's kernels on NVIDIA cards."""
+
+_PACKAGES = {"flash": "flash_attn", "sage": "sageattention"}
+
+
+def missing_package(name: str) -> str | None:
+    """Name of the package that backend `name` lacks here, or None."""
+    package = _PACKAGES.get(name)
+    return package if package is not None and importlib.util.find_spec(package) is None else None
+
+
+def attention_backend(name: str) -> Attend:
+    """The attention function called `name`.
+
+    Raises:
+        InputError: an unknown backend, or one that is not installed.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"There is no attention backend {name!r}: choose one of {', '.join(BACKENDS)}.")
+    missing = missing_package(name)
+    if missing is not None:
+        raise InputError(f"The attention backend {name!r} needs the package {missing}: install it, or choose auto.")
+    if name == "flash":
+        flash = importlib.import_module("flash_attn").flash_attn_func
+
+        def flash_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return flash(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+
+        return flash_attention
+    if name == "sage":
+        sage = importlib.import_module("sageattention").sageattn
+
+        def sage_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return sage(q, k, v, tensor_layout="HND", is_causal=False)
+
+        return sage_attention
+    return sdpa
