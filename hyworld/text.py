@@ -12,7 +12,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import ftfy
 import torch
 from torch import Tensor
 
@@ -29,6 +28,8 @@ def clean_prompt(text: str) -> str:
 
     Nothing is added: a full stop at the end would be another token and another picture.
     """
+    import ftfy  # here, because only the real text encoder needs it and ComfyUI does not bring it
+
     # Twice, because scraped captions carry entities of entities (&amp;quot;).
     unescaped = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(unescaped.split())
@@ -57,13 +58,14 @@ def encode_prompt(
     encoder_folder, tokenizer_folder = _parts(Path(folder))
     try:
         from transformers import AutoTokenizer
+
+        text = clean_prompt(prompt)
     except ImportError as error:
         raise InputError(
-            'Encoding a prompt needs the transformers library: run pip install "hyworld[text]", '
+            'Encoding a prompt needs the transformers and ftfy libraries: run pip install "hyworld[text]", '
             "or give a safetensors file of ready embeddings."
         ) from error
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
-    text = clean_prompt(prompt)
     _warn_if_cut(len(tokenizer(text).input_ids), tokens)
     # Padded to the full length although the padding is masked: the original's kernels see these shapes.
     batch = tokenizer(
@@ -125,8 +127,8 @@ class ByteTextEncoder:
         self._position = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :dim]
 
     def __call__(self, prompt: str) -> Tensor:
-        """Embeddings `[1, tokens, dim]`, float32, of the cleaned prompt."""
-        data = clean_prompt(prompt).encode()
+        """Embeddings `[1, tokens, dim]`, float32, of the prompt with its white space collapsed."""
+        data = " ".join(prompt.split()).encode()
         _warn_if_cut(len(data), self.tokens)
         length = min(len(data), self.tokens)
         embeddings = torch.zeros_like(self._position)

@@ -16,21 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from .camera import Trajectory
-from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, TinyDecoderConfig, check_size
-from .dit import WorldPlayDiT
+from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
 from .errors import InputError
 from .picture import to_video_tensor
 from .rollout import Chunk, Progress, RolloutEngine, RolloutState
-from .text import ByteTextEncoder, encode_prompt, load_embeddings
-from .vae import StreamingDecoder, TinyDecoder, WanVAE
+from .text import encode_prompt, load_embeddings
+from .tiny import tiny_decoder as built_in_tiny_decoder
+from .tiny import tiny_dit, tiny_text_encoder, tiny_vae
+from .vae import StreamingDecoder, WanVAE
 from .weights import load_dit, load_tiny_decoder, load_vae
-from .weights.random import randomise
 
 TextEncoder = Callable[[str], Tensor]
 """Prompt → embeddings `[1, L, text_dim]`."""
-
-TINY_SEED = 2026
-"""Draws the weights of the built-in `tiny` preset."""
 
 
 class World:
@@ -162,17 +159,11 @@ def load(
 
 
 def _tiny_world(text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype) -> World:
-    dit = randomise(WorldPlayDiT(TINY.dit), TINY_SEED).to(device, dtype)
-    vae = randomise(WanVAE(TINY.vae), TINY_SEED + 1).to(device, dtype)
-    frames_from: StreamingDecoder = vae
-    if decoder == "tiny":
-        tiny = TinyDecoder(TinyDecoderConfig(latent_channels=TINY.vae.z_dim))
-        frames_from = randomise(tiny, TINY_SEED + 2).to(device, dtype)
-    encode = (
-        ByteTextEncoder(TINY.dit.text_dim, tokens=TINY.text_tokens)
-        if text_encoder is None
-        else text_encoder_for(text_encoder, TINY.dit.text_dim, device, dtype)
-    )
+    dit, vae = tiny_dit().to(device, dtype), tiny_vae().to(device, dtype)
+    frames_from: StreamingDecoder = built_in_tiny_decoder().to(device, dtype) if decoder == "tiny" else vae
+    encode: TextEncoder = tiny_text_encoder()
+    if text_encoder is not None:
+        encode = text_encoder_for(text_encoder, TINY.dit.text_dim, device, dtype)
     engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype)
     return World(engine, vae, encode, TINY.size)
 

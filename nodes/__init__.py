@@ -1,0 +1,27 @@
+"""The ComfyUI nodes: one short file per family; `host/` alone touches ComfyUI's model management."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .camera import ActionSequence, CameraTrajectory, JoinTrajectories
+from .inspector import MemoryInspector
+from .load import LoadModel, TinyWorld
+from .picture import EncodeFirstFrame
+from .sampler import StreamingSampler
+
+
+class HYWorldPlay(ComfyExtension):
+    """What ComfyUI asks for the list of nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadModel,
+            TinyWorld,
+            EncodeFirstFrame,
+            CameraTrajectory,
+            ActionSequence,
+            JoinTrajectories,
+            StreamingSampler,
+            MemoryInspector,
+        ]

@@ -1,0 +1,208 @@
+"""Camera Trajectory, Action Sequence and Join Trajectories: where the camera goes and what the network is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..hyworld.camera import Speeds, draw_top_down
+from ..hyworld.camera import Trajectory as Path3D
+from ..hyworld.camera.keys import Keys, parse_keys, relabel, trajectory_from_keys
+from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
+from ..hyworld.errors import InputError
+from .host.files import input_file
+from .pixels import picture_to_image
+from .schema import Actions, Trajectory, schema
+
+DEFAULT_PATH = "w-7, right-8, w-8, left-8"
+DEFAULT_KEYS = "W*7, W+→*8"
+
+_MOVE = {"default": Speeds().move, "min": 0.0, "max": 10.0, "step": 0.01, "round": 0.001}
+_TURN = {"default": Speeds().turn_deg, "min": 0.0, "max": 45.0, "step": 0.5, "round": 0.01}
+_SPEED_INPUTS = (
+    ("move_speed", _MOVE, "Distance a move covers per latent (4 frames). The model was trained at 0.08."),
+    ("turn_speed", _TURN, "Degrees a turn covers per latent. The model was trained at 3."),
+)
+_THIRD_PERSON = "Label turns as in third-person view, where the camera circles the hero. Orbit tokens imply it."
+
+
+def speed_inputs() -> list[Any]:
+    """The two speeds, as inputs."""
+    return [io.Float.Input(name, **span, optional=True, tooltip=tip) for name, span, tip in _SPEED_INPUTS]
+
+
+def read_path(text: str, move_speed: float, turn_speed: float, third_person: bool) -> Path3D:
+    """The path of the text field: tokens, JSON, or a JSON file (absolute, or in ComfyUI's input folder).
+
+    Raises:
+        InputError: see `Trajectory.load`.
+    """
+    source = text.strip()
+    if source.lower().endswith(".json") and not source.startswith("{") and not Path(source).is_absolute():
+        source = str(input_file(source))
+    return Path3D.load(source, Speeds(move=move_speed, turn_deg=turn_speed), third_person or None)
+
+
+def describe(path: Path3D) -> str:
+    """How long a path is, and what the user should know about it."""
+    frames = frames_in(path.chunks * CHUNK_LATENTS)
+    left = len(path) % CHUNK_LATENTS
+    lines = [f"{len(path)} latents: {path.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s"]
+    if left:
+        lines.append(f"the last {left} latents do not fill a chunk and are left out")
+    return "\n".join((*lines, *path.notes))
+
+
+def drawn(path: Path3D, cls: Any, *outputs: Any) -> io.NodeOutput:
+    """Outputs that end with the map of the path, which the node shows too."""
+    picture = picture_to_image(draw_top_down(path))
+    return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+class CameraTrajectory(io.ComfyNode):
+    """Text → HYWORLD_TRAJECTORY."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HYWorldCameraTrajectory",
+            display_name="Camera Trajectory",
+            description=(
+                "The path the camera walks, from tokens such as 'w-8, right-6, w+d-4' or from pose JSON. "
+                "One latent is 4 frames, one chunk is 4 latents."
+            ),
+            search_aliases=["hyworld", "camera path", "pose", "camera control", "walk"],
+            inputs=[
+                io.String.Input(
+                    "path",
+                    default=DEFAULT_PATH,
+                    multiline=True,
+                    tooltip="Tokens separated by commas: w s a d move, up down left right turn, orbit_left orbit_right "
+                    "circle; '+' combines keys, '-N' lasts N latents. Or pose JSON, or the name of a .json file.",
+                ),
+                *speed_inputs(),
+                io.Boolean.Input("third_person", default=False, optional=True, tooltip=_THIRD_PERSON),
+            ],
+            outputs=[
+                Trajectory.Output(display_name="trajectory", tooltip="For the Streaming Sampler."),
+                io.Int.Output(display_name="chunks", tooltip="Whole chunks the path is enough for."),
+                io.Image.Output(display_name="map", tooltip="The path from above."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, path: str | None = None, move_speed: Any = None, turn_speed: Any = None) -> bool | str:
+        if path is None:
+            return True
+        try:
+            speeds = Speeds()
+            read_path(path, move_speed or speeds.move, turn_speed or speeds.turn_deg, False).require_chunks()
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        path: str,
+        move_speed: float = Speeds().move,
+        turn_speed: float = Speeds().turn_deg,
+        third_person: bool = False,
+    ) -> io.NodeOutput:
+        walk = read_path(path, move_speed, turn_speed, third_person)
+        return drawn(walk, cls, walk, walk.chunks)
+
+
+class ActionSequence(io.ComfyNode):
+    """Key presses → a path of its own, or labels for a path."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HYWorldActionSequence",
+            display_name="Action Sequence",
+            description=(
+                "Key presses per latent, such as 'W*8, W+→*4, idle*2'. With no trajectory wired in they walk a path "
+                "of their own; with one, its poses stay and the keys replace what the network is told about them."
+            ),
+            search_aliases=["hyworld", "keys", "wasd", "actions", "controls"],
+            inputs=[
+                io.String.Input(
+                    "keys",
+                    default=DEFAULT_KEYS,
+                    multiline=True,
+                    tooltip="Entries with commas between: keys joined by '+' (W A S D, arrows or up down left right), "
+                    "or idle; '*N' lasts N latents.",
+                ),
+                Trajectory.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip="A path whose labels these keys replace. It takes one entry less than it has latents.",
+                ),
+                *speed_inputs(),
+            ],
+            outputs=[
+                Trajectory.Output(display_name="trajectory", tooltip="The path with these keys as its labels."),
+                Actions.Output(
+                    display_name="actions", tooltip="The keys alone, for the actions input of the Streaming Sampler."
+                ),
+                io.String.Output(display_name="summary", tooltip="What the keys did: walked, or relabelled a path."),
+                io.Image.Output(display_name="map", tooltip="The path from above."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, keys: str | None = None) -> bool | str:
+        if keys is None:
+            return True
+        try:
+            parse_keys(keys)
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        keys: str,
+        trajectory: Path3D | None = None,
+        move_speed: float = Speeds().move,
+        turn_speed: float = Speeds().turn_deg,
+    ) -> io.NodeOutput:
+        sequence: list[Keys] = parse_keys(keys)
+        if trajectory is None:
+            path = trajectory_from_keys(sequence, Speeds(move=move_speed, turn_deg=turn_speed))
+            summary = f"The keys walk a path of their own.\n{describe(path)}"
+        else:
+            path = relabel(trajectory, sequence)
+            summary = f"The keys replace the labels of the trajectory; its poses stay.\n{describe(path)}"
+        return drawn(path, cls, path, tuple(sequence), summary)
+
+
+class JoinTrajectories(io.ComfyNode):
+    """One path after another."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HYWorldJoinTrajectories",
+            display_name="Join Trajectories",
+            description="Walks the second path from where the first one ends. The pose where they meet counts once.",
+            search_aliases=["hyworld", "append path", "concatenate"],
+            inputs=[
+                Trajectory.Input("first", tooltip="The path that comes first."),
+                Trajectory.Input("then", tooltip="The path that goes on from its end."),
+            ],
+            outputs=[
+                Trajectory.Output(display_name="trajectory", tooltip="Both, one after the other."),
+                io.Int.Output(display_name="chunks", tooltip="Whole chunks the path is enough for."),
+                io.Image.Output(display_name="map", tooltip="The path from above."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, first: Path3D, then: Path3D) -> io.NodeOutput:
+        walk = first.join(then)
+        return drawn(walk, cls, walk, walk.chunks)

@@ -1,0 +1,242 @@
+"""MODEL: the network as a ComfyUI model; LoRA loaders, the compile node, offloading and ModelSave work on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models_base
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor
+
+from ...hyworld.config import TINY, DiTConfig
+from ...hyworld.dit import KVMemory, TextKV, WorldPlayDiT
+from ...hyworld.dit.backends import attention_backend
+from ...hyworld.errors import InputError
+from ...hyworld.tiny import tiny_dit
+from ...hyworld.weights import dequantise_state, open_dit
+from ...hyworld.weights.fp8 import MARKER, SCALE_LEAF, marker
+
+TINY_NAME = "tiny (built in, no download)"
+
+WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
+    "default": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+}
+
+
+class HostedDiT(WorldPlayDiT):
+    """The network as `BaseModel` builds it: sizes as keywords, layers and dtype from the host."""
+
+    def __init__(
+        self, *, image_model: str, dtype: torch.dtype, device: Any = None, operations: Any = None, **sizes: Any
+    ) -> None:
+        super().__init__(DiTConfig(**sizes), operations=operations, device=device, dtype=dtype)
+        self.dtype = dtype
+
+
+class WorldPlayModel(comfy.model_base.BaseModel):
+    """The host's wrapper around the network. `apply_model` runs the wrappers of other nodes around `_apply_model`."""
+
+    def __init__(self, model_config: WorldPlayConfig, device: Any = None) -> None:
+        super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
+
+    def _apply_model(
+        self,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Any = None,
+        c_crossattn: Any = None,
+        control: Any = None,
+        transformer_options: Any = None,
+        **kwargs: Any,
+    ) -> Tensor | None:
+        if "text_kv" not in kwargs:
+            raise RuntimeError(
+                "An HY-WorldPlay model walks chunk by chunk along a camera path: "
+                "sample it with the HY-WorldPlay Streaming Sampler, not with a KSampler."
+            )
+        # Looked up here and not earlier: the compile node swaps the attribute for the duration of the call.
+        return self.diffusion_model(x, t, **kwargs)
+
+
+class WorldPlayConfig(comfy.supported_models_base.BASE):
+    """What the host wants to know about the architecture."""
+
+    unet_config = {"image_model": "hy_worldplay"}  # noqa: RUF012
+    unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
+    sampling_settings = {"shift": 5.0}  # noqa: RUF012
+    latent_format = comfy.latent_formats.Wan22
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
+
+    def __init__(self, sizes: DiTConfig) -> None:
+        super().__init__({"image_model": "hy_worldplay", **vars(sizes)})
+        self.memory_usage_factor = sizes.dim / 2222  # the host's figure for Wan
+
+    def get_model(self, state_dict: Any, prefix: str = "", device: Any = None) -> WorldPlayModel:
+        return WorldPlayModel(self, device=device)
+
+
+class TinyLatents(comfy.latent_formats.LatentFormat):
+    """Latents of the tiny model: raw and normalised are the same."""
+
+    latent_channels = TINY.dit.latent_channels
+    latent_dimensions = 3
+
+
+class TinyConfig(WorldPlayConfig):
+    """The built-in tiny model."""
+
+    latent_format = TinyLatents
+
+
+def model_names() -> list[str]:
+    """The built-in model and the files in `models/diffusion_models`."""
+    return [TINY_NAME, *folder_paths.get_filename_list("diffusion_models")]
+
+
+def load_model(
+    name: str, weight_dtype: str, attention: str, allow_base: bool, *, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """Build the MODEL; its weights stay on the offload device until a sampler asks for them.
+
+    `disable_dynamic` is the host's: a plain patcher for nodes that cannot work with its dynamic one.
+
+    Raises:
+        InputError: no such file, another model, or an attention backend that is not installed.
+    """
+    attend = attention_backend(attention)
+    state, config = _weights(name, weight_dtype, allow_base)
+    state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype])
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    quantised = getattr(config, "quant_config", None) is not None
+    cast = comfy.model_management.unet_manual_cast(
+        None if quantised else wanted, load_device, config.supported_inference_dtypes
+    )
+    config.set_inference_dtype(wanted, cast)
+
+    model = config.get_model(state)
+    patcher_class = comfy.model_patcher.ModelPatcher
+    if not disable_dynamic:
+        # Looked up at call time: the host binds it to its dynamic patcher while it starts.
+        patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", patcher_class)
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    if not comfy.model_management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    dynamic = {"assign": patcher.is_dynamic()} if hasattr(patcher, "is_dynamic") else {}
+    model.load_model_weights(state, "", **dynamic)
+    model.diffusion_model.attend = attend
+    # How the host builds the model again without dynamic memory; its compile node asks for that.
+    patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base))
+    return patcher
+
+
+def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, Tensor], WorldPlayConfig]:
+    if name == TINY_NAME:
+        dit = tiny_dit()
+        return dict(dit.state_dict()), TinyConfig(dit.config)
+    path = folder_paths.get_full_path("diffusion_models", name)
+    if path is None:
+        raise InputError(f"There is no file {name} in models/diffusion_models: put it there, or choose another.")
+    opened = open_dit(path, allow_base=allow_base)
+    state = dict(opened.state)
+    scales = {f"{weight.removesuffix('weight')}{SCALE_LEAF}": scale for weight, scale in opened.scales.items()}
+    if scales and weight_dtype in ("bf16", "fp16"):
+        state = dequantise_state({**state, **scales}, WEIGHT_DTYPES[weight_dtype])
+    elif scales:
+        state.update({**scales, MARKER: marker()})
+    return state, WorldPlayConfig(opened.config)
+
+
+def _dtype_for(
+    config: WorldPlayConfig, state: dict[str, Tensor], asked: torch.dtype | None
+) -> tuple[dict[str, Tensor], torch.dtype]:
+    """Tell the host about scaled fp8 weights in the way its version expects, and pick the dtype of the rest."""
+    stored: torch.dtype | None = comfy.utils.weight_dtype(state)
+    if MARKER in state:
+        stored = asked = None
+        if hasattr(comfy.utils, "convert_old_quants"):
+            state, _ = comfy.utils.convert_old_quants(state, "", metadata=None)
+            config.quant_config = comfy.utils.detect_layer_quantization(state, "")
+        else:
+            config.scaled_fp8 = state.pop(MARKER).dtype
+    if asked is None:
+        asked = comfy.model_management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(state),
+            supported_dtypes=config.supported_inference_dtypes,
+            weight_dtype=stored,
+        )
+    return state, asked
+
+
+class HostNetwork:
+    """The network as the rollout engine calls it: every forward goes through the host's APPLY_MODEL wrappers."""
+
+    def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
+        self._patcher = patcher
+        self._options = comfy.patcher_extension.copy_nested_dicts(patcher.model_options["transformer_options"])
+        comfy.patcher_extension.merge_nested_dicts(
+            self._options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False
+        )
+
+    @property
+    def config(self) -> DiTConfig:
+        """Sizes of the network."""
+        return self._patcher.model.diffusion_model.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype the network computes in, which may differ from that of its stored weights."""
+        model = self._patcher.model
+        return model.manual_cast_dtype if model.manual_cast_dtype is not None else model.get_dtype()
+
+    def text_keys_values(self, text: Tensor) -> TextKV:
+        """See `WorldPlayDiT.text_keys_values`."""
+        return self._patcher.model.diffusion_model.text_keys_values(text)
+
+    def __call__(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        text_kv: TextKV,
+        *,
+        viewmats: Tensor,
+        intrinsics: Tensor,
+        action: Tensor,
+        memory: KVMemory | None = None,
+        prefill: bool = False,
+    ) -> Tensor | None:
+        """See `WorldPlayDiT.forward`."""
+        return self._patcher.model.apply_model(
+            latents,
+            timestep,
+            transformer_options=self._options,
+            text_kv=text_kv,
+            viewmats=viewmats,
+            intrinsics=intrinsics,
+            action=action,
+            memory=memory,
+            prefill=prefill,
+        )
+
+
+def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL, if it is one of ours.
+
+    Raises:
+        InputError: a MODEL of another architecture.
+    """
+    if not isinstance(model.model, WorldPlayModel):
+        raise InputError(
+            f"This MODEL is a {type(model.model).__name__}, not HY-WorldPlay: "
+            "load it with the node Load HY-WorldPlay Model."
+        )
+    return model

@@ -1,0 +1,81 @@
+"""Running under the host: its memory, its interrupt, its progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from PIL import Image
+
+from ...hyworld.config import CHUNK_LATENTS, DiTConfig, MemoryConfig
+
+PREVIEW_SIDE = 512
+"""Longest side of a preview picture in pixels."""
+
+
+def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
+    """Bring MODEL and VAE to the GPU in one request, so that neither evicts the other."""
+    comfy.model_management.load_models_gpu([model, vae], memory_required=memory_required)
+
+
+def memory_for_rollout(config: DiTConfig, latent_size: tuple[int, int], itemsize: int, memory: MemoryConfig) -> int:
+    """Bytes a rollout needs beside the weights: the key/value buffers, the widest activations, the decoder."""
+    tokens = latent_size[0] * latent_size[1] // 4
+    frames = memory.frames + CHUNK_LATENTS
+    keys_values = 2 * 2 * config.num_layers * frames * tokens * config.dim * itemsize
+    # The FFN's hidden layer over the memory frames, and float32 copies of the stream around it.
+    activations = memory.frames * tokens * (config.ffn_dim * itemsize + 6 * config.dim * 4)
+    # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell at full width.
+    decoder = 8000 * latent_size[0] * latent_size[1] * 256 * itemsize * config.latent_channels // 48
+    return keys_values + max(activations, decoder)
+
+
+def raise_if_interrupted() -> None:
+    """Raise the host's interrupt if the user asked for one."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def output_device() -> torch.device:
+    """Where results wait between nodes."""
+    return comfy.model_management.intermediate_device()
+
+
+@contextmanager
+def explains_out_of_memory(what_to_do: str) -> Iterator[None]:
+    """Give the host's out-of-memory error a sentence that says what to change; the host still frees its memory."""
+    try:
+        yield
+    except comfy.model_management.OOM_EXCEPTION as error:
+        raise comfy.model_management.OOM_EXCEPTION(what_to_do) from error
+
+
+@contextmanager
+def running(model: Any) -> Iterator[None]:
+    """Tell the patcher that its network runs, and afterwards that it does not, whatever happens."""
+    model.pre_run()
+    try:
+        yield
+    finally:
+        model.cleanup()
+
+
+class ProgressBar:
+    """The host's progress bar, which also carries preview pictures."""
+
+    def __init__(self, total: int, node_id: str | None) -> None:
+        self._total = total
+        self._done = 0
+        self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
+
+    def update(self, done: int) -> None:
+        """`done` of `total` steps are done."""
+        self._done = done
+        self._bar.update_absolute(done, self._total)
+
+    def show(self, picture: Image.Image) -> None:
+        """Show a picture in the node, at the progress made so far."""
+        self._bar.update_absolute(self._done, self._total, ("JPEG", picture, PREVIEW_SIDE))

@@ -1,0 +1,229 @@
+"""VAE: our streaming decoder over the host's own VAE, without a second copy of its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import folder_paths
+import torch
+from torch import Tensor, nn
+
+from ...hyworld.config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
+from ...hyworld.errors import InputError
+from ...hyworld.tiny import tiny_vae
+from ...hyworld.vae import TinyDecoder, WanVAE
+from ...hyworld.vae.stream import check_latents
+from ...hyworld.vae.wan22 import unpatchify
+from ...hyworld.weights import load_tiny_decoder, vae_config_from
+
+FULL_DECODER = "full (the VAE)"
+
+
+class TinyHostVAE:
+    """The tiny model's VAE with the face of the host's: core VAE Encode and VAE Decode take it too."""
+
+    def __init__(self) -> None:
+        self.first_stage_model = tiny_vae()
+        self.latent_channels = self.first_stage_model.latent_channels
+        self.device = comfy.model_management.vae_device()
+        self.output_device = comfy.model_management.intermediate_device()
+        self.vae_dtype = torch.float32
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            self.first_stage_model,
+            load_device=self.device,
+            offload_device=comfy.model_management.vae_offload_device(),
+        )
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """IMAGE `[F, H, W, 3]` in 0..1 → latents `[1, C, n, h, w]`."""
+        frames = pixels[: 1 + (len(pixels) - 1) // VAE_TEMPORAL_STRIDE * VAE_TEMPORAL_STRIDE, ..., :3]
+        height, width = (side // VAE_SPATIAL_STRIDE * VAE_SPATIAL_STRIDE for side in frames.shape[1:3])
+        video = frames[:, :height, :width].movedim(-1, 0)[None] * 2 - 1
+        comfy.model_management.load_models_gpu([self.patcher])
+        return self.first_stage_model.encode(video.to(self.device, self.vae_dtype)).to(self.output_device)
+
+    def decode(self, samples: Tensor, **_: Any) -> Tensor:
+        """Latents `[1, C, n, h, w]` → IMAGE frames `[1, F, H, W, 3]` in 0..1."""
+        comfy.model_management.load_models_gpu([self.patcher])
+        video = self.first_stage_model.decode(samples.to(self.device, self.vae_dtype))
+        return (video.movedim(1, -1).float() / 2 + 0.5).clamp(0, 1).to(self.output_device)
+
+    def decode_tiled(self, samples: Tensor, **_: Any) -> Tensor:
+        """The tiny VAE needs no tiles."""
+        return self.decode(samples)
+
+    def spacial_compression_encode(self) -> int:
+        """Pixels per latent cell."""
+        return VAE_SPATIAL_STRIDE
+
+    spacial_compression_decode = spacial_compression_encode
+
+    def temporal_compression_decode(self) -> int:
+        """Frames per latent."""
+        return VAE_TEMPORAL_STRIDE
+
+
+class HostVAE:
+    """A streaming encoder and decoder that computes with the weights of a VAE socket's object.
+
+    Our module holds the very Parameter objects of the host's, so where the host moves them ours follow. Where
+    the host keeps them elsewhere while it computes (partial loading, dynamic memory), its own layers do
+    the decoding instead, a latent at a time: slower, the same frames.
+
+    Raises:
+        InputError: a VAE of another model.
+    """
+
+    def __init__(self, vae: Any) -> None:
+        self._vae = vae
+        source = getattr(vae, "first_stage_model", None)
+        if not isinstance(source, nn.Module):
+            raise InputError("There is no VAE: load wan2.2_vae.safetensors with the core node Load VAE.")
+        if isinstance(source, WanVAE):
+            self._ours = source
+        else:
+            state = source.state_dict()
+            config = vae_config_from(state, {})
+            self._ours = WanVAE(config, device="meta").eval()
+            _share_parameters(source, self._ours)
+
+    @property
+    def config(self) -> VAEConfig:
+        """Sizes and latent statistics."""
+        return self._ours.config
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return self._ours.latent_channels
+
+    @property
+    def patcher(self) -> Any:
+        """What the host loads and unloads."""
+        return self._vae.patcher
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._vae.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self._vae.vae_dtype
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Video `[1, 3, f, H, W]` in [-1, 1] → normalised latents `[1, C, n, h, w]`, float32."""
+        comfy.model_management.load_models_gpu([self.patcher])
+        if self._weights_in_place():
+            return self._ours.encode(video.to(self.device, self.dtype)).float()
+        raw = self._vae.encode(video[0].movedim(0, -1) / 2 + 0.5)
+        return self.normalise(raw.to(self.device).float())
+
+    def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
+        """See `StreamingDecoder.decode_stream`."""
+        if self._weights_in_place():
+            return self._ours.decode_stream(latents.to(self.dtype), cache)
+        return self._decode_with_host_layers(latents.to(self.dtype), cache)
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Raw VAE latents, as LATENT sockets carry them → normalised latents, as the network sees them."""
+        mean, std = self._statistics(raw)
+        return (raw - mean) / std
+
+    def denormalise(self, latents: Tensor) -> Tensor:
+        """Inverse of `normalise`."""
+        mean, std = self._statistics(latents)
+        return latents * std + mean
+
+    def _statistics(self, like: Tensor) -> Tensor:
+        statistics = torch.tensor((self.config.latents_mean, self.config.latents_std), device=like.device)
+        return statistics.view(2, 1, -1, 1, 1, 1).to(like.dtype)
+
+    def _weights_in_place(self) -> bool:
+        return all(p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters())
+
+    def _decode_with_host_layers(self, latents: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        source = self._vae.first_stage_model
+        check_latents(latents, self.latent_channels)
+        x = source.conv2(self.denormalise(latents.float()).to(self.dtype))
+        memory = list(cache) if cache is not None else [None] * _causal_convolutions(source.decoder)
+        pieces = []
+        for i, latent in enumerate(x.split(1, dim=2)):
+            begins = cache is None and i == 0
+            pieces.append(source.decoder(latent, feat_cache=memory, feat_idx=[0], first_chunk=begins))
+        return unpatchify(torch.cat(pieces, dim=2)), tuple(memory)
+
+
+class HostTinyDecoder:
+    """The tiny decoder (TAEHV) under the host's memory management."""
+
+    def __init__(self, decoder: TinyDecoder, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.device = comfy.model_management.vae_device()
+        self.latent_channels = decoder.latent_channels
+        self._decoder = decoder.to(dtype)
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            self._decoder, load_device=self.device, offload_device=comfy.model_management.vae_offload_device()
+        )
+
+    def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
+        """See `StreamingDecoder.decode_stream`."""
+        return self._decoder.decode_stream(latents.to(self.device, self.dtype), cache)
+
+
+HostDecoder = HostVAE | HostTinyDecoder
+
+
+def decoder_names() -> list[str]:
+    """The VAE itself, and the tiny decoders in `models/vae_approx`."""
+    names = folder_paths.get_filename_list("vae_approx")
+    return [FULL_DECODER, *(name for name in names if "taew2_2" in name.lower())]
+
+
+def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
+    """The decoder called `name`, one of `decoder_names`.
+
+    Raises:
+        InputError: no such file, or a decoder for other latents than the VAE's.
+    """
+    if name == FULL_DECODER:
+        return vae
+    path = folder_paths.get_full_path("vae_approx", name)
+    if path is None:
+        raise InputError(
+            f"There is no file {name} in models/vae_approx: put taew2_2.pth there, or choose {FULL_DECODER}."
+        )
+    decoder = load_tiny_decoder(path)
+    if decoder.latent_channels != vae.latent_channels:
+        raise InputError(
+            f"The tiny decoder {name} has {decoder.latent_channels} latent channels, the VAE {vae.latent_channels}: "
+            f"choose {FULL_DECODER}."
+        )
+    return HostTinyDecoder(decoder, vae.dtype)
+
+
+def _share_parameters(source: nn.Module, target: nn.Module) -> None:
+    """Put the Parameter objects of `source` in the places of the same names in `target`.
+
+    Raises:
+        InputError: a name or shape that differs.
+    """
+    ours = dict(target.named_parameters())
+    theirs = dict(source.named_parameters())
+    misfits = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
+    if misfits:
+        raise InputError(
+            f"This VAE is not the Wan 2.2 VAE ({len(misfits)} tensors differ, such as {misfits[0]}): "
+            "load wan2.2_vae.safetensors with the core node Load VAE."
+        )
+    for name in ours:
+        module_name, _, leaf = name.rpartition(".")
+        target.get_submodule(module_name)._parameters[leaf] = theirs[name]
+
+
+def _causal_convolutions(decoder: nn.Module) -> int:
+    """Places in the host's feature cache: one per causal convolution."""
+    return sum(type(module).__name__ == "CausalConv3d" for module in decoder.modules())

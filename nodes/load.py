@@ -1,0 +1,94 @@
+"""Load HY-WorldPlay Model, and Tiny World: the VAE and CLIP of the built-in model."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..hyworld.dit.backends import BACKENDS, missing_package
+from .host.clip import TinyCLIP
+from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
+from .host.vae import TinyHostVAE
+from .schema import schema
+
+
+class LoadModel(io.ComfyNode):
+    """models/diffusion_models → MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HYWorldLoadModel",
+            display_name="Load HY-WorldPlay Model",
+            description=(
+                "Loads the WorldPlay WAN-5B network as a real MODEL: LoRA loaders, the compile node, offloading and "
+                "Save Model work on it. The first entry is a tiny built-in model that needs no file."
+            ),
+            search_aliases=["hyworld", "worldplay", "world model", "unet loader", "wan 5b"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_names(),
+                    default=TINY_NAME,
+                    tooltip="A file in models/diffusion_models (model.pt converted with `hyworld convert`), or the "
+                    "tiny model that needs no download.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="Precision the weights are kept in. default: as the file, scaled fp8 included; fp8_e4m3fn "
+                    "halves the memory of bf16 and costs some quality.",
+                ),
+                io.Combo.Input(
+                    "attention",
+                    options=list(BACKENDS),
+                    default="auto",
+                    tooltip="auto is PyTorch's attention (cuDNN where there is one). flash and sage need their package "
+                    "installed; sage trades accuracy for speed.",
+                ),
+                io.Boolean.Input(
+                    "allow_base",
+                    default=False,
+                    optional=True,
+                    tooltip="Accept a plain Wan 2.2 TI2V-5B file. It knows neither actions nor cameras, so the walk "
+                    "will not follow the path.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, attention: str = "auto") -> bool | str:
+        package = missing_package(attention)
+        if package is not None:
+            return f"The attention backend {attention} needs the package {package}: install it, or choose auto."
+        return True
+
+    @classmethod
+    def execute(cls, model_name: str, weight_dtype: str, attention: str, allow_base: bool = False) -> io.NodeOutput:
+        return io.NodeOutput(load_model(model_name, weight_dtype, attention, allow_base))
+
+
+class TinyWorld(io.ComfyNode):
+    """The parts beside the network that the tiny model needs."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HYWorldTinyWorld",
+            display_name="Tiny World (VAE + CLIP)",
+            description=(
+                "VAE and CLIP of the built-in tiny model, in place of Load VAE and Load CLIP: a whole walk without a "
+                "single download. They fit the tiny model only."
+            ),
+            search_aliases=["hyworld", "tiny model", "no download"],
+            inputs=[],
+            outputs=[
+                io.Vae.Output(display_name="vae", tooltip="VAE of the tiny model."),
+                io.Clip.Output(display_name="clip", tooltip="Byte-level stand-in for a text encoder."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(TinyHostVAE(), TinyCLIP())

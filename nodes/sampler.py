@@ -1,0 +1,255 @@
+"""Streaming Sampler: the walk itself."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..hyworld.camera import Trajectory as Path3D
+from ..hyworld.camera.keys import Keys, relabel
+from ..hyworld.config import (
+    CHUNK_LATENTS,
+    PIXEL_MULTIPLE,
+    TINY,
+    VAE_SPATIAL_STRIDE,
+    WAN_5B,
+    MemoryConfig,
+    check_size,
+)
+from ..hyworld.errors import InputError
+from ..hyworld.rollout import Progress, RolloutEngine, RolloutState
+from ..hyworld.rollout.schedule import STEPS
+from .host.clip import embeddings
+from .host.model import HostNetwork, require_worldplay
+from .host.run import (
+    ProgressBar,
+    explains_out_of_memory,
+    load_together,
+    memory_for_rollout,
+    output_device,
+    raise_if_interrupted,
+    running,
+)
+from .host.vae import FULL_DECODER, HostVAE, decoder_names, pick_decoder
+from .literals import chunks_of_literal_path
+from .pixels import frames_to_image
+from .preview import PreviewPlayer
+from .schema import Actions, Trajectory, World, schema
+
+
+class StreamingSampler(io.ComfyNode):
+    """MODEL, prompt and path → frames, chunk by chunk."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        side = {"default": 0, "min": 0, "max": 4096, "step": PIXEL_MULTIPLE, "optional": True}
+        return schema(
+            node_id="HYWorldStreamingSampler",
+            display_name="HY-WorldPlay Streaming Sampler",
+            description=(
+                "Walks the camera path through a world that starts from the first frame, the prompt, or a world walked "
+                "before. Every chunk is 4 latents (16 frames; 13 the first time) and plays in the node while the next "
+                "one is computed."
+            ),
+            search_aliases=["hyworld", "worldplay", "world model", "walk", "streaming video", "image to video"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load HY-WorldPlay Model, by way of LoRA nodes if you like."),
+                io.Conditioning.Input("positive", tooltip="The prompt. There is no negative one: it is distilled in."),
+                io.Vae.Input("vae", tooltip="The Wan 2.2 VAE (Load VAE), or that of Tiny World."),
+                Trajectory.Input("trajectory", tooltip="Where the camera goes."),
+                io.Latent.Input(
+                    "first_frame",
+                    optional=True,
+                    tooltip="The picture the walk starts from (Encode First Frame); without it, the prompt alone.",
+                ),
+                Actions.Input(
+                    "actions", optional=True, tooltip="Keys that replace the trajectory's labels (Action Sequence)."
+                ),
+                World.Input(
+                    "world",
+                    optional=True,
+                    tooltip="A world to go on in, from another sampler. The path then starts where that walk ended; "
+                    "first frame, size and seed are that world's.",
+                ),
+                io.Int.Input(
+                    "chunks", default=0, min=0, max=4096, tooltip="Chunks to generate; 0 is as many as the path gives."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same world, however long the walk.",
+                ),
+                io.Combo.Input(
+                    "decoder",
+                    options=decoder_names(),
+                    default=FULL_DECODER,
+                    tooltip="What turns latents into frames: the VAE, or a tiny decoder (taew2_2) from "
+                    "models/vae_approx, faster and rougher.",
+                ),
+                io.Boolean.Input(
+                    "preview", default=True, tooltip="Play finished chunks in the node while the walk goes on."
+                ),
+                io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
+                io.Int.Input("height", **side, tooltip="Height in pixels without a first frame; 0 is the model's own."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="All frames, 16 a second. For Create Video."),
+                io.Latent.Output(display_name="latents", tooltip="All latents, as the VAE takes them."),
+                io.Int.Output(display_name="frame_count", tooltip="Number of frames."),
+                World.Output(
+                    display_name="world", tooltip="The world so far: to go on in, or for the Memory Inspector."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+        )
+
+    @classmethod
+    def validate_inputs(cls, chunks: int | None = None) -> bool | str:
+        if chunks is None:
+            return True
+        if not 0 <= chunks <= 4096:
+            return f"The number of chunks must be 0 to 4096, got {chunks}."
+        return chunks_of_literal_path(cls.hidden.prompt, cls.hidden.unique_id, chunks)
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        vae: Any,
+        trajectory: Path3D,
+        chunks: int,
+        seed: int,
+        decoder: str,
+        preview: bool,
+        first_frame: Any = None,
+        actions: tuple[Keys, ...] | None = None,
+        world: RolloutState | None = None,
+        width: int = 0,
+        height: int = 0,
+    ) -> io.NodeOutput:
+        patcher = require_worldplay(model)
+        network, host_vae = HostNetwork(patcher), HostVAE(vae)
+        if host_vae.latent_channels != network.config.latent_channels:
+            raise InputError(
+                f"The VAE has {host_vae.latent_channels} latent channels, but this model needs "
+                f"{network.config.latent_channels}: connect "
+                + ("wan2.2_vae.safetensors." if network.config.latent_channels == 48 else "the VAE of Tiny World.")
+            )
+        frames_from = pick_decoder(decoder, host_vae)
+        text = embeddings(positive, network.config.text_dim)
+        if actions is not None:
+            trajectory = relabel(trajectory, list(actions))
+        path = (trajectory if world is None else _continued(world, trajectory)).require_chunks(chunks)
+
+        engine = RolloutEngine(
+            network,
+            decoder=frames_from,
+            device=patcher.load_device,
+            dtype=network.dtype,
+            decoder_dtype=frames_from.dtype,
+        )
+        with ExitStack() as stack:
+            latent_size = _latent_size(first_frame, world, width, height, network.config.latent_channels)
+            needed = memory_for_rollout(network.config, latent_size, network.dtype.itemsize, MemoryConfig())
+            stack.enter_context(
+                explains_out_of_memory(
+                    f"There is not enough GPU memory for a walk at {latent_size[1] * VAE_SPATIAL_STRIDE}x"
+                    f"{latent_size[0] * VAE_SPATIAL_STRIDE} (about {needed / 1e9:.0f} GB beside the weights): "
+                    "choose a smaller size such as 832x480, weight_dtype fp8_e4m3fn, or the tiny decoder."
+                )
+            )
+
+            def load() -> None:
+                load_together(patcher, frames_from.patcher, memory_required=needed)
+
+            load()
+            stack.enter_context(running(patcher))
+            if world is None:
+                first = None
+                if first_frame is not None:
+                    first = host_vae.normalise(first_frame["samples"].float())
+                engine.start(text, first_frame=first, latent_size=latent_size, seed=seed)
+            else:
+                engine.resume(_on_device(replace(world, text=text), patcher.load_device))
+
+            bar = ProgressBar(path.chunks * STEPS, cls.hidden.unique_id)
+            player = stack.enter_context(PreviewPlayer(bar))
+            before = engine.state().chunks
+
+            def report(progress: Progress) -> None:
+                raise_if_interrupted()
+                player.check()
+                bar.update((progress.chunk - before) * STEPS + progress.step)
+
+            frames = []
+            for i in range(path.chunks):
+                if i:
+                    load()
+                chunk = engine.step(path.chunk(i), on_progress=report)
+                assert chunk.frames is not None
+                frames.append(chunk.frames)
+                if preview:
+                    player.play(chunk.frames)
+
+        state = _on_device(engine.state(), output_device())
+        images = frames_to_image(torch.cat(frames)).to(output_device())
+        generated = state.latents[:, :, before * CHUNK_LATENTS :]
+        latents = {"samples": host_vae.denormalise(generated)}
+        return io.NodeOutput(images, latents, len(images), state)
+
+
+def _continued(world: RolloutState, trajectory: Path3D) -> Path3D:
+    """The new part of a path that goes on where the world's last latent stands."""
+    walked = Path3D(
+        c2w=torch.linalg.inv(world.viewmats.double()).numpy(),
+        intrinsics=world.intrinsics.double().numpy(),
+        labels=world.labels.numpy(),
+    )
+    return walked.join(trajectory)[len(walked) :]
+
+
+def _latent_size(
+    first_frame: Any, world: RolloutState | None, width: int, height: int, channels: int
+) -> tuple[int, int]:
+    """(h, w) of the latents, from what is connected.
+
+    Raises:
+        InputError: a first frame of another size or kind, or a size that is no multiple of 32.
+    """
+    if world is not None:
+        return world.latent_size
+    if first_frame is not None:
+        shape = tuple(first_frame["samples"].shape)
+        if len(shape) != 5 or shape[:3] != (1, channels, 1):
+            raise InputError(
+                f"The first frame must be one latent of shape [1, {channels}, 1, h, w], got {list(shape)}: "
+                "connect Encode First Frame with the VAE of this model."
+            )
+        given = (shape[3] * VAE_SPATIAL_STRIDE, shape[4] * VAE_SPATIAL_STRIDE)
+        asked = (height or given[0], width or given[1])
+        if asked != given:
+            raise InputError(
+                f"The first frame is {given[1]}x{given[0]}, but {asked[1]}x{asked[0]} is asked for: set the size in "
+                "Encode First Frame and leave width and height at 0 here."
+            )
+        return shape[3], shape[4]
+    own = WAN_5B.size if channels == WAN_5B.dit.latent_channels else TINY.size
+    height, width = height or own[0], width or own[1]
+    check_size(height, width)
+    return height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE
+
+
+def _on_device(state: RolloutState, device: torch.device) -> RolloutState:
+    """The same world with its tensors on another device: between nodes it waits in ordinary memory."""
+    cache = state.decoder_cache
+    if cache is not None:
+        cache = tuple(entry.to(device) if isinstance(entry, torch.Tensor) else entry for entry in cache)
+    return replace(state, latents=state.latents.to(device), decoder_cache=cache)

@@ -1,0 +1,21 @@
+"""What all nodes share: their socket types, their category, and a schema that old hosts take too."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from comfy_api.latest import io
+
+CATEGORY = "HY-WorldPlay"
+
+Trajectory = io.Custom("HYWORLD_TRAJECTORY")
+Actions = io.Custom("HYWORLD_ACTIONS")
+World = io.Custom("HYWORLD_WORLD")
+
+_KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
+
+
+def schema(**fields: Any) -> io.Schema:
+    """An `io.Schema` in our category; fields that this host does not know yet (search_aliases) are left out."""
+    return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in _KNOWN})
