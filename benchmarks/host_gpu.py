@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -182,7 +183,7 @@ def main() -> None:
                 engine_module.RolloutEngine.step = step
             runs.append(
                 {
-                    "seconds_per_chunk": [round(b - a, 2) for a, b in zip(moments, moments[1:], strict=False)],
+                    "seconds_per_chunk": [round(b - a, 2) for a, b in itertools.pairwise(moments)],
                     "frames": frames,
                     "finite": bool(torch.isfinite(images).all()),
                     "used_after_gb": round((used() - baseline) / 1e9, 2),
