@@ -31,6 +31,10 @@ def start_host(comfy: Path, card_gb: float | None, legacy: bool) -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    if not legacy and importlib.util.find_spec("comfy_aimdo"):
+        import comfy_aimdo.control
+
+        comfy_aimdo.control.init()
     import torch
     from comfy.cli_args import args
 
@@ -43,7 +47,6 @@ def start_host(comfy: Path, card_gb: float | None, legacy: bool) -> None:
 
     if not legacy and hasattr(comfy.model_patcher, "ModelPatcherDynamic"):
         import comfy.memory_management
-        import comfy_aimdo.control
 
         devices = [(d.index, int(0.5 * 2**30)) for d in comfy.model_management.get_all_torch_devices()]
         if comfy_aimdo.control.init_devices(devices):

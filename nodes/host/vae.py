@@ -6,6 +6,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import folder_paths
 import torch
 from torch import Tensor, nn
@@ -68,9 +69,10 @@ class TinyHostVAE:
 class HostVAE:
     """A streaming encoder and decoder that computes with the weights of a VAE socket's object.
 
-    Our module holds the very Parameter objects of the host's, so where the host moves them ours follow. Where
-    the host keeps them elsewhere while it computes (partial loading, dynamic memory), its own layers do
-    the decoding instead, a latent at a time: slower, the same frames.
+    Our module holds the very Parameter objects of the host's, so where the host moves them ours follow. With
+    dynamic memory the host never moves them: then ours is made of the host's layers, which fetch each weight
+    when they need it, over the same storage. Where the host loaded the VAE only in part, its own decoder does the
+    work, a latent at a time: slower, the same frames.
 
     Raises:
         InputError: a VAE of another model.
@@ -81,12 +83,15 @@ class HostVAE:
         source = getattr(vae, "first_stage_model", None)
         if not isinstance(source, nn.Module):
             raise InputError("There is no VAE: load wan2.2_vae.safetensors with the core node Load VAE.")
+        self.patcher = vae.patcher
+        self._fetches_weights = False
         if isinstance(source, WanVAE):
             self._ours = source
+        elif getattr(vae.patcher, "is_dynamic", bool)():
+            self._ours, self.patcher = _made_of_host_layers(vae)
+            self._fetches_weights = True
         else:
-            state = source.state_dict()
-            config = vae_config_from(state, {})
-            self._ours = WanVAE(config, device="meta").eval()
+            self._ours = WanVAE(vae_config_from(source.state_dict(), {}), device="meta").eval()
             _share_parameters(source, self._ours)
 
     @property
@@ -98,11 +103,6 @@ class HostVAE:
     def latent_channels(self) -> int:
         """Channels of the latents."""
         return self._ours.latent_channels
-
-    @property
-    def patcher(self) -> Any:
-        """What the host loads and unloads."""
-        return self._vae.patcher
 
     @property
     def device(self) -> torch.device:
@@ -143,7 +143,9 @@ class HostVAE:
         return statistics.view(2, 1, -1, 1, 1, 1).to(like.dtype)
 
     def _weights_in_place(self) -> bool:
-        return all(p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters())
+        return self._fetches_weights or all(
+            p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters()
+        )
 
     def _decode_with_host_layers(self, latents: Tensor, cache: Any) -> tuple[Tensor, Any]:
         source = self._vae.first_stage_model
@@ -222,6 +224,23 @@ def _share_parameters(source: nn.Module, target: nn.Module) -> None:
     for name in ours:
         module_name, _, leaf = name.rpartition(".")
         target.get_submodule(module_name)._parameters[leaf] = theirs[name]
+
+
+def _made_of_host_layers(vae: Any) -> tuple[WanVAE, Any]:
+    """Our module over the storage of the host's weights, and its patcher; made once for each VAE object."""
+    made = getattr(vae, "_hyworld_streaming", None)
+    if made is None:
+        state = vae.first_stage_model.state_dict()
+        config = vae_config_from(state, {})
+        operations = comfy.ops.pick_operations(vae.vae_dtype, vae.vae_dtype)
+        ours = WanVAE(config, operations=operations, device="meta", dtype=vae.vae_dtype).eval()
+        ours.load_state_dict(state, strict=True, assign=True)
+        ours.requires_grad_(False)
+        patcher = comfy.model_patcher.CoreModelPatcher(
+            ours, load_device=vae.patcher.load_device, offload_device=vae.patcher.offload_device
+        )
+        made = vae._hyworld_streaming = (ours, patcher)
+    return made
 
 
 def _causal_convolutions(decoder: nn.Module) -> int:
