@@ -77,7 +77,8 @@ class RolloutEngine:
         device, dtype: where and in what precision the network runs. The running latents, the cameras
             and the noise stay in float32.
         decoder_dtype: precision of the decoder; default `dtype`.
-        decode_at_once: latents the decoder is fed per call; 1 needs the least memory, the frames are the same.
+        decode_at_once: latents the decoder is fed per call; the frames are the same. Default: 1 on a GPU, which needs
+            the least memory, and all 4 on a CPU, where it is three times as fast.
         memory: which past latents a chunk may look at.
         points: the cloud `[n, 3]` that measures how far two views overlap; default: a fixed one.
     """
@@ -90,7 +91,7 @@ class RolloutEngine:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         decoder_dtype: torch.dtype | None = None,
-        decode_at_once: int = 1,
+        decode_at_once: int | None = None,
         memory: MemoryConfig | None = None,
         points: Tensor | None = None,
     ) -> None:
@@ -99,7 +100,7 @@ class RolloutEngine:
         self.device = torch.device(device)
         self.dtype = dtype
         self.decoder_dtype = decoder_dtype or dtype
-        self.decode_at_once = decode_at_once
+        self.decode_at_once = decode_at_once or (CHUNK_LATENTS if self.device.type == "cpu" else 1)
         self.memory = memory or MemoryConfig()
         self.points = sample_points(self.memory.points) if points is None else points
         self._state: RolloutState | None = None
