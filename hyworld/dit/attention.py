@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from .kv_memory import KVMemory
+from .kv_memory import KVSlot
 from .prope import CameraProjections, apply_projection
 from .rope import apply_rope
 
@@ -42,12 +42,11 @@ class DualBranchSelfAttention(nn.Module):
     """
 
     def __init__(
-        self, config: DiTConfig, layer: int, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
         dim = config.dim
         factory = {"device": device, "dtype": dtype}
-        self.layer = layer
         self.num_heads = config.num_heads
         self.q = operations.Linear(dim, dim, **factory)
         self.k = operations.Linear(dim, dim, **factory)
@@ -68,11 +67,11 @@ class DualBranchSelfAttention(nn.Module):
         v_both = torch.cat((v, apply_projection(v, positions.cameras.kv)))
         return _to_attention(k_both), _to_attention(v_both)
 
-    def forward(self, x_BFSE: Tensor, positions: Positions, memory: KVMemory | None, attend: Attend) -> Tensor:
+    def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, attend: Attend) -> Tensor:
         B, num_frames, S, _ = x_BFSE.shape
         k, v = self.keys_values(x_BFSE, positions)
-        if memory is not None:
-            k, v = memory.write(self.layer, k, v)
+        if slot is not None:
+            k, v = slot.write(k, v)
         q = self._heads(self.norm_q(self.q(x_BFSE)))
         q_both = torch.cat((apply_rope(q, positions.cos, positions.sin), apply_projection(q, positions.cameras.q)))
         out = attend(_to_attention(q_both), k, v).transpose(1, 2).unflatten(1, (num_frames, S))

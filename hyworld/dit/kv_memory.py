@@ -6,10 +6,30 @@ stacked along the batch axis, RoPE first, PRoPE second.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from ..config import DiTConfig
+
+
+class KVSlot(NamedTuple):
+    """One block's place in the memory: whole buffers `[2B, H, capacity, D]`, and the token to write at.
+
+    A block is handed its slot and nothing else of the memory, so that one compiled block serves all layers.
+    """
+
+    k: Tensor
+    v: Tensor
+    start: int
+
+    def write(self, k_2BHND: Tensor, v_2BHND: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys and values behind the memory frames; return all that may be attended to."""
+        end = self.start + k_2BHND.shape[2]
+        self.k[:, :, self.start : end].copy_(k_2BHND)
+        self.v[:, :, self.start : end].copy_(v_2BHND)
+        return self.k[:, :, :end], self.v[:, :, :end]
 
 
 class KVMemory:
@@ -46,14 +66,9 @@ class KVMemory:
         """Declare the first `frames` frames, written by a prefill, to be the memory."""
         self.frames = frames
 
-    def write(self, layer: int, k_2BHND: Tensor, v_2BHND: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a block's keys and values behind the memory frames; return all that may be attended to."""
-        start = self.frames * self.tokens_per_frame
-        end = start + k_2BHND.shape[2]
-        k, v = self._k[layer][:, :, :end], self._v[layer][:, :, :end]
-        k[:, :, start:].copy_(k_2BHND)
-        v[:, :, start:].copy_(v_2BHND)
-        return k, v
+    def slot(self, layer: int) -> KVSlot:
+        """Where block `layer` writes its keys and values: behind the memory frames."""
+        return KVSlot(self._k[layer], self._v[layer], self.frames * self.tokens_per_frame)
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values `[2B, H, frames * tokens_per_frame, D]` of the memory frames in block `layer`."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
 from .attention import Attend, CrossAttention, DualBranchSelfAttention, Positions, sdpa
-from .kv_memory import KVMemory
+from .kv_memory import KVMemory, KVSlot
 from .prope import camera_projections
 from .rope import rope_table
 
@@ -44,14 +44,14 @@ class Block(nn.Module):
     """Self-attention, cross-attention and FFN; the first and last modulated per frame."""
 
     def __init__(
-        self, config: DiTConfig, layer: int, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
         dim = config.dim
         factory = {"device": device, "dtype": dtype}
         self.eps = config.eps
         self.modulation = nn.Parameter(torch.zeros(1, 6, dim, **factory))
-        self.self_attn = DualBranchSelfAttention(config, layer, operations=operations, **factory)
+        self.self_attn = DualBranchSelfAttention(config, operations=operations, **factory)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps, **factory)
         self.cross_attn = CrossAttention(config, operations=operations, **factory)
         self.ffn = nn.Sequential(
@@ -64,11 +64,11 @@ class Block(nn.Module):
         table = self.modulation.to(device=frame_mod_BF6E.device, dtype=torch.float32)
         return (table + frame_mod_BF6E.float()).unsqueeze(2).unbind(dim=3)
 
-    def store_keys_values(self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, memory: KVMemory) -> None:
-        """Write this block's keys and values into `memory` and compute nothing else."""
+    def store_keys_values(self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, slot: KVSlot) -> None:
+        """Write this block's keys and values into `slot` and compute nothing else."""
         shift, scale, *_ = self._modulation(frame_mod_BF6E)
         normed = modulated_norm(x_BFSE, shift, scale, self.eps)
-        memory.write(self.self_attn.layer, *self.self_attn.keys_values(normed, positions))
+        slot.write(*self.self_attn.keys_values(normed, positions))
 
     def forward(
         self,
@@ -76,12 +76,12 @@ class Block(nn.Module):
         frame_mod_BF6E: Tensor,
         text_kv: tuple[Tensor, Tensor],
         positions: Positions,
-        memory: KVMemory | None,
+        slot: KVSlot | None,
         attend: Attend,
     ) -> Tensor:
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(frame_mod_BF6E)
         x = x_BFSE
-        attention = self.self_attn(modulated_norm(x, shift, scale, self.eps), positions, memory, attend)
+        attention = self.self_attn(modulated_norm(x, shift, scale, self.eps), positions, slot, attend)
         x = (x.float() + attention * gate).to(x.dtype)
         x = x + self.cross_attn(self.norm3(x), text_kv, attend)
         ffn = self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps))
@@ -138,11 +138,9 @@ class WorldPlayDiT(nn.Module):
         self.time_embedding = mlp(config.freq_dim, nn.SiLU())
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
         self.action_embedding = mlp(config.freq_dim, nn.SiLU())
-        self.blocks = nn.ModuleList(
-            Block(config, layer, operations=operations, **factory) for layer in range(config.num_layers)
-        )
+        self.blocks = nn.ModuleList(Block(config, operations=operations, **factory) for _ in range(config.num_layers))
         self.head = Head(config, operations=operations, **factory)
-        self._rope_tables: dict[tuple[int, int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
+        self._rope_tables: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`: once per rollout."""
@@ -184,17 +182,20 @@ class WorldPlayDiT(nn.Module):
             memory.clear()
         start = 0 if memory is None else memory.frames
 
-        cos, sin = self._rope(start, num_frames, rows, columns, latents.device)
-        positions = Positions(cos, sin, camera_projections(viewmats, intrinsics))
+        cos, sin = self._rope(num_frames if memory is None else memory.capacity_frames, rows, columns, latents.device)
+        here = slice(start, start + num_frames)
+        positions = Positions(cos[here], sin[here], camera_projections(viewmats, intrinsics))
         x = self.patch_embedding(latents).flatten(3).permute(0, 2, 3, 1)
         temb, frame_mod = self._frame_embedding(timestep, action, latents.dtype)
 
         blocks = self._block_list()
+        slots = [None if memory is None else memory.slot(layer) for layer in range(len(blocks))]
         last = blocks.pop() if prefill else None
-        for block, kv in zip(blocks, text_kv, strict=False):
-            x = block(x, frame_mod, kv, positions, memory, self.attend)
+        for block, kv, slot in zip(blocks, text_kv, slots, strict=False):
+            x = block(x, frame_mod, kv, positions, slot, self.attend)
         if last is not None and memory is not None:
-            last.store_keys_values(x, frame_mod, positions, memory)
+            # Nothing of the last block is read after a prefill but its keys and values.
+            last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)))
             memory.commit_prefill(num_frames)
             return None
 
@@ -211,9 +212,10 @@ class WorldPlayDiT(nn.Module):
         temb = temb + self.action_embedding(sinusoid(action, freq).to(dtype))
         return temb, self.time_projection(temb).unflatten(-1, (6, -1))
 
-    def _rope(self, start: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        key = (start, frames, rows, columns, device)
+    def _rope(self, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        # One table for a whole rollout, to be cut: a compiled forward is compiled again whenever this dictionary grows.
+        key = (frames, rows, columns, device)
         if key not in self._rope_tables:
-            cos, sin = rope_table(self.config.head_dim, start, frames, rows, columns)
+            cos, sin = rope_table(self.config.head_dim, 0, frames, rows, columns)
             self._rope_tables[key] = (cos.to(device), sin.to(device))
         return self._rope_tables[key]
