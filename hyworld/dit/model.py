@@ -11,6 +11,7 @@ Source: WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -88,6 +89,19 @@ class Block(nn.Module):
         return (x.float() + ffn.float() * ffn_gate).to(x.dtype)
 
 
+def run_block(
+    block: Block,
+    x_BFSE: Tensor,
+    frame_mod_BF6E: Tensor,
+    text_kv: tuple[Tensor, Tensor],
+    positions: Positions,
+    slot: KVSlot | None,
+    attend: Attend,
+) -> Tensor:
+    """One block; a function of its own so that a compiled one can take its place, see `compiled`."""
+    return block(x_BFSE, frame_mod_BF6E, text_kv, positions, slot, attend)
+
+
 class Head(nn.Module):
     """Final modulated norm and the projection of each token back to its 2x2 latent cells."""
 
@@ -108,7 +122,8 @@ class Head(nn.Module):
 class WorldPlayDiT(nn.Module):
     """The network: latents, cameras and actions of a few frames in, flow (velocity) out.
 
-    `attend` is the attention function of every block; swap it for another backend after construction.
+    `attend` is the attention function of every block and `run_block` what runs a block; either may be swapped for a
+    faster one of the same meaning after construction.
     """
 
     def __init__(
@@ -122,6 +137,7 @@ class WorldPlayDiT(nn.Module):
         super().__init__()
         self.config = config
         self.attend: Attend = sdpa
+        self.run_block: Callable[..., Tensor] = run_block
         dim = config.dim
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
 
@@ -192,7 +208,7 @@ class WorldPlayDiT(nn.Module):
         slots = [None if memory is None else memory.slot(layer) for layer in range(len(blocks))]
         last = blocks.pop() if prefill else None
         for block, kv, slot in zip(blocks, text_kv, slots, strict=False):
-            x = block(x, frame_mod, kv, positions, slot, self.attend)
+            x = self.run_block(block, x, frame_mod, kv, positions, slot, self.attend)
         if last is not None and memory is not None:
             # Nothing of the last block is read after a prefill but its keys and values.
             last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)))
