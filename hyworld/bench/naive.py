@@ -2,7 +2,9 @@
 
 Per-block compile, keys and values concatenated anew in every forward, PRoPE as an einsum in the compute dtype, text
 keys and values recomputed in every block of every forward, the whole last block run in the prefill, and one latent
-at a time through diffusers' `AutoencoderKLWan`. Source: WorldPlay `arwan_w_action_w_mem_relative_rope.py`, `generate.py`.
+at a time through diffusers' `AutoencoderKLWan`.
+
+Source: WorldPlay `arwan_w_action_w_mem_relative_rope.py`, `generate.py`.
 """
 
 from __future__ import annotations
@@ -147,7 +149,7 @@ class DiffusersDecoder:
 
         config = vae.config
         with torch.device("meta"):
-            self._vae: Any = AutoencoderKLWan(
+            vae_network: Any = AutoencoderKLWan(
                 base_dim=config.encoder_dim,
                 decoder_base_dim=config.decoder_dim,
                 z_dim=config.z_dim,
@@ -164,8 +166,9 @@ class DiffusersDecoder:
                 latents_mean=list(config.latents_mean),
                 latents_std=list(config.latents_std),
             )
-        self._vae.load_state_dict(vae_to_diffusers(vae.state_dict()), assign=True)
-        self._vae.eval().clear_cache()
+        vae_network.load_state_dict(vae_to_diffusers(vae.state_dict()), assign=True)
+        vae_network.eval().clear_cache()
+        self._vae = vae_network
         self._mean = torch.tensor(config.latents_mean).view(1, -1, 1, 1, 1)
         self._std = torch.tensor(config.latents_std).view(1, -1, 1, 1, 1)
 
