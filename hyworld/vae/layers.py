@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .kernels import rms_norm
 from .stream import StreamStep
 
 HISTORY = 2
@@ -51,6 +52,13 @@ def causal(conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
     return conv(stream.extend(x, HISTORY))
 
 
+def normed_causal(norm: Any, conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
+    """RMS norm, SiLU, then a causal convolution: what most of the network consists of."""
+    extended = stream.kernels.norm_silu_extend(x, norm.gain(x), stream.past(x, HISTORY))
+    stream.keep(extended, HISTORY)
+    return conv(extended)
+
+
 def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a layer for pictures `[N, C, H, W]` to every frame of `x`."""
     frames = layer(x.transpose(1, 2).flatten(0, 1))
@@ -64,11 +72,12 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(dim, *[1] * spatial_axes, device=make.device, dtype=make.dtype))
 
+    def gain(self, x: Tensor) -> Tensor:
+        """`gamma` `[C]` on the device and in the dtype of `x`."""
+        return self.gamma.to(x).flatten()
+
     def forward(self, x: Tensor) -> Tensor:
-        # One fused kernel where the channels lie side by side (channels_last), float32 inside. The original divides
-        # by the length, at least 1e-12; an eps that small differs from it for all-zero positions alone.
-        gain = self.gamma.to(x).flatten()
-        return F.rms_norm(x.movedim(1, -1), gain.shape, gain, eps=1e-24).movedim(-1, 1)
+        return rms_norm(x, self.gain(x))
 
 
 class ResidualBlock(nn.Module):
@@ -88,8 +97,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         norm1, conv1, norm2, conv2 = self.residual.values()
-        hidden = causal(conv1, F.silu(norm1(x), inplace=True), stream)
-        hidden = causal(conv2, F.silu(norm2(hidden), inplace=True), stream)
+        hidden = normed_causal(norm1, conv1, x, stream)
+        hidden = normed_causal(norm2, conv2, hidden, stream)
         return self.shortcut(x) + hidden
 
 
@@ -131,7 +140,7 @@ class Head(nn.ModuleDict):
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         norm, conv = self.values()
-        return causal(conv, F.silu(norm(x), inplace=True), stream)
+        return normed_causal(norm, conv, x, stream)
 
 
 class Downsample(nn.Module):
@@ -233,18 +242,18 @@ class UpStage(nn.Module):
         for layer in self.upsamples:
             x = layer(x, stream)
         if self.spread is not None:
-            self._add_copies(x, source, stream.begins)
+            self._add_copies(x, source, stream)
         return x
 
-    def _add_copies(self, x: Tensor, source: Tensor, begins: bool) -> None:
+    def _add_copies(self, x: Tensor, source: Tensor, stream: StreamStep) -> None:
         """Add to `x`, in place, every position of `source` copied over the cell it grew into."""
         assert self.spread is not None
         cells = source.unflatten(1, (-1, *self.spread)).permute(0, 1, 5, 2, 6, 3, 7, 4)
-        if begins:
+        if stream.begins:
             # The first frame of a stream stays one frame: the last of those it would have grown into.
-            _add_to_cells(x[:, :, :1], cells[:, :, :1, -1:], time=1)
+            stream.kernels.add_cells(x[:, :, :1], cells[:, :, :1, -1:], 1)
             x, cells = x[:, :, 1:], cells[:, :, 1:]
-        _add_to_cells(x, cells, time=self.time)
+        stream.kernels.add_cells(x, cells, self.time)
 
 
 def _spread(in_dim: int, out_dim: int, time: int) -> tuple[int, int, int]:
@@ -259,8 +268,3 @@ def _spread(in_dim: int, out_dim: int, time: int) -> tuple[int, int, int]:
         f"VAEConfig.dim_mult does not fit: {in_dim} channels cannot be spread over {out_dim}; "
         "take factors that double from stage to stage."
     )
-
-
-def _add_to_cells(x: Tensor, cells: Tensor, time: int) -> None:
-    """Add `cells` `[B, C, T, time, H, 2, W, 2]`, sizes within a cell broadcast, to `x` `[B, C, T*time, 2H, 2W]`."""
-    x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2)).unflatten(2, (-1, time)).add_(cells)

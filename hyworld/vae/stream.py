@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
+from .kernels import PLAIN, Kernels
 
 VAECache = tuple[Tensor, ...]
 """The last input frames of every layer that looks back; shapes are the same after every call of a stream."""
@@ -54,10 +55,12 @@ class StreamStep:
 
     Attributes:
         begins: True if nothing came before (the call was given no cache).
+        kernels: the functions that the layers run between their convolutions.
     """
 
-    def __init__(self, cache: VAECache | None) -> None:
+    def __init__(self, cache: VAECache | None, kernels: Kernels = PLAIN) -> None:
         self.begins = cache is None
+        self.kernels = kernels
         self._past = cache or ()
         self._kept: list[Tensor] = []
 
@@ -70,7 +73,7 @@ class StreamStep:
         if self.begins:
             extended = F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [frames, 0])
         else:
-            extended = torch.cat((self._past_for(x, frames, axis), x), dim=axis)
+            extended = torch.cat((self.past(x, frames, axis=axis), x), dim=axis)
         self.keep(extended, frames, axis=axis)
         return extended
 
@@ -83,7 +86,14 @@ class StreamStep:
         """What the next call needs, once every layer has run."""
         return tuple(self._kept)
 
-    def _past_for(self, x: Tensor, frames: int, axis: int) -> Tensor:
+    def past(self, x: Tensor, frames: int, *, axis: int = 2) -> Tensor:
+        """The last `frames` frames this layer saw, zeros where the stream begins; `x` is what it sees now.
+
+        Raises:
+            InputError: the cache comes from another network or another picture size.
+        """
+        if self.begins:
+            return torch.zeros_like(x.narrow(axis, 0, 1)).repeat_interleave(frames, dim=axis)
         expected = [*x.shape[:axis], frames, *x.shape[axis + 1 :]]
         found = self._past[len(self._kept)] if len(self._kept) < len(self._past) else None
         if found is None or list(found.shape) != expected:

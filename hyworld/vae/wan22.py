@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ..errors import InputError
+from .kernels import PLAIN
 from .layers import DownStage, Head, LayerFactory, Middle, UpStage, causal
 from .stream import StreamStep, VAECache, check_latents, decode_whole
 
@@ -94,7 +95,8 @@ class WanVAE(nn.Module):
     """Encoder and decoder of the Wan 2.2 VAE, fed whole videos or streams.
 
     Both directions compute in the dtype of their input, which must be that of the weights unless `operations`
-    casts; only the latents' statistics are always applied in float32.
+    casts; only the latents' statistics are always applied in float32. `kernels` are the functions the decoder runs
+    between its convolutions: `PLAIN`, or `fused()` after construction.
 
     Args:
         config: sizes and latent statistics.
@@ -112,6 +114,7 @@ class WanVAE(nn.Module):
         self.conv1 = make.conv3d(2 * config.z_dim, 2 * config.z_dim, 1)
         self.conv2 = make.conv3d(config.z_dim, config.z_dim, 1)
         self.decoder = Decoder(config, make)
+        self.kernels = PLAIN
 
     @property
     def latent_channels(self) -> int:
@@ -134,7 +137,7 @@ class WanVAE(nn.Module):
         """
         check_latents(latents, self.config.z_dim)
         mean, std = self._statistics(latents.device)
-        stream = StreamStep(cache)
+        stream = StreamStep(cache, self.kernels)
         x = self.conv2((latents * std + mean).to(latents.dtype))
         # The convolutions and the norms are fastest with the channels of a position side by side.
         x = x.contiguous(memory_format=torch.channels_last_3d)
