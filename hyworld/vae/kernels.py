@@ -35,7 +35,7 @@ def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def add_cells(x: Tensor, cells: Tensor, time: int) -> Tensor:
-    """Add `cells` `[B, C, T, time, H, 2, W, 2]`, sizes within a cell broadcast, to `x` `[B, C, T*time, 2H, 2W]` in place."""
+    """Add `cells` `[B, C, T, time, H, 2, W, 2]`, broadcast within a cell, to `x` `[B, C, T*time, 2H, 2W]` in place."""
     x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2)).unflatten(2, (-1, time)).add_(cells)
     return x
 
@@ -55,4 +55,4 @@ def fused() -> Kernels:
     config = torch._dynamo.config
     name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, name, max(getattr(config, name), _SHAPES))
-    return Kernels(*(torch.compile(function, dynamic=False) for function in PLAIN))
+    return Kernels(torch.compile(norm_silu_extend, dynamic=False), torch.compile(add_cells, dynamic=False))
