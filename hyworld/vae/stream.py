@@ -93,7 +93,8 @@ class StreamStep:
             InputError: the cache comes from another network or another picture size.
         """
         if self.begins:
-            return torch.zeros_like(x.narrow(axis, 0, 1)).repeat_interleave(frames, dim=axis)
+            # Made like x, not from its shape alone: one channels-first tensor among the rest would spread.
+            return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1))] * frames, dim=axis)
         expected = [*x.shape[:axis], frames, *x.shape[axis + 1 :]]
         found = self._past[len(self._kept)] if len(self._kept) < len(self._past) else None
         if found is None or list(found.shape) != expected:

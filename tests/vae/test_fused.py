@@ -33,3 +33,24 @@ def test_fused_kernels_decode_the_same_frames():
         vae.kernels = fused()
         assert vae.kernels is not PLAIN
         torch.testing.assert_close(vae.decode(latents), plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_the_decoder_stays_channels_last():
+    """A single layer that falls back to channels-first makes every convolution after it convert its input."""
+    vae = randomise(WanVAE(CONFIG, device="cuda"), 0, device="cuda")
+    seen: list[tuple[str, bool]] = []
+    for name, module in vae.decoder.named_modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_pre_hook(
+                lambda _, inputs, name=name: seen.append(
+                    (name, inputs[0].is_contiguous(memory_format=torch.channels_last_3d))
+                )
+            )
+    with torch.no_grad():
+        _, cache = vae.decode_stream(torch.randn(1, 4, 1, 4, 6, device="cuda"))
+        _, cache = vae.decode_stream(torch.randn(1, 4, 1, 4, 6, device="cuda"), cache)
+        vae.decode_stream(torch.randn(1, 4, 2, 4, 6, device="cuda"), cache)
+    assert len(seen) > 60
+    assert [name for name, channels_last in seen if not channels_last] == []
