@@ -82,6 +82,14 @@ def generate(
         int | None,
         typer.Option(help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile network and decoder (NVIDIA with Triton): the first chunks take longer, later ones less.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
     output: Annotated[
@@ -124,6 +132,7 @@ def generate(
                 dtype=dtype,
                 allow_base=allow_base,
                 head_dim=head_dim,
+                compiled=compiled,
             )
             world.start(picture, prompt, seed=seed, size=(height, width))
         bar = stack.enter_context(
