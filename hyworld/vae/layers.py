@@ -181,7 +181,8 @@ class Upsample(nn.Module):
         # The model was trained this way: the first frame passes untouched, and to the convolution that
         # starts after it the past is zero, not that frame.
         first, rest = x[:, :, :1], x[:, :, 1:]
-        extended = stream.extend(rest, HISTORY)
+        extended = torch.cat((stream.past(x, HISTORY), rest), dim=2)
+        stream.keep(extended, HISTORY)
         return first if rest.shape[2] == 0 else torch.cat((first, self._double_frames(extended)), dim=2)
 
     def _double_frames(self, extended: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
@@ -70,10 +69,7 @@ class StreamStep:
         Raises:
             InputError: the cache comes from another network or another picture size.
         """
-        if self.begins:
-            extended = F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [frames, 0])
-        else:
-            extended = torch.cat((self.past(x, frames, axis=axis), x), dim=axis)
+        extended = torch.cat((self.past(x, frames, axis=axis), x), dim=axis)
         self.keep(extended, frames, axis=axis)
         return extended
 
