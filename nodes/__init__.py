@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .camera import ActionSequence, CameraTrajectory, JoinTrajectories
+from .host.prompt import watch_prompts
 from .inspector import MemoryInspector
 from .load import LoadModel, TinyWorld
 from .picture import EncodeFirstFrame
@@ -15,6 +16,7 @@ class HYWorldPlay(ComfyExtension):
     """What ComfyUI asks for the list of nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        watch_prompts()
         return [
             LoadModel,
             TinyWorld,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,15 @@ def read_path(text: str, move_speed: float, turn_speed: float, third_person: boo
     Raises:
         InputError: see `Trajectory.load`.
     """
+    return Path3D.load(_source(text), Speeds(move=move_speed, turn_deg=turn_speed), third_person or None)
+
+
+def _source(text: str) -> str:
+    """The text, with the name of a JSON file made a path."""
     source = text.strip()
     if source.lower().endswith(".json") and not source.startswith("{") and not Path(source).is_absolute():
         source = str(input_file(source))
-    return Path3D.load(source, Speeds(move=move_speed, turn_deg=turn_speed), third_person or None)
+    return source
 
 
 def describe(path: Path3D) -> str:
@@ -93,15 +99,21 @@ class CameraTrajectory(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, path: str | None = None, move_speed: Any = None, turn_speed: Any = None) -> bool | str:
+    def validate_inputs(cls, path: str | None = None) -> bool | str:
+        # Only the path: the host checks the speeds, and shows a sentence once for every input named here.
         if path is None:
             return True
         try:
-            speeds = Speeds()
-            read_path(path, move_speed or speeds.move, turn_speed or speeds.turn_deg, False).require_chunks()
+            read_path(path, Speeds().move, Speeds().turn_deg, False).require_chunks()
         except InputError as error:
             return str(error)
         return True
+
+    @classmethod
+    def fingerprint_inputs(cls, path: str | None = None, **_: Any) -> str:
+        """What a camera file holds, so that an edited file is read again."""
+        file = Path(_source(path or ""))
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix.lower() == ".json" else ""
 
     @classmethod
     def execute(

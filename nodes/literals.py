@@ -1,39 +1,58 @@
-"""Checking a prompt before it runs: what can be told from the values written into it."""
+"""Checking a walk before it runs: what can be told from the values written into the prompt."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..hyworld.camera import Speeds
+from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import parse_keys, trajectory_from_keys
+from ..hyworld.config import PIXEL_MULTIPLE, check_size
 from ..hyworld.errors import InputError
 from .camera import read_path
+from .host.prompt import inputs_of
 
 
-def chunks_of_literal_path(prompt: Any, node_id: str | None, chunks: int) -> bool | str:
-    """Whether the trajectory wired into node `node_id` is long enough, where its text stands in the prompt.
+def check_walk(sampler_id: str | None, chunks: int) -> bool | str:
+    """Whether the size of a Streaming Sampler and the length of the path wired into it are right, where they are
+    written in the prompt.
 
-    Returns True if it is or cannot be told yet, else the sentence for the user.
+    Returns True if they are or cannot be told yet, else the sentence for the user.
     """
-    node = (prompt or {}).get(node_id, {})
-    link = node.get("inputs", {}).get("trajectory")
-    if not isinstance(link, list) or isinstance(node["inputs"].get("world"), list):
+    sampler = inputs_of(sampler_id)
+    if _is_link(sampler.get("world")):
         return True
-    source = prompt.get(link[0], {})
-    inputs = source.get("inputs", {})
     try:
-        if source.get("class_type") == "HYWorldCameraTrajectory" and isinstance(inputs.get("path"), str):
-            speeds = Speeds()
-            path = read_path(inputs["path"], speeds.move, speeds.turn_deg, False)
-        elif (
-            source.get("class_type") == "HYWorldActionSequence"
-            and isinstance(inputs.get("keys"), str)
-            and not isinstance(inputs.get("trajectory"), list)
-        ):
-            path = trajectory_from_keys(parse_keys(inputs["keys"]))
-        else:
-            return True
-        path.require_chunks(chunks)
+        if not _is_link(sampler.get("first_frame")):
+            check_size(_written(sampler, "height"), _written(sampler, "width"))
+        if _is_link(sampler.get("trajectory")):
+            path = _path_of(inputs_of(sampler["trajectory"][0]))
+            if path is not None:
+                path.require_chunks(chunks)
     except InputError as error:
         return str(error)
     return True
+
+
+def _path_of(source: dict[str, Any]) -> Path3D | None:
+    """The path a node will give; None if that is not known, or if the node itself reports what is wrong with it."""
+    kind, path, keys = source["class_type"], source.get("path"), source.get("keys")
+    try:
+        if kind == "HYWorldCameraTrajectory" and isinstance(path, str):
+            speeds = Speeds()
+            walk = read_path(path, speeds.move, speeds.turn_deg, False)
+            return walk if walk.chunks else None
+        if kind == "HYWorldActionSequence" and isinstance(keys, str) and not _is_link(source.get("trajectory")):
+            return trajectory_from_keys(parse_keys(keys))
+    except InputError:
+        pass
+    return None
+
+
+def _written(inputs: dict[str, Any], side: str) -> int:
+    value = inputs.get(side)
+    return value if isinstance(value, int) and value else PIXEL_MULTIPLE
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..hyworld.dit.backends import BACKENDS, missing_package
+from ..hyworld.errors import InputError
 from .host.clip import TinyCLIP
 from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
 from .host.vae import TinyHostVAE
@@ -59,6 +60,8 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, attention: str = "auto") -> bool | str:
+        if attention not in BACKENDS:
+            return f"There is no attention backend {attention!r}: choose one of {', '.join(BACKENDS)}."
         package = missing_package(attention)
         if package is not None:
             return f"The attention backend {attention} needs the package {package}: install it, or choose auto."
@@ -66,6 +69,8 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name: str, weight_dtype: str, attention: str, allow_base: bool = False) -> io.NodeOutput:
+        if weight_dtype not in WEIGHT_DTYPES:  # old hosts do not check a choice themselves
+            raise InputError(f"There is no weight_dtype {weight_dtype!r}: choose one of {', '.join(WEIGHT_DTYPES)}.")
         return io.NodeOutput(load_model(model_name, weight_dtype, attention, allow_base))
 
 

@@ -15,13 +15,16 @@ from .host.vae import HostVAE
 from .pixels import to_image, to_picture
 from .schema import schema
 
+MAX_SIDE = 4096
+"""Longest side of the video in pixels."""
+
 
 class EncodeFirstFrame(io.ComfyNode):
     """IMAGE → LATENT of one frame."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        side = {"min": PIXEL_MULTIPLE, "max": 4096, "step": PIXEL_MULTIPLE}
+        side = {"min": PIXEL_MULTIPLE, "max": MAX_SIDE, "step": PIXEL_MULTIPLE}
         return schema(
             node_id="HYWorldEncodeFirstFrame",
             display_name="Encode First Frame",
@@ -54,9 +57,11 @@ class EncodeFirstFrame(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, width: int = WAN_5B.size[1], height: int = WAN_5B.size[0]) -> bool | str:
-        for side in (width, height):
-            if side is None:
-                return True
+        if not (isinstance(width, int) and isinstance(height, int)):
+            return True  # a link, or what the host itself reports as no number
+        for name, side in (("width", width), ("height", height)):
+            if side > MAX_SIDE:
+                return f"The {name} must be at most {MAX_SIDE} pixels, got {side}."
         try:
             check_size(height, width)
         except InputError as error:

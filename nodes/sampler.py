@@ -35,7 +35,7 @@ from .host.run import (
     running,
 )
 from .host.vae import FULL_DECODER, HostVAE, decoder_names, pick_decoder
-from .literals import chunks_of_literal_path
+from .literals import check_walk
 from .pixels import frames_to_image
 from .preview import PreviewPlayer
 from .schema import Actions, Trajectory, World, schema
@@ -107,16 +107,16 @@ class StreamingSampler(io.ComfyNode):
                     display_name="world", tooltip="The world so far: to go on in, or for the Memory Inspector."
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, chunks: int | None = None) -> bool | str:
-        if chunks is None:
-            return True
+        if not isinstance(chunks, int):
+            return True  # a link, or what the host itself reports as no number
         if not 0 <= chunks <= 4096:
             return f"The number of chunks must be 0 to 4096, got {chunks}."
-        return chunks_of_literal_path(cls.hidden.prompt, cls.hidden.unique_id, chunks)
+        return check_walk(cls.hidden.unique_id, chunks)
 
     @classmethod
     def execute(
@@ -159,13 +159,7 @@ class StreamingSampler(io.ComfyNode):
         with ExitStack() as stack:
             latent_size = _latent_size(first_frame, world, width, height, network.config.latent_channels)
             needed = memory_for_rollout(network.config, latent_size, network.dtype.itemsize, MemoryConfig())
-            stack.enter_context(
-                explains_out_of_memory(
-                    f"There is not enough GPU memory for a walk at {latent_size[1] * VAE_SPATIAL_STRIDE}x"
-                    f"{latent_size[0] * VAE_SPATIAL_STRIDE} (about {needed / 1e9:.0f} GB beside the weights): "
-                    "choose a smaller size such as 832x480, weight_dtype fp8_e4m3fn, or the tiny decoder."
-                )
-            )
+            stack.enter_context(explains_out_of_memory(_what_would_fit(latent_size, needed)))
 
             def load() -> None:
                 load_together(patcher, frames_from.patcher, memory_required=needed)
@@ -178,7 +172,7 @@ class StreamingSampler(io.ComfyNode):
                     first = host_vae.normalise(first_frame["samples"].float())
                 engine.start(text, first_frame=first, latent_size=latent_size, seed=seed)
             else:
-                engine.resume(_on_device(replace(world, text=text), patcher.load_device))
+                engine.resume(_on_device(replace(world, text=text), frames_from.device))
 
             bar = ProgressBar(path.chunks * STEPS, cls.hidden.unique_id)
             player = stack.enter_context(PreviewPlayer(bar))
@@ -245,6 +239,17 @@ def _latent_size(
     height, width = height or own[0], width or own[1]
     check_size(height, width)
     return height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE
+
+
+def _what_would_fit(latent_size: tuple[int, int], needed: int) -> str:
+    """The sentence for a walk that the card's memory does not hold."""
+    height, width = (side * VAE_SPATIAL_STRIDE for side in latent_size)
+    smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
+    size = f"a smaller size such as {smaller[0]}x{smaller[1]}, " if smaller else ""
+    return (
+        f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the weights): "
+        f"choose {size}weight_dtype fp8_e4m3fn, or the tiny decoder."
+    )
 
 
 def _on_device(state: RolloutState, device: torch.device) -> RolloutState:

@@ -161,7 +161,7 @@ class RolloutEngine:
                 latent_size=(h, w),
                 first_frame=first_frame,
                 latents=torch.zeros(1, config.latent_channels, 0, h, w, device=self.device),
-                viewmats=torch.zeros(0, 4, 4),
+                viewmats=torch.zeros(0, 4, 4, dtype=torch.float64),
                 intrinsics=torch.zeros(0, 3, 3),
                 labels=torch.zeros(0, dtype=torch.int64),
             )
@@ -240,7 +240,7 @@ class RolloutEngine:
         now = before.latents.shape[2]
         world = replace(
             before,
-            viewmats=torch.cat((before.viewmats, torch.tensor(cameras.viewmats, dtype=torch.float32))),
+            viewmats=torch.cat((before.viewmats, torch.tensor(cameras.viewmats))),
             intrinsics=torch.cat((before.intrinsics, torch.tensor(cameras.intrinsics, dtype=torch.float32))),
             labels=torch.cat((before.labels, torch.tensor(cameras.labels))),
         )
@@ -268,7 +268,7 @@ class RolloutEngine:
     def _control(self, world: RolloutState, frames: list[int]) -> Control:
         """Cameras and labels of the given latents, batched, on the device."""
         return {
-            "viewmats": world.viewmats[frames].unsqueeze(0).to(self.device),
+            "viewmats": world.viewmats[frames].unsqueeze(0).to(self.device, torch.float32),
             "intrinsics": world.intrinsics[frames].unsqueeze(0).to(self.device),
             "action": world.labels[frames].unsqueeze(0).to(self.device),
         }

@@ -37,7 +37,8 @@ class RolloutState:
         latent_size: (h, w) of the latents.
         first_frame: normalised latent `[1, C, 1, h, w]` of the picture the world starts from, or None.
         latents: `[1, C, n, h, w]` float32, everything generated so far (n = 0 at the start).
-        viewmats, intrinsics, labels: `[n, 4, 4]`, `[n, 3, 3]` float32 and `[n]` of those latents, on the CPU.
+        viewmats, intrinsics, labels: `[n, 4, 4]` float64, `[n, 3, 3]` float32 and `[n]` of those latents, on the CPU.
+            The network sees viewmats in float32; kept so, a path that goes on from them would drift.
         decoder_cache: what the streaming decoder needs to go on without a seam, or None.
         memory_frames: per chunk, the latents it attended to.
     """

@@ -20,7 +20,7 @@ from ...hyworld.dit.backends import attention_backend
 from ...hyworld.errors import InputError
 from ...hyworld.tiny import tiny_dit
 from ...hyworld.weights import dequantise_state, open_dit
-from ...hyworld.weights.fp8 import MARKER, SCALE_LEAF, marker
+from ...hyworld.weights.fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, marker
 
 TINY_NAME = "tiny (built in, no download)"
 
@@ -75,6 +75,7 @@ class WorldPlayConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"shift": 5.0}  # noqa: RUF012
     latent_format = comfy.latent_formats.Wan22
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
+    quantised_the_old_way = False
 
     def __init__(self, sizes: DiTConfig) -> None:
         super().__init__({"image_model": "hy_worldplay", **vars(sizes)})
@@ -131,8 +132,7 @@ def load_model(
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
-    dynamic = {"assign": patcher.is_dynamic()} if hasattr(patcher, "is_dynamic") else {}
-    model.load_model_weights(state, "", **dynamic)
+    _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
     model.diffusion_model.attend = attend
     # How the host builds the model again without dynamic memory; its compile node asks for that.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base))
@@ -148,9 +148,14 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
         raise InputError(f"There is no file {name} in models/diffusion_models: put it there, or choose another.")
     opened = open_dit(path, allow_base=allow_base)
     state = dict(opened.state)
-    scales = {f"{weight.removesuffix('weight')}{SCALE_LEAF}": scale for weight, scale in opened.scales.items()}
-    if scales and weight_dtype in ("bf16", "fp16"):
-        state = dequantise_state({**state, **scales}, WEIGHT_DTYPES[weight_dtype])
+    # An old host's Save Model writes a scale of 1 for every other Linear too, which a new one would take for fp8.
+    used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
+    scales = {f"{name.removesuffix('weight')}{SCALE_LEAF}": scale for name, scale in used.items()}
+    # The host knows float8_e4m3fn with one scale per matrix; what was scaled otherwise is multiplied out.
+    known = all(scale.numel() == 1 and state[name].dtype == FP8 for name, scale in used.items())
+    if scales and (weight_dtype in ("bf16", "fp16") or not known):
+        wide = torch.float16 if weight_dtype == "fp16" else torch.bfloat16
+        state = dequantise_state({**state, **scales}, wide)
     elif scales:
         state.update({**scales, MARKER: marker()})
     return state, WorldPlayConfig(opened.config)
@@ -168,6 +173,7 @@ def _dtype_for(
             config.quant_config = comfy.utils.detect_layer_quantization(state, "")
         else:
             config.scaled_fp8 = state.pop(MARKER).dtype
+            config.quantised_the_old_way = True
     if asked is None:
         asked = comfy.model_management.unet_dtype(
             model_params=comfy.utils.calculate_parameters(state),
@@ -175,6 +181,16 @@ def _dtype_for(
             weight_dtype=stored,
         )
     return state, asked
+
+
+def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> None:
+    if model.model_config.quantised_the_old_way:
+        # Such a host makes every Linear fp8 once one of them is, with a scale of 1 where the file has none: it would
+        # squeeze the embeddings and biases too. Tensors put in as they are keep their precision.
+        copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+        model.diffusion_model.load_state_dict(copies, strict=False, assign=True)
+    else:
+        model.load_model_weights(state, "", **({"assign": True} if assign else {}))
 
 
 class HostNetwork:

@@ -78,4 +78,9 @@ class ProgressBar:
 
     def show(self, picture: Image.Image) -> None:
         """Show a picture in the node, at the progress made so far."""
-        self._bar.update_absolute(self._done, self._total, ("JPEG", picture, PREVIEW_SIDE))
+        try:
+            self._bar.update_absolute(self._done, self._total, ("JPEG", picture, PREVIEW_SIDE))
+        except comfy.model_management.InterruptProcessingException:
+            # Noticing an interrupt withdraws it, and this runs in the preview's thread: ask again, for the sampler's.
+            comfy.model_management.interrupt_current_processing()
+            raise

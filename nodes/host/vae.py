@@ -9,15 +9,18 @@ import comfy.model_patcher
 import comfy.ops
 import folder_paths
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...hyworld.config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
 from ...hyworld.tiny import tiny_vae
 from ...hyworld.vae import TinyDecoder, WanVAE
-from ...hyworld.vae.stream import check_latents
+from ...hyworld.vae.layers import HISTORY
+from ...hyworld.vae.stream import VAECache, check_latents
 from ...hyworld.vae.wan22 import unpatchify
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
+from .run import raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
 
@@ -123,10 +126,12 @@ class HostVAE:
         return self.normalise(raw.to(self.device).float())
 
     def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
-        """See `StreamingDecoder.decode_stream`."""
+        """See `StreamingDecoder.decode_stream`; the user may interrupt it at every latent."""
+        raise_if_interrupted()
+        latents = latents.to(self.device, self.dtype)
         if self._weights_in_place():
-            return self._ours.decode_stream(latents.to(self.dtype), cache)
-        return self._decode_with_host_layers(latents.to(self.dtype), cache)
+            return self._ours.decode_stream(latents, cache)
+        return self._decode_with_host_layers(latents, cache)
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw VAE latents, as LATENT sockets carry them → normalised latents, as the network sees them."""
@@ -147,16 +152,17 @@ class HostVAE:
             p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters()
         )
 
-    def _decode_with_host_layers(self, latents: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    def _decode_with_host_layers(self, latents: Tensor, cache: VAECache | None) -> tuple[Tensor, VAECache]:
         source = self._vae.first_stage_model
         check_latents(latents, self.latent_channels)
         x = source.conv2(self.denormalise(latents.float()).to(self.dtype))
-        memory = list(cache) if cache is not None else [None] * _causal_convolutions(source.decoder)
+        memory = list(cache or ())
+        memory += [None] * (_causal_convolutions(source.decoder) - len(memory))
         pieces = []
         for i, latent in enumerate(x.split(1, dim=2)):
             begins = cache is None and i == 0
             pieces.append(source.decoder(latent, feat_cache=memory, feat_idx=[0], first_chunk=begins))
-        return unpatchify(torch.cat(pieces, dim=2)), tuple(memory)
+        return unpatchify(torch.cat(pieces, dim=2)), _as_streams_keep_it(memory)
 
 
 class HostTinyDecoder:
@@ -172,7 +178,8 @@ class HostTinyDecoder:
         )
 
     def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
-        """See `StreamingDecoder.decode_stream`."""
+        """See `StreamingDecoder.decode_stream`; the user may interrupt it at every latent."""
+        raise_if_interrupted()
         return self._decoder.decode_stream(latents.to(self.device, self.dtype), cache)
 
 
@@ -241,6 +248,21 @@ def _made_of_host_layers(vae: Any) -> tuple[WanVAE, Any]:
         )
         made = vae._hyworld_streaming = (ours, patcher)
     return made
+
+
+def _as_streams_keep_it(memory: list[Any]) -> VAECache:
+    """The host's feature cache in the form of ours, so that a stream may go on either way.
+
+    Both hold what each layer saw last, in the order in which the layers run; ours has two frames of it from the start.
+    """
+    kept: list[Tensor] = []
+    for entry in memory:
+        if isinstance(entry, Tensor):
+            kept.append(F.pad(entry, (0, 0, 0, 0, HISTORY - entry.shape[2], 0)))
+        elif entry is not None:
+            # A word stands for an upsampling that let the first frame pass; it is as wide as the layer before it.
+            kept.append(torch.zeros_like(kept[-1]))
+    return tuple(kept)
 
 
 def _causal_convolutions(decoder: nn.Module) -> int:

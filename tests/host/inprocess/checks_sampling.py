@@ -1,0 +1,224 @@
+"""The Streaming Sampler beside the engine it wraps, bit for bit; and MODELs and samplers that do not go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.sd
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from workbench import (
+    SEED,
+    close,
+    engine_latents,
+    latents_of,
+    load,
+    load_tiny,
+    model_file,
+    pack,
+    prompt,
+    random_state,
+    refused,
+    require,
+    run_node,
+    same,
+    small_config,
+    small_vae,
+    walk,
+    write_state,
+)
+
+import nodes
+
+PATH = "w-4, right-7, w-4, left-4"
+"""20 latents: the last chunk has to choose what it remembers."""
+
+SENTENCE = "a quiet street in the rain"
+SIZE = (64, 96)
+
+
+def picture() -> Image.Image:
+    noise = torch.randint(0, 256, (50, 90, 3), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
+    return Image.fromarray(noise.numpy()).resize((180, 100))
+
+
+def as_image(photo: Image.Image) -> Tensor:
+    """IMAGE, as Load Image gives it."""
+    pixels = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8).view(1, photo.height, photo.width, 3)
+    return pixels.float() / 255
+
+
+def encoded(vae: Any) -> dict[str, Tensor]:
+    """LATENT of the picture, from Encode First Frame."""
+    return run_node("HYWorldEncodeFirstFrame", image=as_image(picture()), vae=vae, width=SIZE[1], height=SIZE[0])[0]
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """IMAGE → the uint8 frames it was made of."""
+    return (images * 255).round().to(torch.uint8)
+
+
+def check_a_whole_tiny_walk_equals_the_engines() -> str:
+    """Picture, prompt, path and seed in, through the nodes of a whole workflow and the core node CLIP Text Encode."""
+    vae, clip = run_node("HYWorldTinyWorld")
+    with torch.inference_mode():
+        (positive,) = nodes.CLIPTextEncode().encode(clip, SENTENCE)
+    ours = walk(load_tiny(), PATH, vae=vae, positive=positive, first_frame=encoded(vae))
+
+    world = pack("hyworld").load(device="cpu")
+    world.start(picture(), SENTENCE, seed=SEED, size=SIZE)
+    chunks = list(world.run(pack("hyworld").Trajectory.from_tokens(PATH)))
+    require(len(chunks) == 5 and len(chunks[4].memory_frames) == 16, "5 chunks, of which the last has a full memory")
+    require(ours.frame_count == 77 == len(ours.images), f"77 frames, counted {ours.frame_count}")
+    require(ours.world.memory_frames == tuple(chunk.memory_frames for chunk in chunks), "the same memories")
+    return " ".join(
+        (
+            same(ours.world.latents, world.state().latents, "latents of the world"),
+            same(ours.latents["samples"], world.state().latents, "LATENT output"),
+            same(as_bytes(ours.images), torch.cat([chunk.frames for chunk in chunks]), "frames"),
+        )
+    )
+
+
+def check_a_walk_with_wan_statistics_equals_the_engines() -> str:
+    """48 channels and the released means and deviations, which cancel nowhere: LATENT is raw, the network's is not."""
+    config, vae = small_config(), small_vae()
+    name = write_state("wan_like.safetensors", random_state(config), config)
+    save_file(vae.first_stage_model.state_dict(), model_file("wan_like_vae.safetensors", "vae"))
+    first = encoded(vae)
+    ours = walk(load(name), PATH, vae=vae, first_frame=first)
+
+    world = pack("hyworld").load(
+        model_file(name), vae=model_file("wan_like_vae.safetensors", "vae"), device="cpu", dtype="float32"
+    )
+    host_vae = pack("nodes.host.vae").HostVAE(vae)
+    exact = world.encode_picture(picture(), *SIZE)
+    near = close(host_vae.normalise(first["samples"]), exact, 1e-6, "first frame, out of LATENT and as encoded")
+    world.start(host_vae.normalise(first["samples"]), prompt(config.text_dim)[0][0], seed=SEED, size=SIZE)
+    chunks = list(world.run(pack("hyworld").Trajectory.from_tokens(PATH)))
+    require(not torch.allclose(ours.latents["samples"], ours.world.latents, atol=0.1), "the statistics are not trivial")
+    return " ".join(
+        (
+            near,
+            same(ours.world.latents, world.state().latents, "latents of the world"),
+            same(ours.latents["samples"], host_vae.denormalise(world.state().latents), "LATENT output"),
+            same(as_bytes(ours.images), torch.cat([chunk.frames for chunk in chunks]), "frames"),
+        )
+    )
+
+
+def check_a_walk_from_the_prompt_alone_equals_the_engines() -> str:
+    config = small_config()
+    model = load(write_state("prompt_alone.safetensors", random_state(config), config))
+    return same(latents_of(model, PATH), engine_latents(config, random_state(config), PATH), "latents of 5 chunks")
+
+
+def check_a_world_goes_on_where_it_stood() -> str:
+    """Two samplers, the second with the first one's world, equal one sampler over both paths."""
+    model = load_tiny()
+    whole = walk(model, "w-3, right-4, w-4")
+    first = walk(model, "w-3, right-4")
+    rest = walk(model, "w-4", world=first.world)
+    require(rest.frame_count == 16, f"a later chunk has 16 frames, counted {rest.frame_count}")
+    return " ".join(
+        (
+            close(rest.world.latents, whole.world.latents, 1e-4, "latents of a walk in two parts and in one"),
+            close(torch.cat((first.images, rest.images)), whole.images, 5e-3, "its frames"),
+        )
+    )
+
+
+def check_a_preview_changes_nothing() -> str:
+    model = load_tiny()
+    return same(latents_of(model, preview=True), latents_of(model), "latents with the preview and without")
+
+
+def wan21() -> Any:
+    """A foreign MODEL: a Wan 2.1 of the host's own, two layers small."""
+    width, ffn = 128, 256
+    shapes = {
+        "patch_embedding.weight": (width, 16, 1, 2, 2),
+        "patch_embedding.bias": (width,),
+        "text_embedding.0.weight": (width, 4096),
+        "text_embedding.0.bias": (width,),
+        "text_embedding.2.weight": (width, width),
+        "text_embedding.2.bias": (width,),
+        "time_embedding.0.weight": (width, 256),
+        "time_embedding.0.bias": (width,),
+        "time_embedding.2.weight": (width, width),
+        "time_embedding.2.bias": (width,),
+        "time_projection.1.weight": (6 * width, width),
+        "time_projection.1.bias": (6 * width,),
+        "head.head.weight": (64, width),
+        "head.head.bias": (64,),
+        "head.modulation": (1, 2, width),
+    }
+    for layer in range(2):
+        shapes[f"blocks.{layer}.modulation"] = (1, 6, width)
+        shapes |= {f"blocks.{layer}.norm3.{leaf}": (width,) for leaf in ("weight", "bias")}
+        for attention in ("self_attn", "cross_attn"):
+            shapes |= {f"blocks.{layer}.{attention}.norm_{part}.weight": (width,) for part in "qk"}
+            shapes |= {f"blocks.{layer}.{attention}.{part}.weight": (width, width) for part in "qkvo"}
+            shapes |= {f"blocks.{layer}.{attention}.{part}.bias": (width,) for part in "qkvo"}
+        for index, (rows, columns) in enumerate(((ffn, width), (width, ffn))):
+            shapes |= {f"blocks.{layer}.ffn.{2 * index}.weight": (rows, columns)}
+            shapes |= {f"blocks.{layer}.ffn.{2 * index}.bias": (rows,)}
+    with torch.inference_mode():
+        return comfy.sd.load_diffusion_model_state_dict({key: torch.zeros(shape) for key, shape in shapes.items()})
+
+
+def check_a_foreign_model_is_refused() -> str:
+    foreign = wan21()
+    name = type(foreign.model).__name__
+    return refused(
+        lambda: run_node(
+            "HYWorldStreamingSampler",
+            model=foreign,
+            positive=prompt(24),
+            vae=small_vae(),
+            trajectory=pack("hyworld").Trajectory.from_tokens("w-3"),
+            chunks=0,
+            seed=0,
+            decoder=pack("nodes.host.vae").FULL_DECODER,
+            preview=False,
+        ),
+        f"This MODEL is a {name}, not HY-WorldPlay",
+        "Load HY-WorldPlay Model",
+    )
+
+
+def k_sampler(model: Any, text_dim: int) -> None:
+    """The core node KSampler, as users wire it."""
+    channels = model.model.diffusion_model.config.latent_channels
+    latent = {"samples": torch.zeros(1, channels, 4, 4, 4)}
+    with torch.inference_mode():
+        nodes.KSampler().sample(model, 0, 4, 1.0, "euler", "simple", prompt(text_dim), prompt(text_dim), latent, 1.0)
+
+
+def check_a_k_sampler_is_told_which_sampler_to_use() -> str:
+    config = small_config()
+    model = load(write_state("for_ksampler.safetensors", random_state(config), config))
+    evidence = refused(
+        lambda: k_sampler(model, config.text_dim),
+        "walks chunk by chunk along a camera path",
+        "sample it with the HY-WorldPlay Streaming Sampler",
+        kind=RuntimeError,
+    )
+    tiny = refused(lambda: k_sampler(load_tiny(), 64), "HY-WorldPlay Streaming Sampler", kind=RuntimeError)
+    require(tiny == evidence, "the tiny model says the same")
+    exact = engine_latents(config, random_state(config))
+    return f"{evidence} " + same(latents_of(model), exact, "afterwards, the right sampler")
+
+
+def check_vae_and_prompt_of_another_model_are_refused() -> str:
+    config = small_config()
+    model = load(write_state("for_mismatch.safetensors", random_state(config), config))
+    return " | ".join(
+        (
+            refused(lambda: walk(model, vae=small_vae(12)), "The VAE has 12 latent channels", "needs 48"),
+            refused(lambda: walk(model, positive=prompt(64)), "The conditioning is 64 wide", "needs 24"),
+            refused(lambda: walk(load_tiny(), vae=small_vae(48)), "The VAE has 48 latent channels", "Tiny World"),
+        )
+    )

@@ -1,0 +1,202 @@
+"""The streaming decoder over a real VAE of the host's: full size (705 million random weights), tiny pictures.
+
+One VAE serves all checks here; with the Python that runs them it goes.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.ldm.models.autoencoder
+import comfy.ldm.wan.vae
+import comfy.model_management
+import comfy.sd
+import torch
+from torch import Tensor
+from workbench import (
+    close,
+    differ,
+    load,
+    pack,
+    random_state,
+    refused,
+    require,
+    run_node,
+    same,
+    small_config,
+    walk,
+    write_state,
+)
+
+CELLS = 2
+"""Latent cells along each side: pictures of 32 x 32 pixels."""
+
+LATENTS = 3
+EXACT = 2e-5
+
+
+@functools.cache
+def full_size_vae() -> Any:
+    """The core VAE object, as Load VAE builds it from a Wan 2.2 file, with random weights in it."""
+    layout = pack("hyworld.vae").WanVAE(pack("hyworld.config").VAEConfig(), device="meta").state_dict()
+    require(len(layout) == 196, f"the layout has 196 tensors, found {len(layout)}")
+    # Tensors of one number each: the host recognises the file by its names and copies it, and then they are filled.
+    file = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in layout.items()}
+    with torch.inference_mode():
+        vae = comfy.sd.VAE(sd=file)
+        pack("hyworld.weights.random").randomise(vae.first_stage_model, 8)
+    size = sum(parameter.numel() for parameter in vae.first_stage_model.parameters())
+    require(size > 700e6 and vae.latent_channels == 48, f"the host took it for the Wan 2.2 VAE: {size} weights")
+    return vae
+
+
+def host_vae() -> Any:
+    return pack("nodes.host.vae").HostVAE(full_size_vae())
+
+
+@functools.cache
+def raw_latents() -> Tensor:
+    """Latents as LATENT sockets carry them."""
+    return torch.randn(1, 48, LATENTS, CELLS, CELLS, generator=torch.Generator().manual_seed(6)) * 0.7
+
+
+@functools.cache
+def hosts_frames() -> Tensor:
+    """What the host's own VAE Decode makes of them: `[1, F, H, W, 3]` in 0..1."""
+    with torch.inference_mode():
+        return full_size_vae().decode(raw_latents().clone()).float()
+
+
+def as_host_shows(frames: Tensor) -> Tensor:
+    """Our frames `[1, 3, F, H, W]` in [-1, 1] → the host's form."""
+    return (frames.float().movedim(1, -1) / 2 + 0.5).clamp(0, 1)
+
+
+def decoded(decode: Any, pieces: list[int]) -> Tensor:
+    """The frames of the latents when they come in pieces of these sizes."""
+    normalised, cache, frames = host_vae().normalise(raw_latents()), None, []
+    with torch.inference_mode():
+        comfy.model_management.load_models_gpu([full_size_vae().patcher])
+        for piece in normalised.split(pieces, dim=2):
+            part, cache = decode(piece, cache)
+            frames.append(part)
+    return as_host_shows(torch.cat(frames, dim=2))
+
+
+def check_the_weights_are_the_hosts_own() -> str:
+    ours = dict(host_vae()._ours.named_parameters())
+    theirs = dict(full_size_vae().first_stage_model.named_parameters())
+    require(ours.keys() == theirs.keys() and len(ours) == 196, f"the same 196 names, found {len(ours)}")
+    return require(all(ours[name] is theirs[name] for name in ours), "all 196 parameters are the host's own objects")
+
+
+def check_streamed_frames_equal_the_hosts() -> str:
+    frames = hosts_frames()
+    require(frames.shape == (1, 1 + 4 * (LATENTS - 1), 16 * CELLS, 16 * CELLS, 3), f"9 frames: {list(frames.shape)}")
+    require(0.05 < float(frames.std()) < 0.45, f"pictures, not one colour: deviation {float(frames.std()):.2f}")
+    vae = host_vae()
+    require(vae._weights_in_place(), "the weights are where they compute")
+    return " ".join(
+        close(decoded(vae.decode_stream, pieces), frames, EXACT, f"streamed as {pieces} and the host's decode")
+        for pieces in ([1, 1, 1], [3])
+    )
+
+
+def check_frames_from_the_hosts_layers_equal_the_hosts() -> str:
+    """The way round where the weights wait elsewhere."""
+    frames = decoded(host_vae()._decode_with_host_layers, [1, 2])
+    return close(frames, hosts_frames(), EXACT, "one latent, then two, by the host's layers and the host's decode")
+
+
+def check_a_stream_may_change_its_way() -> str:
+    """Memory may run short, or come free, between two chunks: the cache of one way must do for the other."""
+    vae = host_vae()
+    evidence = []
+    for first, then, order in (
+        (vae.decode_stream, vae._decode_with_host_layers, "ours, then the host's layers"),
+        (vae._decode_with_host_layers, vae.decode_stream, "the host's layers, then ours"),
+    ):
+        for pieces in ([1, 2], [2, 1]):
+            ways = iter((first, then))
+            frames = decoded(lambda piece, cache, ways=ways: next(ways)(piece, cache), pieces)
+            evidence.append(close(frames, hosts_frames(), EXACT, f"{order}, {pieces}"))
+    return " ".join(evidence)
+
+
+def check_encoding_equals_the_hosts() -> str:
+    video = torch.rand(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    with torch.inference_mode():
+        vae = host_vae()
+        ours = vae.encode(video)
+        host = full_size_vae().encode(video[0].movedim(0, -1) / 2 + 0.5)
+        require(ours.shape == host.shape == (1, 48, 2, 2, 2), f"5 frames are 2 latents: {list(ours.shape)}")
+        evidence = close(vae.denormalise(ours), host.float(), EXACT, "encode and the host's encode")
+        vae._weights_in_place = lambda: False
+        return evidence + " " + close(vae.encode(video), ours, EXACT, "encode by the host where weights wait elsewhere")
+
+
+def check_a_walk_ends_in_the_hosts_frames() -> str:
+    """The Streaming Sampler with the core VAE: its frames are what VAE Decode makes of its latents."""
+    config = small_config()
+    model = load(write_state("for_vae.safetensors", random_state(config), config))
+    vae = full_size_vae()
+    image = torch.rand(1, 40, 40, 3, generator=torch.Generator().manual_seed(3))
+    first, cropped = run_node("HYWorldEncodeFirstFrame", image=image, vae=vae, width=32, height=32)
+    with torch.inference_mode():
+        require(torch.allclose(first["samples"], vae.encode(cropped).float(), atol=1e-4), "LATENT is the host's own")
+    out = walk(model, "w-3", vae=vae, first_frame=first)
+    with torch.inference_mode():
+        expected = vae.decode(out.latents["samples"]).float()
+    there_and_back = host_vae().denormalise(host_vae().normalise(first["samples"]))
+    held = same(out.latents["samples"][:, :, :1], there_and_back, "the first latent, which is held,")
+    off = float((out.images - expected[0]).abs().max()) * 255
+    differ(out.images[0], out.images[-1], "the first frame and the last")
+    return f"{held} " + require(
+        out.images.shape == expected[0].shape and off <= 0.51,
+        f"13 frames within half a grey level of VAE Decode's: {off:.3f} levels, {list(out.images.shape)}",
+    )
+
+
+def check_unloaded_weights_come_back() -> str:
+    exact, kept = hosts_frames(), host_vae()
+    comfy.model_management.unload_all_models()
+    require(not comfy.model_management.current_loaded_models, "the host holds no model")
+    again = close(decoded(kept.decode_stream, [1, 2]), exact, EXACT, "frames after the VAE was unloaded and before")
+    return f"{check_the_weights_are_the_hosts_own()}; {again}"
+
+
+def check_other_vaes_are_refused_by_name() -> str:
+    other = SimpleNamespace(first_stage_model=comfy.ldm.wan.vae.WanVAE(dim=16, z_dim=16), patcher=None)
+    sizes = {"double_z": True, "z_channels": 4, "resolution": 32, "in_channels": 3, "out_ch": 3, "ch": 32}
+    sizes |= {"ch_mult": [1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+    images = SimpleNamespace(
+        first_stage_model=comfy.ldm.models.autoencoder.AutoencoderKL(ddconfig=sizes, embed_dim=4), patcher=None
+    )
+    hosted = pack("nodes.host.vae").HostVAE
+    return " | ".join(
+        (
+            refused(lambda: hosted(other), "Wan 2.1 VAE", "16"),
+            refused(lambda: hosted(images), "VAE"),
+            refused(lambda: hosted(SimpleNamespace(first_stage_model=None)), "There is no VAE", "Load VAE"),
+            refused(lambda: hosted(object()), "There is no VAE", "Load VAE"),
+        )
+    )
+
+
+def check_weights_moved_by_the_host_are_moved_for_us() -> str:
+    """Last, since it rounds them: the host's module goes to bfloat16, and ours with it, in place."""
+    vae = full_size_vae()
+    kept = host_vae()
+    exact = hosts_frames()
+    with torch.inference_mode():
+        vae.first_stage_model.to(torch.bfloat16)
+    ours = list(kept._ours.parameters())
+    require(all(p.dtype == torch.bfloat16 for p in ours), "weights moved in the host's module are moved in ours")
+    require(not kept._weights_in_place(), "which is not what the VAE computes in, so its own layers would decode")
+    vae.vae_dtype = torch.bfloat16
+    require(kept._weights_in_place() and kept.dtype == torch.bfloat16, "until the VAE computes in bfloat16")
+    streamed = close(decoded(kept.decode_stream, [1, 2]), exact, 0.05, "bfloat16 beside float32", least=1e-4)
+    layers = decoded(kept._decode_with_host_layers, [1, 2])
+    return f"{streamed} " + close(layers, exact, 0.05, "the host's layers in bfloat16 beside float32", least=1e-4)
