@@ -158,7 +158,9 @@ class StreamingSampler(io.ComfyNode):
         )
         with ExitStack() as stack:
             latent_size = _latent_size(first_frame, world, width, height, network.config.latent_channels)
-            needed = memory_for_rollout(network.config, latent_size, network.dtype.itemsize, MemoryConfig())
+            needed = memory_for_rollout(
+                network.config, latent_size, network.dtype.itemsize, MemoryConfig(), tiny=frames_from is not host_vae
+            )
             stack.enter_context(explains_out_of_memory(_what_would_fit(latent_size, needed)))
 
             def load() -> None:
@@ -247,8 +249,8 @@ def _what_would_fit(latent_size: tuple[int, int], needed: int) -> str:
     smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
     size = f"a smaller size such as {smaller[0]}x{smaller[1]}, " if smaller else ""
     return (
-        f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the weights): "
-        f"choose {size}weight_dtype fp8_e4m3fn, or the tiny decoder."
+        f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the "
+        f"weights): choose {size}weight_dtype fp8_e4m3fn, or the tiny decoder."
     )
 
 

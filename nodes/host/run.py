@@ -22,8 +22,13 @@ def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
     comfy.model_management.load_models_gpu([model, vae], memory_required=memory_required)
 
 
-def memory_for_rollout(config: DiTConfig, latent_size: tuple[int, int], itemsize: int, memory: MemoryConfig) -> int:
-    """Bytes a rollout needs beside the weights: the key/value buffers, the widest activations, the decoder."""
+def memory_for_rollout(
+    config: DiTConfig, latent_size: tuple[int, int], itemsize: int, memory: MemoryConfig, *, tiny: bool
+) -> int:
+    """Bytes a rollout needs beside the weights: the key/value buffers, and the network's activations or the decoder's.
+
+    `tiny` says that the tiny decoder makes the frames, whose layers are at most 256 channels wide instead of 1024.
+    """
     tokens = latent_size[0] * latent_size[1] // 4
     frames = memory.frames + CHUNK_LATENTS
     keys_values = 2 * 2 * config.num_layers * frames * tokens * config.dim * itemsize
@@ -31,6 +36,8 @@ def memory_for_rollout(config: DiTConfig, latent_size: tuple[int, int], itemsize
     activations = memory.frames * tokens * (config.ffn_dim * itemsize + 6 * config.dim * 4)
     # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell at full width.
     decoder = 8000 * latent_size[0] * latent_size[1] * 256 * itemsize * config.latent_channels // 48
+    if tiny:
+        decoder //= 4
     return keys_values + max(activations, decoder)
 
 
