@@ -3,10 +3,16 @@
 The whole of it is `load`, then `start`, `step` or `run`, `state` and `resume`; docs/architecture.md is the map.
 """
 
-from .camera import Speeds, Trajectory
-from .errors import InputError
-from .rollout import Chunk, Progress, RolloutEngine, RolloutState
-from .world import World, load
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .camera import Speeds, Trajectory
+    from .errors import InputError
+    from .rollout import Chunk, Progress, RolloutEngine, RolloutState
+    from .world import World, load
 
 __version__ = "0.1.0"
 
@@ -22,3 +28,21 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+_HOMES = {
+    "camera": ("Speeds", "Trajectory"),
+    "errors": ("InputError",),
+    "rollout": ("Chunk", "Progress", "RolloutEngine", "RolloutState"),
+    "world": ("World", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used.
+
+    Torch takes a second to import; the command line must be able to answer an interrupt meanwhile.
+    """
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +58,27 @@ def encode_prompt(
         InputError: transformers is not installed, or the folder lacks a part.
     """
     encoder_folder, tokenizer_folder = _parts(Path(folder))
+    _check_text(prompt)
     try:
         from transformers import AutoTokenizer
 
         text = clean_prompt(prompt)
     except ImportError as error:
         raise InputError(
-            'Encoding a prompt needs the transformers and ftfy libraries: run pip install "hyworld[text]", '
+            "Encoding a prompt needs libraries that are missing: run pip install transformers sentencepiece ftfy, "
             "or give a safetensors file of ready embeddings."
         ) from error
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+    with _reading(tokenizer_folder):
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
     _warn_if_cut(len(tokenizer(text).input_ids), tokens)
     # Padded to the full length although the padding is masked: the original's kernels see these shapes.
     batch = tokenizer(
         text, padding="max_length", max_length=tokens, truncation=True, return_attention_mask=True, return_tensors="pt"
     )
     mask = batch.attention_mask.to(device)
-    encoder = _load_encoder(encoder_folder, dtype).to(device)
+    with _reading(encoder_folder):
+        encoder = _load_encoder(encoder_folder, dtype)
+    encoder = encoder.to(device)
     embeddings = encoder(batch.input_ids.to(device), mask).last_hidden_state
     del encoder
     if embeddings.is_cuda:
@@ -128,12 +134,45 @@ class ByteTextEncoder:
 
     def __call__(self, prompt: str) -> Tensor:
         """Embeddings `[1, tokens, dim]`, float32, of the prompt with its white space collapsed."""
+        _check_text(prompt)
         data = " ".join(prompt.split()).encode()
         _warn_if_cut(len(data), self.tokens)
         length = min(len(data), self.tokens)
         embeddings = torch.zeros_like(self._position)
         embeddings[:length] = self._table[list(data[:length])] + self._position[:length]
         return embeddings.unsqueeze(0)
+
+
+def check_text_source(source: str | Path) -> None:
+    """Raise `InputError` unless `source` is a text encoder's folder or a file: before a large model is loaded."""
+    if Path(source).is_dir():
+        _parts(Path(source))
+    elif not Path(source).is_file():
+        raise InputError(
+            f"There is no text encoder at {source}: give a diffusers-layout folder of UMT5-XXL, "
+            f"or a safetensors file of ready embeddings."
+        )
+
+
+def _check_text(prompt: str) -> None:
+    # Bytes of the command line that are no UTF-8 arrive as lone surrogates, which no encoder takes.
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise InputError("The prompt is not valid UTF-8 text: type it again, or check the encoding of the terminal.")
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Tell of files in `folder` that transformers cannot read, which it does with exceptions of every kind."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{folder} cannot be read ({type(error).__name__}: {reason:.200}): "
+            f"download Wan-AI/Wan2.2-TI2V-5B-Diffusers again."
+        ) from error
 
 
 def _warn_if_cut(length: int, tokens: int) -> None:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +20,15 @@ import av
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
+from .atomic import check_new_file, discard, temporary_name
 from .config import FRAMES_PER_SECOND
 from .errors import InputError
 
 _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix; without it players guess the colours
 _LIMITED_RANGE = 1
+
+LONGEST_SIDE = 16384
+"""Pixels: what the encoder (x264) can take."""
 
 
 class VideoWriter:
@@ -30,8 +38,8 @@ class VideoWriter:
     frames written so far; with none written, or with a full disk, nothing stays behind.
 
     Raises:
-        InputError: another ending than .mp4, a missing folder, no right to write, a full disk, or an
-            existing file without `overwrite`.
+        InputError: another ending than .mp4, a missing folder, no right to write, a full disk, an existing
+            file without `overwrite`, or a side above `LONGEST_SIDE`.
     """
 
     def __init__(
@@ -39,23 +47,20 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         self.frames_written = 0
-        if self.path.suffix.lower() != ".mp4":
+        self._write_failed = False
+        check_new_file(self.path, ".mp4", overwrite=overwrite)
+        if max(height, width) > LONGEST_SIDE:
             raise InputError(
-                f"The video is written as MP4: give an output name that ends in .mp4, not {self.path.name}."
+                f"A video has at most {LONGEST_SIDE} pixels a side, got {height}x{width}: choose a smaller size."
             )
-        if self.path.is_dir():
-            raise InputError(f"{self.path} is a folder: give the name of the video file to write.")
-        if self.path.exists() and not overwrite:
-            raise InputError(f"{self.path} exists already: choose another name or add --overwrite.")
-        if not self.path.parent.is_dir():
-            raise InputError(f"The folder {self.path.parent} does not exist: create it or choose another output name.")
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._part = temporary_name(self.path)
         try:
             # Opened by Python first: its error for a folder one may not write to is the clearer one.
             self._part.touch()
-            self._container: Any = av.open(str(self._part), "w", format="mp4")
+            # Absolute, because FFmpeg takes a relative name with a colon in it for a protocol.
+            self._container: Any = av.open(str(self._part.absolute()), "w", format="mp4")
         except OSError as error:
-            self._part.unlink(missing_ok=True)
+            discard(self._part)
             raise self._explained(error) from error
         stream = self._container.add_stream("libx264", rate=Fraction(fps))
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
@@ -84,6 +89,7 @@ class VideoWriter:
                 self._container.mux(self._stream.encode(frame))
                 self.frames_written += 1
         except OSError as error:
+            self._write_failed = True
             raise self._explained(error) from error
 
     def __enter__(self) -> VideoWriter:
@@ -92,25 +98,22 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        out_of_space = isinstance(error, InputError)
-        if self.frames_written == 0 or out_of_space:
-            self._discard()
-            return
-        try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            os.replace(self._part, self.path)
-        except OSError as failure:
-            self._discard()
-            raise self._explained(failure) from failure
+        with _undisturbed():
+            if self.frames_written == 0 or self._write_failed:
+                self._discard()
+                return
+            try:
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                os.replace(self._part, self.path)
+            except OSError as failure:
+                self._discard()
+                raise self._explained(failure) from failure
 
     def _discard(self) -> None:
-        try:
+        with suppress(OSError, av.FFmpegError):  # a file that is thrown away need not end well
             self._container.close()
-        except (OSError, ValueError):
-            pass  # a file that is thrown away need not end well
-        finally:
-            self._part.unlink(missing_ok=True)
+        discard(self._part)
 
     def _explained(self, error: OSError) -> InputError:
         if error.errno == errno.ENOSPC:
@@ -120,3 +123,17 @@ class VideoWriter:
             )
         reason = os.strerror(error.errno) if error.errno else str(error)
         return InputError(f"The video {self.path} cannot be written ({reason}): choose another output folder.")
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C for the moment it takes to finish a file: who presses it twice would lose the video otherwise."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may, and only that one is interrupted
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -8,6 +8,7 @@ for chunk in world.run(Trajectory.from_tokens("w-15")):
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from .dit.compiled import can_compile, compile_blocks
 from .errors import InputError
 from .picture import to_video_tensor
 from .rollout import Chunk, Progress, RolloutEngine, RolloutState
-from .text import encode_prompt, load_embeddings
+from .text import check_text_source, encode_prompt, load_embeddings
 from .tiny import tiny_decoder as built_in_tiny_decoder
 from .tiny import tiny_dit, tiny_text_encoder, tiny_vae
 from .vae import StreamingDecoder, WanVAE
@@ -30,6 +31,11 @@ from .weights import load_dit, load_tiny_decoder, load_vae
 
 TextEncoder = Callable[[str], Tensor]
 """Prompt → embeddings `[1, L, text_dim]`."""
+
+TEXT_ENCODER_MISSING = (
+    "The model needs a text encoder: add --text-encoder with a diffusers-layout folder of UMT5-XXL "
+    "(such as Wan2.2-TI2V-5B-Diffusers) or a safetensors file of ready embeddings."
+)
 
 
 class World:
@@ -135,6 +141,8 @@ def load(
     device, dtype = pick_device(device), pick_dtype(dtype, pick_device(device))
     if decoder not in ("full", "tiny"):
         raise InputError(f'The decoder must be "full" or "tiny", got {decoder!r}.')
+    if text_encoder is not None:
+        check_text_source(text_encoder)
     missing = can_compile(device) if compiled else None
     if missing is not None:
         raise InputError(f"Nothing can be compiled here, {missing}: leave --compile out.")
@@ -149,10 +157,12 @@ def load(
         )
     if decoder == "tiny" and tiny_decoder is None:
         raise InputError("The tiny decoder needs its weights: add --tiny-decoder with the path of taew2_2.pth.")
+    if decoder == "full" and tiny_decoder is not None:
+        raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
 
     wan_vae = load_vae(vae, device=device, dtype=dtype)
     frames_from: StreamingDecoder = wan_vae
-    if tiny_decoder is not None and decoder == "tiny":
+    if tiny_decoder is not None:
         frames_from = load_tiny_decoder(tiny_decoder, device=device, dtype=dtype)
     dit = load_dit(weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim)
     channels = dit.config.latent_channels
@@ -193,12 +203,11 @@ def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.dev
 
     def encode(prompt: str) -> Tensor:
         if source is None:
-            raise InputError(
-                "The model needs a text encoder: add --text-encoder with a diffusers-layout folder of UMT5-XXL "
-                "(such as Wan2.2-TI2V-5B-Diffusers) or a safetensors file of ready embeddings."
-            )
+            raise InputError(TEXT_ENCODER_MISSING)
         if Path(source).is_dir():
             return encode_prompt(prompt, source, device=device, dtype=dtype, tokens=WAN_5B.text_tokens)
+        if prompt:
+            warnings.warn(f"The embeddings in {source} are used, the prompt is not.", stacklevel=2)
         return load_embeddings(source, text_dim)
 
     return encode
@@ -217,10 +226,13 @@ def pick_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        usable = chosen.type != "meta"  # which holds no numbers
+    except (RuntimeError, AssertionError):
+        usable = False
+    if not usable:
         raise InputError(
             f"The device {str(device)!r} cannot be used here: give cpu, cuda, cuda:N or mps, or leave --device out."
-        ) from error
+        )
     return chosen
 
 

@@ -22,6 +22,12 @@ PICTURE_CENTRE = (960.0, 540.0)
 
 RIGID_TOLERANCE = 1e-3
 
+LARGEST = 1e6
+"""Units or pixels: far beyond any scene, and far within what the network's float32 can multiply."""
+
+FOCAL_RANGE = (0.01, 100.0)
+"""Focal lengths in units of the picture's size: from fisheye to telescope."""
+
 FORMAT = '{"0": {"extrinsic": 4×4 camera-to-world, "K": 3×3 pixels}, "1": …}'
 
 
@@ -123,6 +129,8 @@ def _matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
         raise InputError(f"{where} must be a {size}×{size} matrix, got the shape {list(matrix.shape)}.")
     if not np.isfinite(matrix).all():
         raise InputError(f"{where} must hold finite numbers, got NaN or infinity.")
+    if np.abs(matrix).max() > LARGEST:
+        raise InputError(f"{where} must hold numbers up to {LARGEST:g}, got {np.abs(matrix).max():g}; scale it down.")
     return matrix
 
 
@@ -149,7 +157,15 @@ def _intrinsics(value: object, where: str) -> NDArray[np.float64]:
     for name, number in (("fx", K[0, 0]), ("fy", K[1, 1]), ("cx", K[0, 2]), ("cy", K[1, 2])):
         if number <= 0:
             raise InputError(f"{where} must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with {name} > 0, got {number:g}.")
-    return normalised(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    relative = normalised(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
+    low, high = FOCAL_RANGE
+    for name, focal in (("fx / 2cx", relative[0, 0]), ("fy / 2cy", relative[1, 1])):
+        if not low <= focal <= high:
+            raise InputError(
+                f"{where} must have a focal length of {low:g} to {high:g} times the picture's size, "
+                f"got {name} = {focal:g}; give fx, fy, cx and cy in the pixels of one picture."
+            )
+    return relative
 
 
 def normalised(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64]:

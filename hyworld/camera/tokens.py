@@ -35,6 +35,9 @@ MEANT = {"forward": "w", "forwards": "w", "backward": "s", "backwards": "s", "ba
 MAX_LATENTS = 100_000
 """Longest path in latents (7 hours of video): what lies beyond is a slip of the keyboard."""
 
+MAX_MOVE = 1000.0
+"""Scene units per latent; the memory reaches 8 units."""
+
 MAX_TURN_DEG = 45.0
 """A turn and an orbit together stay within a quarter turn; beyond it the labels cannot tell yaw from pitch."""
 
@@ -60,6 +63,9 @@ class Speeds:
             value = getattr(self, field.name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"The speed {field.name} must be a number of at least 0, got {value}.")
+        for name in ("move", "orbit_radius"):
+            if getattr(self, name) > MAX_MOVE:
+                raise InputError(f"The speed {name} must be at most {MAX_MOVE:g} units, got {getattr(self, name):g}.")
         if self.turn_deg > MAX_TURN_DEG:
             raise InputError(
                 f"The speed turn_deg must be at most {MAX_TURN_DEG:g} degrees per latent, got {self.turn_deg}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ import torch
 import typer
 from rich.console import Console
 
+from ..atomic import discard, temporary_name
 from ..errors import InputError
 
 P = ParamSpec("P")
@@ -23,6 +25,9 @@ EXIT_OTHER = 1
 
 console = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_SMALLER = "choose a smaller --size, --decoder tiny, or close other programs that use it"
+_CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has no exception of its own for the CPU's memory
 
 
 def note(text: str) -> None:
@@ -37,7 +42,7 @@ def notes(texts: Iterable[str]) -> None:
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn a wrong input into one line and exit code 2, an interrupt or a full GPU into one line and code 1."""
+    """Turn a wrong input into one line and exit code 2, an interrupt or too little memory into one line and code 1."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,30 +52,29 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except InputError as error:
-            _fail(str(error), EXIT_INPUT, error)
+            raise typer.Exit(fail(str(error), EXIT_INPUT)) from error
         except KeyboardInterrupt as error:
-            _fail("interrupted", EXIT_OTHER, error)
+            raise typer.Exit(fail("interrupted", EXIT_OTHER)) from error
         except torch.OutOfMemoryError as error:
-            _fail(
-                "the GPU's memory does not hold this: choose a smaller --size, --decoder tiny, "
-                "or close other programs that use it",
-                EXIT_OTHER,
-                error,
-            )
-        raise AssertionError("unreachable")
+            raise typer.Exit(fail(f"the GPU's memory does not hold this: {_SMALLER}", EXIT_OTHER)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and _CPU_ALLOCATOR not in str(error):
+                raise
+            raise typer.Exit(fail(f"the computer's memory does not hold this: {_SMALLER}", EXIT_OTHER)) from error
 
     return wrapped
 
 
-def _fail(text: str, code: int, error: BaseException) -> None:
-    stderr.print(f"error: {text}", style="bold red", markup=False)
-    raise typer.Exit(code) from error
+def fail(text: str, code: int) -> int:
+    """Print an error's one line; returns the exit code."""
+    stderr.print(f"error: {' '.join(text.split())}", style="bold red", markup=False)
+    return code
 
 
 def free_name(path: Path) -> Path:
     """`path`, or the first of path-2, path-3, … that does not exist: a default name never overwrites."""
     candidate, number = path, 2
-    while candidate.exists():
+    while os.path.lexists(candidate):
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
         number += 1
     return candidate
@@ -80,16 +84,16 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then give it its name: there is never half a file.
 
     Raises:
-        InputError: the folder is missing or full, or may not be written to.
+        InputError: the folder is full, or may not be written to.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = temporary_name(path)
     try:
         write(part)
-        part.replace(path)
+        os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another name or folder.") from error
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -99,6 +103,6 @@ def parse_size(text: str) -> tuple[int, int]:
         InputError: anything else.
     """
     height, _, width = text.lower().replace("×", "x").partition("x")
-    if not (height.strip().isdigit() and width.strip().isdigit()):
+    if not (height.strip().isdecimal() and width.strip().isdecimal()):
         raise InputError(f"The size must be height x width in pixels, such as 704x1280, got {text!r}.")
     return int(height), int(width)

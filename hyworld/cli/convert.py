@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from ..errors import InputError
 from ..weights import convert as convert_checkpoint
 from .console import console, reports_errors, stderr
 
@@ -25,17 +24,15 @@ def convert(
         bool, typer.Option("--allow-base", help="Accept a base Wan 2.2 model, without camera control.")
     ] = False,
     head_dim: Annotated[
-        int | None, typer.Option(help="Channels per attention head, for small models whose file does not say.")
+        int | None, typer.Option(min=1, help="Channels per attention head, for small models whose file does not say.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the target if it exists.")] = False,
 ) -> None:
     """Turn a released checkpoint into one safetensors file for ComfyUI and for `hyworld generate`.
 
-    Reads `model.pt` (49 GB) piece by piece, so a few GB of memory are enough; the target appears under its name
-    only when it is whole and was seen to load.
+    Reads `model.pt` (49 GB) piece by piece, so a few GB of memory are enough.
+    The target appears under its name only when it is whole and was seen to load.
     """
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists already: choose another name or add --overwrite.")
     bar = Progress(
         TextColumn("writing"),
         BarColumn(),
@@ -44,8 +41,13 @@ def convert(
         TimeRemainingColumn(),
         console=stderr,
     )
-    with bar:
-        task = bar.add_task("convert", total=None)
+    task = bar.add_task("convert", total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.start()  # now, not before: a wrong input is one line, without a bar above it
+        bar.update(task, completed=done, total=total)
+
+    try:
         report = convert_checkpoint(
             source,
             target,
@@ -54,8 +56,11 @@ def convert(
             allow_base=allow_base,
             head_dim=head_dim,
             overwrite=overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=show,
         )
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     console.print(
         f"{report.target}: {report.tensors} tensors, {report.bytes / 1e9:.2f} GB, {dtype}, checked that it loads",
         markup=False,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .. import world as worlds
 from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
+from ..errors import InputError
 from ..picture import open_picture
 from ..rollout import Progress as RolloutProgress
 from ..rollout.schedule import STEPS
 from ..video import VideoWriter
+from ..weights import open_dit, open_vae
 from .console import console, free_name, note, notes, parse_size, reports_errors, stderr
 
 DEFAULT_POSE = "w-7, right-8, w-8, left-8"
@@ -80,7 +83,7 @@ def generate(
     ] = False,
     head_dim: Annotated[
         int | None,
-        typer.Option(help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
+        typer.Option(min=1, help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
     ] = None,
     compiled: Annotated[
         bool,
@@ -112,15 +115,18 @@ def generate(
     """
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None).require_chunks(chunks)
-    height, width = parse_size(size) if size else (TINY if weights is None else WAN_5B).size
+    height, width = (TINY if weights is None else WAN_5B).size if size is None else parse_size(size)
     check_size(height, width)
-    picture = open_picture(image) if image else None
+    picture = None if image is None else open_picture(image)
+    if weights is not None and vae is not None and text_encoder is None:
+        # Said before a minute goes into loading; but what is wrong with the files given comes first.
+        open_vae(vae)
+        open_dit(weights, allow_base=allow_base, head_dim=head_dim)
+        raise InputError(worlds.TEXT_ENCODER_MISSING)
     target = output or free_name(DEFAULT_OUTPUT)
-    notes(path.notes)
-    if weights is None:
-        note("no --weights given: the built-in tiny model has random weights, so it draws coloured noise, not a world")
 
-    with VideoWriter(target, height, width, overwrite=overwrite) as video, ExitStack() as stack:
+    video = VideoWriter(target, height, width, overwrite=overwrite)
+    with _saying_what_is_kept(video), video, ExitStack() as stack:
         with stderr.status("loading the model"):
             world = worlds.load(
                 weights,
@@ -135,6 +141,10 @@ def generate(
                 compiled=compiled,
             )
             world.start(picture, prompt, seed=seed, size=(height, width))
+        # After everything that may refuse the input: an error is the only line then.
+        notes(path.notes)
+        if weights is None:
+            note("no --weights given: the built-in tiny model has random weights: it draws coloured noise, not a world")
         bar = stack.enter_context(
             Progress(
                 TextColumn("chunk {task.fields[chunk]} of {task.fields[chunks]}"),
@@ -161,6 +171,18 @@ def generate(
     frames = frames_in(len(path))
     console.print(
         f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), {height}x{width}, "
-        f"{path.chunks} chunks, seed {seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
+        f"{path.chunks} chunk{'s' * (path.chunks > 1)}, seed {seed}; made in {seconds:.1f} s "
+        f"({frames / seconds:.1f} frames/s)",
         markup=False,
     )
+
+
+@contextmanager
+def _saying_what_is_kept(video: VideoWriter) -> Iterator[None]:
+    """Name the file that an interrupt leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if video.frames_written:
+            note(f"{video.path} holds the {video.frames_written} frames made so far")
+        raise

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import typer
 
+from ..atomic import check_new_file
 from ..camera import Speeds, Trajectory, draw_top_down, label_name
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
-from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
 from .console import console, free_name, notes, reports_errors, write_whole
 
@@ -37,13 +37,14 @@ def trajectory(
 ) -> None:
     """Print a path's poses and labels, chunk by chunk, and draw it from above.
 
-    Behind the first latent of each chunk stands what the memory will choose: the past latents that chunk looks at.
+    Behind the first latent of each chunk stands what the memory will choose:
+    the past latents that chunk looks at.
     """
     walk = Trajectory.load(path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None)
     target = output or free_name(DEFAULT_PICTURE)
-    for file in (target, json_file):
-        if file is not None and file.exists() and not overwrite:
-            raise InputError(f"{file} exists already: choose another name or add --overwrite.")
+    check_new_file(target, ".png", overwrite=overwrite)
+    if json_file is not None:
+        check_new_file(json_file, ".json", overwrite=overwrite)
     notes(walk.notes)
 
     memory = _memory_by_chunk(walk)

@@ -22,8 +22,9 @@ def verify(
 ) -> None:
     """Compare with reference tensors: a line per item, then one line of JSON; exit code 1 if anything failed.
 
-    Each line gives the item's name, the largest absolute error, the relative error and PASS or FAIL. In float32
-    an item passes up to a relative error of 1e-4 (TF32 is off); whole numbers must be equal.
+    Each line gives the item's name, the largest absolute error, the relative
+    error and PASS or FAIL. In float32 an item passes up to a relative error of
+    1e-4 (TF32 is off); whole numbers must be equal.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give the folder that holds the reference tensors.")

@@ -61,8 +61,22 @@ def normed_causal(norm: Any, conv: nn.Module, x: Tensor, stream: StreamStep) -> 
 
 def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a layer for pictures `[N, C, H, W]` to every frame of `x`."""
-    frames = layer(x.transpose(1, 2).flatten(0, 1))
-    return frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+    frames = layer(regular(x.transpose(1, 2).flatten(0, 1)))
+    return regular(frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2))
+
+
+def regular(x: Tensor) -> Tensor:
+    """The same memory, with strides of axes of size 1 as a fresh channels_last tensor has them.
+
+    They mean nothing, but torch takes a tensor for channels-first if one of them is out of order, and a convolution
+    that gets such an input hands on a channels-first output: everything behind it would convert back and forth.
+    """
+    layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+    if not x.is_contiguous(memory_format=layout):
+        return x
+    strides = [x.shape[1] * math.prod(x.shape[2:]), 1]
+    strides += [x.shape[1] * math.prod(x.shape[axis + 1 :]) for axis in range(2, x.ndim)]
+    return x.as_strided(x.shape, strides)
 
 
 class RMSNorm(nn.Module):
@@ -115,10 +129,10 @@ class AttentionBlock(nn.Module):
         return x + per_frame(self._attend, x)
 
     def _attend(self, frames: Tensor) -> Tensor:
-        tokens = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2).unsqueeze(1)
+        tokens = self.to_qkv(regular(self.norm(frames))).flatten(2).transpose(1, 2).unsqueeze(1)
         q, k, v = tokens.chunk(3, dim=-1)
         attended = F.scaled_dot_product_attention(q, k, v).squeeze(1)
-        return self.proj(attended.transpose(1, 2).unflatten(2, frames.shape[2:]))
+        return self.proj(regular(attended.transpose(1, 2).unflatten(2, frames.shape[2:])))
 
 
 class Middle(nn.ModuleList):
@@ -180,16 +194,19 @@ class Upsample(nn.Module):
             return self._double_frames(stream.extend(x, HISTORY))
         # The model was trained this way: the first frame passes untouched, and to the convolution that
         # starts after it the past is zero, not that frame.
-        first, rest = x[:, :, :1], x[:, :, 1:]
-        extended = torch.cat((stream.past(x, HISTORY), rest), dim=2)
+        past = stream.past(x, HISTORY)
+        if x.shape[2] == 1:
+            stream.keep(past, HISTORY)
+            return x
+        extended = torch.cat((past, x[:, :, 1:]), dim=2)
         stream.keep(extended, HISTORY)
-        return first if rest.shape[2] == 0 else torch.cat((first, self._double_frames(extended)), dim=2)
+        return torch.cat((x[:, :, :1], self._double_frames(extended)), dim=2)
 
     def _double_frames(self, extended: Tensor) -> Tensor:
         assert self.time_conv is not None
         pairs = self.time_conv(extended).unflatten(1, (2, -1))
         # Frames first and channels last while copying, so that a channels_last tensor stays one.
-        return pairs.permute(0, 3, 1, 4, 5, 2).flatten(1, 2).movedim(-1, 1)
+        return pairs.permute(0, 3, 1, 4, 5, 2).flatten(1, 2).contiguous().movedim(-1, 1)
 
 
 class DownStage(nn.Module):

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ..atomic import check_new_file, discard, temporary_name
 from ..config import DiTConfig, VAEConfig
 from ..dit import WorldPlayDiT
 from ..errors import InputError
@@ -99,7 +100,7 @@ def convert(
     recipe = _Recipe(opened, dtype, layout, head_size_known)
     total = data_bytes(recipe.specs)
     _check_space(target, total)
-    part = target.with_name(target.name + ".part")
+    part = temporary_name(target)
     try:
         with SafetensorsWriter(part, recipe.specs, recipe.metadata()) as writer:
             done = 0
@@ -112,11 +113,9 @@ def convert(
         size = part.stat().st_size
         os.replace(part, target)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError(f"{target} could not be written ({_reason(error, total)}): choose another folder.") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    finally:
+        discard(part)
     return ConvertReport(
         source=source,
         target=target,
@@ -242,16 +241,9 @@ def _stated(config: DiTConfig | VAEConfig) -> dict[str, object]:
 
 
 def _check_target(checkpoint: Checkpoint, target: Path, overwrite: bool) -> None:
-    if target.suffix != ".safetensors":
-        raise InputError(f"The target {target} must be a file name that ends in .safetensors.")
-    if not target.parent.is_dir():
-        raise InputError(f"The folder {target.parent} does not exist: create it, or choose another target.")
     if target.resolve() in {file.resolve() for file in checkpoint.files}:
         raise InputError(f"The target {target} is the source itself: choose another name.")
-    if target.is_dir():
-        raise InputError(f"The target {target} is a folder: choose another name.")
-    if target.exists() and not overwrite:
-        raise InputError(f"The target {target} exists already: choose another name, or allow it with overwrite.")
+    check_new_file(target, ".safetensors", overwrite=overwrite)
 
 
 def _check_space(target: Path, needed: int) -> None:

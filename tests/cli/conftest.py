@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import signal
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from hyworld.cli.main import app
+from hyworld.cli.main import main
 
 Run = Callable[..., SimpleNamespace]
 
@@ -18,11 +20,16 @@ Run = Callable[..., SimpleNamespace]
 def hyworld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`hyworld(*arguments)` in an empty folder; returns exit code and output."""
     monkeypatch.chdir(tmp_path)
+    # The command sets these for its process, which is the tests' here.
+    monkeypatch.setattr("warnings.showwarning", None)
 
     def run(*arguments: object) -> SimpleNamespace:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
+        stdout, stderr, before = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+        try:
+            with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as left:
+                main([str(argument) for argument in arguments])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return SimpleNamespace(returncode=left.value.code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
     return run

@@ -143,7 +143,7 @@ def test_the_encoder_of_some_transformers_releases_is_mended(
 
 def test_missing_library(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(InputError, match=r'pip install "hyworld\[text\]"'):
+    with pytest.raises(InputError, match="pip install transformers sentencepiece ftfy"):
         encode_prompt("x", encoder_folder)
 
 

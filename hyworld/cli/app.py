@@ -1,0 +1,57 @@
+"""The `hyworld` command: one module per subcommand, put together here and run with one-line errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from .console import EXIT_INPUT, EXIT_OTHER, fail
+from .convert import convert
+from .generate import generate
+from .trajectory import trajectory
+from .verify import verify
+
+app = typer.Typer(
+    name="hyworld",
+    help="Walk through a generated world: HY-World 1.5 (WorldPlay WAN-5B) from the command line.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(generate)
+app.command()(convert)
+app.command()(trajectory)
+app.command()(verify)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hyworld {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Start with: hyworld generate")
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+# What a wrong option raises: click's class, or that of the copy of click which newer typers bring.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        return app(list(arguments) or ["--help"], prog_name="hyworld", standalone_mode=False) or 0
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "hyworld"
+        return fail(f"{error.format_message().rstrip('.')}: see {command} --help", EXIT_INPUT)
+    except typer.Abort:
+        return fail("interrupted", EXIT_OTHER)
