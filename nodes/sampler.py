@@ -24,7 +24,7 @@ from ..hyworld.errors import InputError
 from ..hyworld.rollout import Progress, RolloutEngine, RolloutState
 from ..hyworld.rollout.schedule import STEPS
 from .host.clip import embeddings
-from .host.model import HostNetwork, require_worldplay
+from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
 from .host.run import (
     ProgressBar,
     explains_out_of_memory,
@@ -136,6 +136,7 @@ class StreamingSampler(io.ComfyNode):
         height: int = 0,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
+        warn_of_idle_loras(patcher)
         network, host_vae = HostNetwork(patcher), HostVAE(vae)
         if host_vae.latent_channels != network.config.latent_channels:
             raise InputError(
@@ -247,10 +248,10 @@ def _what_would_fit(latent_size: tuple[int, int], needed: int) -> str:
     """The sentence for a walk that the card's memory does not hold."""
     height, width = (side * VAE_SPATIAL_STRIDE for side in latent_size)
     smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
-    size = f"a smaller size such as {smaller[0]}x{smaller[1]}, " if smaller else ""
+    example = f" such as {smaller[0]}x{smaller[1]}" if smaller else ""
     return (
         f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the "
-        f"weights): choose {size}weight_dtype fp8_e4m3fn, or the tiny decoder."
+        f"weights): choose a smaller size{example}, weight_dtype fp8_e4m3fn, or the tiny decoder."
     )
 
 

@@ -53,6 +53,11 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except InputError as error:
             raise typer.Exit(fail(str(error), EXIT_INPUT)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            # A name that is too long, a folder that may not be entered: where a path is first looked at.
+            raise typer.Exit(fail(f"{error.filename}: {error.strerror}: check the path", EXIT_INPUT)) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(fail("interrupted", EXIT_OTHER)) from error
         except torch.OutOfMemoryError as error:

@@ -39,7 +39,8 @@ def check_memory_selection(listing: Path, tensors: Path) -> Iterator[Item]:
             list(select_memory_frames(viewmats, current, data["points"], MemoryConfig()))
             for current, _ in entry["selected"]
         ]
-        yield compare_exactly(f"memory_selection.{entry['i']}", chosen, [frames for _, frames in entry["selected"]])
+        wanted = [frames or [] for _, frames in entry["selected"]]
+        yield compare_exactly(f"memory_selection.{entry['i']}", chosen, wanted)
 
 
 def check_prope(file: Path, device: torch.device, dtype: torch.dtype, tolerance: float) -> Iterator[Item]:

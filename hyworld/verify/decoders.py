@@ -14,9 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..config import TinyDecoderConfig
 from ..vae import StreamingDecoder, TinyDecoder, WanVAE
-from ..weights import read_checkpoint, tiny_config_from, vae_config_from, vae_to_diffusers, vae_to_native
-from .report import Item, compare
+from ..weights import read_checkpoint, vae_config_from, vae_to_diffusers, vae_to_native
+from .report import Item, compare, compare_exactly
+
+_NUMBER = r"([\d.]+(?:e-?\d+)?)"
+_RULE = re.compile(rf"manual_seed\((\d+)\+i\).*?\({_NUMBER}/sqrt.*else {_NUMBER}\)")
 
 
 def check_vae(weights: Path, file: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Item]:
@@ -51,31 +55,43 @@ def check_tiny_decoder(file: Path, device: torch.device, dtype: torch.dtype, tol
     with safe_open(file, "pt") as opened:
         metadata = opened.metadata()
     state = _weights_by_rule(json.loads(metadata["state_dict"]), metadata["rule"])
-    decoder = TinyDecoder(tiny_config_from(state), device="meta")
+    data = load_file(file)
+    # Not `tiny_config_from`, which takes the channel counts of other published decoders for those decoders.
+    layout = "super" if "decoder.0.weight" in state else "base"
+    decoder = TinyDecoder(TinyDecoderConfig(data["latents"].shape[2], layout), device="meta")
     wanted = {name: tensor for name, tensor in state.items() if name.startswith("decoder.")}
     decoder.load_state_dict(wanted, strict=True, assign=True)
     decoder = decoder.to(device, dtype).eval()
 
-    data = load_file(file)
     latents = data["latents"].to(device, dtype).transpose(1, 2)
     frames = data["frames"].transpose(1, 2)  # the reference is in [0, 1]
     yield compare("tiny_decoder.whole", decoder.decode_stream(latents)[0] / 2 + 0.5, frames, tol)
     for size in (1, 2, 4):
         yield compare(f"tiny_decoder.by_{size}", decode_by(decoder, latents, size) / 2 + 0.5, frames, tol)
+    if "frames_per_latent" in metadata:
+        counts = [piece.shape[2] for piece in pieces_by(decoder, latents, 1)]
+        yield compare_exactly("tiny_decoder.frames_per_latent", counts, json.loads(metadata["frames_per_latent"]))
+
+
+def pieces_by(decoder: StreamingDecoder, latents: Tensor, size: int) -> Iterator[Tensor]:
+    """Decode `latents` `[B, C, n, h, w]`, `size` at a time."""
+    cache = None
+    for part in latents.split(size, dim=2):
+        frames, cache = decoder.decode_stream(part, cache)
+        yield frames
 
 
 def decode_by(decoder: StreamingDecoder, latents: Tensor, size: int) -> Tensor:
-    """Decode `latents` `[B, C, n, h, w]`, `size` at a time, and join the frames."""
-    cache, pieces = None, []
-    for part in latents.split(size, dim=2):
-        frames, cache = decoder.decode_stream(part, cache)
-        pieces.append(frames)
-    return torch.cat(pieces, dim=2)
+    """The frames of `pieces_by`, joined."""
+    return torch.cat(list(pieces_by(decoder, latents, size)), dim=2)
 
 
 def _weights_by_rule(shapes: list[tuple[str, list[int]]], rule: str) -> dict[str, Tensor]:
     """Draw weights as the file says: seed + i for the i-th key, gain / sqrt(fan-in) for kernels, a constant else."""
-    seed, gain, vector = re.search(r"manual_seed\((\d+)\+i\).*?\(([\d.]+)/sqrt.*else ([\d.]+)\)", rule).groups()  # type: ignore[union-attr]
+    read = _RULE.search(rule)
+    if read is None:
+        raise ValueError(f"the rule for drawing the weights is not of the known form: {rule}")
+    seed, gain, vector = read.groups()
     state = {}
     for i, (name, shape) in enumerate(sorted(shapes)):
         scale = float(gain) / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else float(vector)

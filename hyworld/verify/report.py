@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,21 +42,32 @@ def compare(name: str, got: Tensor | np.ndarray, want: Tensor | np.ndarray, tole
     """Compare real tensors by relative error; shapes must agree and nothing may be NaN or infinite."""
     a, b = (torch.asarray(x, copy=True).detach().double().cpu() for x in (got, want))
     if a.shape != b.shape:
-        return Item(name, float("inf"), float("inf"), False, note=f"shape {list(a.shape)}, expected {list(b.shape)}")
+        return _incomparable(name, f"shape {list(a.shape)}, expected {list(b.shape)}")
+    if not a.numel():
+        return _incomparable(name, "there is nothing to compare")
+    if not (a.isfinite().all() and b.isfinite().all()):
+        return _incomparable(name, "NaN or infinity")
     difference = a - b
-    max_abs = difference.abs().max().item() if a.numel() else 0.0
     relative = (difference.norm() / b.norm().clamp_min(1e-30)).item()
-    # Written so that NaN fails.
-    return Item(name, max_abs, relative, passed=bool(relative <= tolerance))
+    return Item(name, difference.abs().max().item(), relative, passed=relative <= tolerance)
 
 
 def compare_exactly(name: str, got: Whole, want: Whole) -> Item:
-    """Compare whole numbers; a single difference fails."""
-    a, b = torch.as_tensor(got), torch.as_tensor(want)
-    if a.shape != b.shape:
-        return Item(name, float("inf"), float("inf"), False, note=f"shape {list(a.shape)}, expected {list(b.shape)}")
-    if not a.numel():
-        return Item(name)
-    difference = (a.to(torch.int64) - b.to(torch.int64)).abs()
-    wrong = (difference > 0).double().mean().item()
-    return Item(name, float(difference.max().item()), wrong, passed=wrong == 0)
+    """Compare whole numbers, rows of any lengths included; a single difference fails."""
+    rows, wanted = _rows(got), _rows(want)
+    lengths, expected = ([len(row) for row in x] for x in (rows, wanted))
+    if lengths != expected:
+        return _incomparable(name, f"rows of {lengths} numbers, expected {expected}")
+    differences = [abs(a - b) for a, b in zip(chain(*rows), chain(*wanted), strict=True)]
+    wrong = sum(difference > 0 for difference in differences)
+    return Item(name, max(differences, default=0), wrong / max(1, len(differences)), passed=not wrong)
+
+
+def _rows(numbers: Whole) -> list[list[int]]:
+    """Nested lists as they are, a flat one as its only row."""
+    nested: list[Any] = numbers.tolist() if isinstance(numbers, Tensor) else list(numbers)
+    return nested if any(isinstance(row, Sequence) for row in nested) else [nested]
+
+
+def _incomparable(name: str, why: str) -> Item:
+    return Item(name, float("inf"), float("inf"), passed=False, note=why)

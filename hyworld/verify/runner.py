@@ -24,7 +24,6 @@ def verify(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterato
     def path(name: str) -> Path:
         return folder / name
 
-    no_image = path("rollout_no_image.safetensors")
     checks: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
         ("trajectory", ["trajectories.json"], lambda: camera.check_trajectories(path("trajectories.json"))),
         (
@@ -51,7 +50,7 @@ def verify(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterato
             lambda: network.check_rollout(
                 path("dit_weights.safetensors"),
                 path("rollout.safetensors"),
-                no_image if no_image.is_file() else None,
+                path("rollout_no_image.safetensors"),
                 *network_run,
             ),
         ),
@@ -75,9 +74,15 @@ def verify(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterato
                 yield Item(name, skipped=True, note=f"no {', '.join(missing)}")
                 continue
             try:
-                yield from check()
+                items = 0
+                for item in check():
+                    items += 1
+                    yield item
+                if not items:
+                    yield Item(name, skipped=True, note=f"{', '.join(files)}: nothing in it")
             except Exception as error:
-                yield Item(name, float("inf"), float("inf"), False, note=f"{type(error).__name__}: {error}")
+                reason = " ".join(str(error).split())
+                yield Item(name, float("inf"), float("inf"), False, note=f"{type(error).__name__}: {reason}")
 
 
 @contextmanager

