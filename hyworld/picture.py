@@ -12,6 +12,9 @@ from torch import Tensor
 from .config import check_size
 from .errors import InputError
 
+MOST_FILLED = 200
+"""Frames whose area a picture may take that is scaled to fill one."""
+
 
 def open_picture(path: str | Path) -> Image.Image:
     """Read a picture as RGB, upright (EXIF orientation applied).
@@ -20,6 +23,8 @@ def open_picture(path: str | Path) -> Image.Image:
         InputError: the file is missing, is no picture, is truncated or absurdly large.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of the picture in it.")
     if not path.is_file():
         raise InputError(f"There is no picture at {path}: check the name given as the first frame.")
     try:
@@ -34,9 +39,10 @@ def open_picture(path: str | Path) -> Image.Image:
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16"):
-        # Pillow clips 16-bit greys at 255 instead of scaling them.
-        return Image.fromarray((np.asarray(picture).astype(np.uint32) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode.startswith(("I", "F")):
+        # Pillow clips greys of more than 8 bits at 255 instead of scaling them.
+        levels = np.asarray(picture).astype(np.float64) * (255 / _white(picture))
+        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
         # Transparent pixels hold arbitrary colours; on white they look as they do in a viewer.
         rgba = picture.convert("RGBA")
@@ -44,14 +50,30 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def _white(picture: Image.Image) -> float:
+    """The level that a grey picture of mode I;16, I or F means by white: 32-bit files do not say."""
+    if picture.mode.startswith("I;16"):
+        return 65535
+    brightest = float(np.asarray(picture).max())
+    return next((white for white in (1, 255) if brightest <= white), 65535)
+
+
 def fill_and_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
     """Scale the picture to fill height x width pixels (Lanczos) and crop the centre, as the model was trained.
 
     Source: WorldPlay `resize_center_crop_to_tensor`.
+
+    Raises:
+        InputError: the picture is so long and thin that filling the frame with it would take gigabytes.
     """
     scale = max(width / picture.width, height / picture.height)
     # int() can land one pixel short through rounding, and the crop would add a black edge.
     filled = (max(width, int(picture.width * scale)), max(height, int(picture.height * scale)))
+    if filled[0] * filled[1] > MOST_FILLED * height * width:
+        raise InputError(
+            f"The picture is {picture.width}x{picture.height} pixels, too long and thin to fill a frame of "
+            f"{width}x{height}: crop it first."
+        )
     resized = picture.resize(filled, Image.Resampling.LANCZOS)
     left, top = (filled[0] - width) // 2, (filled[1] - height) // 2
     return resized.crop((left, top, left + width, top + height))
@@ -61,7 +83,7 @@ def to_video_tensor(picture: Image.Image, height: int, width: int) -> Tensor:
     """The picture as a one-frame video, float32 `[1, 3, 1, height, width]` in [-1, 1].
 
     Raises:
-        InputError: a side is not a multiple of 32.
+        InputError: a side is not a multiple of 32, or see `fill_and_crop`.
     """
     check_size(height, width)
     pixels = np.asarray(fill_and_crop(picture, height, width), dtype=np.float32) / 127.5 - 1.0

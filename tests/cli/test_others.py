@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,77 @@ def test_convert_writes_what_generate_loads(hyworld, tmp_path: Path):
     again = hyworld("convert", DATA / "dit_weights.safetensors", "dit.safetensors")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("none.pt", ("out.safetensors",), "none.pt"),
+        (DATA / "model.pt", ("out.pt",), r".safetensors"),
+        (DATA / "model.pt", ("none/out.safetensors",), "folder none does not exist"),
+        (DATA / "model.pt", ("out.safetensors", "--dtype", "int4"), "int4"),
+        (DATA / "vae_weights_native.safetensors", ("out.safetensors", "--dtype", "fp8"), "is a VAE"),
+    ],
+)
+def test_convert_refuses_in_one_line(hyworld, tmp_path: Path, source: object, options: tuple[str, ...], message: str):
+    done = hyworld("convert", source, *options)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--json", "none/path.json"), "folder none does not exist"),
+        (("--json", "path.txt"), ".json"),
+        (("-o", "map.txt"), ".png"),
+        (("-o", "none/map.png"), "folder none does not exist"),
+    ],
+)
+def test_trajectory_writes_both_files_or_none(hyworld, tmp_path: Path, options: tuple[str, ...], message: str):
+    done = hyworld("trajectory", "w-3", *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_arguments_show_the_help(hyworld):
+    assert hyworld().stdout == hyworld("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dance",), "No such command"),
+        (("generate", "--velocity", "3"), "--velocity"),
+        (("verify",), "folder"),
+        (("convert", "a"), "target"),
+    ],
+)
+def test_wrong_usage_is_one_line(hyworld, arguments: tuple[str, ...], message: str):
+    done = hyworld(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "--help" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_while_torch_is_imported_is_one_line(tmp_path: Path):
+    """Nothing that takes long may be imported before `main` can answer."""
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    process = subprocess.run(
+        [sys.executable, "-m", "hyworld.cli.main", "generate"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 1
+    assert process.stderr == "error: interrupted\n"
 
 
 def test_convert_takes_the_released_pickle(hyworld, tmp_path: Path):

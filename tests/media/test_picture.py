@@ -64,6 +64,14 @@ def test_sixteen_bit_greys_are_scaled(tmp_path: Path):
     assert np.asarray(open_picture(tmp_path / "a.png"))[0, 0].tolist() == [127, 127, 127]
 
 
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+def test_greys_of_32_bits_are_scaled(tmp_path: Path, white: float):
+    ramp = np.linspace(0, white, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "a.tiff")
+    levels = np.asarray(open_picture(tmp_path / "a.tiff"))[..., 0]
+    assert np.abs(levels - np.linspace(0, 255, 64).reshape(8, 8)).max() <= 1
+
+
 def test_transparent_parts_turn_white(tmp_path: Path):
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.png")
     assert np.asarray(open_picture(tmp_path / "a.png")).min() == 255
@@ -90,6 +98,17 @@ def test_unreadable_pictures_are_refused(tmp_path: Path, content, message: str):
         file.write_bytes(content)
     with pytest.raises(InputError, match=message):
         open_picture(file)
+
+
+def test_a_folder_is_no_picture(tmp_path: Path):
+    with pytest.raises(InputError, match="is a folder"):
+        open_picture(tmp_path)
+
+
+def test_a_line_of_pixels_is_refused_before_it_fills_memory():
+    assert fill_and_crop(gradient(1500, 10), 64, 96).size == (96, 64)
+    with pytest.raises(InputError, match="100000x1 pixels, too long and thin"):
+        fill_and_crop(Image.new("RGB", (100_000, 1)), 64, 96)
 
 
 def test_a_size_that_is_no_multiple_of_32_names_the_nearest():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -69,6 +73,57 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
 
         video._container = FullDisk()
         video.write(flat(2, (1, 2, 3)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_elsewhere_keeps_what_was_written(tmp_path: Path):
+    with pytest.raises(InputError, match="NaN"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        video.write(flat(13, (90, 90, 90)))
+        raise InputError("The network returned NaN.")
+    assert len(read(tmp_path / "a.mp4")) == 13
+
+
+def test_a_folder_that_takes_no_files_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(InputError, match="Read-only file system"):
+        VideoWriter(tmp_path / "a.mp4", 64, 96)
+
+
+def test_a_second_interrupt_does_not_disturb_the_ending(tmp_path: Path):
+    """While the file is finished, Ctrl-C is ignored, and afterwards it is what it was."""
+    before = signal.getsignal(signal.SIGINT)
+    with VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        video.write(flat(2, (1, 2, 3)))
+        close = video._container.close
+        container = SimpleNamespace(
+            mux=video._container.mux, close=lambda: (signal.raise_signal(signal.SIGINT), close())
+        )
+        video._container = container
+    assert len(read(tmp_path / "a.mp4")) == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_name_that_looks_like_a_protocol_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter("pipe:1.mp4", 64, 96) as video:
+        video.write(flat(2, (1, 2, 3)))
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe:1.mp4"]
+
+
+def test_a_link_that_leads_nowhere_is_kept(tmp_path: Path):
+    (tmp_path / "a.mp4").symlink_to("nowhere.mp4")
+    with pytest.raises(InputError, match="exists already"):
+        VideoWriter(tmp_path / "a.mp4", 64, 96)
+    assert (tmp_path / "a.mp4").is_symlink()
+
+
+def test_a_side_beyond_the_encoder_is_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="at most 16384 pixels a side, got 32x16416"):
+        VideoWriter(tmp_path / "a.mp4", 32, 16416)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -188,6 +188,24 @@ def test_another_encoder(encoder_folder: Path, tmp_path: Path) -> None:
         encode_prompt("x", folder)
 
 
+@pytest.mark.parametrize(
+    "file", ["text_encoder/config.json", "text_encoder/model.safetensors", "tokenizer/tokenizer.json"]
+)
+def test_damaged_files_are_told_in_one_line(encoder_folder: Path, tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(encoder_folder, tmp_path / "p")
+    (folder / file).write_text("{ not\nthis")
+    with pytest.raises(InputError, match=rf"{Path(file).parent} cannot be read \(.*\): download") as error:
+        encode_prompt("x", folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("prompt", ["\udcff", "a street \ud83d"])
+def test_prompts_that_are_no_text(encoder_folder: Path, prompt: str) -> None:
+    for encode in (ByteTextEncoder(16), lambda text: encode_prompt(text, encoder_folder)):
+        with pytest.raises(InputError, match="not valid UTF-8"):
+            encode(prompt)
+
+
 @pytest.mark.parametrize("name", ["text", "prompt_embeds", "whatever"])
 @pytest.mark.parametrize("axes", [2, 3])
 def test_load_embeddings(tmp_path: Path, name: str, axes: int) -> None:

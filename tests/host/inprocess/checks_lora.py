@@ -160,3 +160,18 @@ def check_keys_without_a_prefix_match_nothing_which_can_be_told() -> str:
     require(len(unknown) == len(keys), f"the host warns of each of the {len(keys)} keys in its log: {unknown}")
     require(not changed.patches and changed.patches_uuid != plain.patches_uuid, "no patches, but another patches_uuid")
     return same(latents_of(changed), latents_of(plain), "a walk with a LoRA that matches nothing and one without")
+
+
+def check_the_sampler_says_that_a_lora_changes_nothing() -> str:
+    """Once per walk and only then; a LoRA that fits is counted, a model without one is passed over in silence."""
+    plain = small_model()
+
+    def said(model: Any) -> list[str]:
+        with warnings_of_the_host() as warned:
+            latents_of(model)
+        return [line for line in warned if "the LoRA changes nothing" in line]
+
+    require(len(said(with_lora(plain, peft(low_rank(), prefix="")))) == 1, "one warning for keys that fit nothing")
+    require(not said(with_lora(plain, peft(low_rank()))), "no warning for a LoRA that fits")
+    require(not said(plain), "no warning without a LoRA")
+    return "a warning for a LoRA that fits nothing, none for one that fits or for none at all"
