@@ -1,0 +1,1 @@
+"""Yardsticks for measurements: the original's method over the same weights."""
