@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from .errors import InputError
 
 _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix; without it players guess the colours
 _LIMITED_RANGE = 1
+
+LEAST_SPACE = 1 << 20
+"""Bytes that must be free before minutes go into frames; a video of a few seconds has more."""
 
 LONGEST_SIDE = 16384
 """Pixels: what the encoder (x264) can take."""
@@ -55,6 +59,8 @@ class VideoWriter:
             )
         self._part = temporary_name(self.path)
         try:
+            if shutil.disk_usage(self.path.parent).free < LEAST_SPACE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             # Opened by Python first: its error for a folder one may not write to is the clearer one.
             self._part.touch()
             # Absolute, because FFmpeg takes a relative name with a colon in it for a protocol.

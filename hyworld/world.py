@@ -87,9 +87,15 @@ class World:
         video = to_video_tensor(picture, height, width)
         return self.vae.encode(video.to(self.engine.device, self.engine.decoder_dtype)).float()
 
-    def step(self, cameras: Trajectory, **options: object) -> Chunk:
+    def step(
+        self,
+        cameras: Trajectory,
+        *,
+        noise: Tensor | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Chunk:
         """Generate the next chunk; see `RolloutEngine.step`."""
-        return self.engine.step(cameras, **options)  # type: ignore[arg-type]
+        return self.engine.step(cameras, noise=noise, on_progress=on_progress)
 
     def run(
         self, trajectory: Trajectory, chunks: int = 0, *, on_progress: Callable[[Progress], None] | None = None

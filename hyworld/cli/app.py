@@ -41,17 +41,21 @@ def _root(
     pass
 
 
-# What a wrong option raises: click's class, or that of the copy of click which newer typers bring.
 _UsageError: Any = typer.BadParameter.__bases__[0]
+"""What a wrong option raises: click's class, or that of the copy of click which newer typers bring."""
+
+_INTERRUPTED = 130
+"""How typer tells of Ctrl-C outside a command's own code; older ones raise `Abort`."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
     try:
-        return app(list(arguments) or ["--help"], prog_name="hyworld", standalone_mode=False) or 0
+        code: int = app(list(arguments) or ["--help"], prog_name="hyworld", standalone_mode=False) or 0
     except _UsageError as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "hyworld"
         return fail(f"{error.format_message().rstrip('.')}: see {command} --help", EXIT_INPUT)
     except typer.Abort:
-        return fail("interrupted", EXIT_OTHER)
+        code = _INTERRUPTED
+    return fail("interrupted", EXIT_OTHER) if code == _INTERRUPTED else code

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with these arguments (default: those of the process) and leave with its exit code."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # else Ctrl-C is ignored, as for jobs in the background
+        signal.signal(signal.SIGINT, _leave_at_once)
     try:
         # Here, because torch takes a second to import: an interrupt meanwhile is one like any other.
         from .app import run
+    finally:
+        signal.signal(signal.SIGINT, before)
+    raise SystemExit(run(sys.argv[1:] if arguments is None else arguments))
 
-        code = run(sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        code = 1
-    raise SystemExit(code)
+
+def _leave_at_once(*_: object) -> None:
+    """An exception would not do: some of what torch imports swallows every exception. Nothing is written yet."""
+    os.write(sys.stderr.fileno(), b"error: interrupted\n")
+    os._exit(1)
 
 
 if __name__ == "__main__":

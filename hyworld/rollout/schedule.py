@@ -31,5 +31,5 @@ def chunk_noise(seed: int, chunk: int, shape: tuple[int, ...]) -> Tensor:
     It depends on (seed, chunk) alone, so a rollout is the same whatever its planned length, its device
     or how often it was resumed.
     """
-    mixed = int(np.random.SeedSequence((seed, chunk)).generate_state(1, np.uint64)[0])
+    mixed = int(np.random.SeedSequence(seed, spawn_key=(chunk,)).generate_state(1, np.uint64)[0])
     return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))

@@ -83,7 +83,13 @@ def test_slightly_rounded_rotations_are_accepted() -> None:
         (changed(K=None), r"pose 1: K must be a 3×3 matrix, got the shape \[\]"),
         (extrinsic(lambda m: m.__setitem__((0, 3), math.nan)), "pose 1: extrinsic must hold finite numbers"),
         (extrinsic(lambda m: m.__setitem__((0, 3), math.inf)), "pose 1: extrinsic must hold finite numbers"),
+        (
+            extrinsic(lambda m: m.__setitem__((0, 3), -1e7)),
+            r"pose 1: extrinsic must hold numbers up to 1e\+06, got 1e\+07",
+        ),
         (intrinsics(0, 0, math.nan), "pose 1: K must hold finite numbers"),
+        (intrinsics(0, 0, 1e-3), "pose 1: K must have a focal length of 0.01 to 100 times .*fx / 2cx = "),
+        (intrinsics(1, 2, 1e-3), "pose 1: K must have a focal length of 0.01 to 100 times .*fy / 2cy = "),
         (extrinsic(lambda m: m.T.copy()), "the position in the last column, got the last row 0 0 0.08 1"),
         (extrinsic(lambda m: m * [[2], [2], [2], [1]]), r"not orthonormal \(off by 3\); remove scale and shear"),
         (extrinsic(lambda m: m @ np.diag([1, 1, -1.0, 1])), "it mirrors"),

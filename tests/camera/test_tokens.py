@@ -151,6 +151,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ({"move": -1.0}, "speed move must be a number of at least 0, got -1.0"),
         ({"turn_deg": math.nan}, "speed turn_deg must be a number of at least 0"),
         ({"orbit_radius": math.inf}, "speed orbit_radius must be a number of at least 0"),
+        ({"move": 1e300}, "speed move must be at most 1000 units, got 1e"),
         ({"turn_deg": 60.0}, "speed turn_deg must be at most 45 degrees per latent, got 60.0"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -152,8 +153,10 @@ def test_wrong_usage_is_one_line(hyworld, arguments: tuple[str, ...], message: s
 
 
 def test_an_interrupt_while_torch_is_imported_is_one_line(tmp_path: Path):
-    """Nothing that takes long may be imported before `main` can answer."""
-    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    """Nothing that takes long may be imported before `main` can answer; and what is imported may swallow exceptions."""
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
+    )
     process = subprocess.run(
         [sys.executable, "-m", "hyworld.cli.main", "generate"],
         cwd=tmp_path,
@@ -161,6 +164,7 @@ def test_an_interrupt_while_torch_is_imported_is_one_line(tmp_path: Path):
         capture_output=True,
         text=True,
         timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.returncode == 1
     assert process.stderr == "error: interrupted\n"

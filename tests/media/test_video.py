@@ -127,6 +127,13 @@ def test_a_side_beyond_the_encoder_is_refused(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_is_full_already_is_told_before_the_first_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match="no space left on the disk"):
+        VideoWriter(tmp_path / "a.mp4", 64, 96)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_video_is_kept_unless_told(tmp_path: Path):
     target = tmp_path / "a.mp4"
     target.write_bytes(b"precious")
