@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .camera import Trajectory
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
+from .dit import WorldPlayDiT
 from .dit.compiled import can_compile, compile_blocks
 from .errors import InputError
 from .picture import to_video_tensor
@@ -179,8 +180,7 @@ def load(
                 "give the one the model was trained with."
             )
     if compiled:
-        compile_blocks(dit)
-        wan_vae.kernels = fused()
+        _compile(dit, wan_vae)
     engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype)
     return World(engine, wan_vae, text_encoder_for(text_encoder, dit.config.text_dim, device, dtype), WAN_5B.size)
 
@@ -194,10 +194,14 @@ def _tiny_world(
     if text_encoder is not None:
         encode = text_encoder_for(text_encoder, TINY.dit.text_dim, device, dtype)
     if compiled:
-        compile_blocks(dit)
-        vae.kernels = fused()
+        _compile(dit, vae)
     engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype)
     return World(engine, vae, encode, TINY.size)
+
+
+def _compile(dit: WorldPlayDiT, vae: WanVAE) -> None:
+    compile_blocks(dit)
+    vae.kernels = fused()
 
 
 def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:

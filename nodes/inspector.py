@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera import draw_top_down
 from ..hyworld.rollout import RolloutState
 from .pixels import picture_to_image
@@ -44,11 +43,7 @@ class MemoryInspector(io.ComfyNode):
 
     @classmethod
     def execute(cls, world: RolloutState, chunk: int) -> io.NodeOutput:
-        walked = Path3D(
-            c2w=torch.linalg.inv(world.viewmats.double()).numpy(),
-            intrinsics=world.intrinsics.double().numpy(),
-            labels=world.labels.numpy(),
-        )
+        walked = world.path
         wanted = range(world.chunks) if chunk < 0 else [min(chunk, world.chunks - 1)]
         maps = torch.cat(
             [picture_to_image(draw_top_down(walked, memory=world.memory_frames, highlight_chunk=i)) for i in wanted]

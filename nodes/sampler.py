@@ -205,11 +205,7 @@ class StreamingSampler(io.ComfyNode):
 
 def _continued(world: RolloutState, trajectory: Path3D) -> Path3D:
     """The new part of a path that goes on where the world's last latent stands."""
-    walked = Path3D(
-        c2w=torch.linalg.inv(world.viewmats.double()).numpy(),
-        intrinsics=world.intrinsics.double().numpy(),
-        labels=world.labels.numpy(),
-    )
+    walked = world.path
     return walked.join(trajectory)[len(walked) :]
 
 

@@ -34,12 +34,8 @@ class Positions(NamedTuple):
     cameras: CameraProjections
 
 
-class DualBranchSelfAttention(nn.Module):
-    """Self-attention with a RoPE branch and a PRoPE branch that share q, k and v.
-
-    Output = `o(rope branch) + o_prope(prope branch)`. With `o_prope` zero this is Wan's self-attention.
-    Source: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
-    """
+class _Attention(nn.Module):
+    """What both attentions of a block are made of: Wan's projections and its norms of q and k over all heads."""
 
     def __init__(
         self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
@@ -52,12 +48,25 @@ class DualBranchSelfAttention(nn.Module):
         self.k = operations.Linear(dim, dim, **factory)
         self.v = operations.Linear(dim, dim, **factory)
         self.o = operations.Linear(dim, dim, **factory)
-        self.o_prope = operations.Linear(dim, dim, **factory)
         self.norm_q = operations.RMSNorm(dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def _heads(self, x_BFSE: Tensor) -> Tensor:
-        return x_BFSE.unflatten(-1, (self.num_heads, -1))
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1))
+
+
+class DualBranchSelfAttention(_Attention):
+    """Self-attention with a RoPE branch and a PRoPE branch that share q, k and v.
+
+    Output = `o(rope branch) + o_prope(prope branch)`. With `o_prope` zero this is Wan's self-attention.
+    Source: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
+    """
+
+    def __init__(
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(config, operations=operations, device=device, dtype=dtype)
+        self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
 
     def keys_values(self, x_BFSE: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """Keys and values of both branches, `[2B, H, N, D]` each, RoPE branch first."""
@@ -79,31 +88,17 @@ class DualBranchSelfAttention(nn.Module):
         return self.o(rope_out.flatten(-2)) + self.o_prope(prope_out.flatten(-2))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(_Attention):
     """Attention of the picture's tokens to the prompt, whose keys and values are constant over a rollout."""
-
-    def __init__(
-        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
-    ) -> None:
-        super().__init__()
-        dim = config.dim
-        factory = {"device": device, "dtype": dtype}
-        self.num_heads = config.num_heads
-        self.q = operations.Linear(dim, dim, **factory)
-        self.k = operations.Linear(dim, dim, **factory)
-        self.v = operations.Linear(dim, dim, **factory)
-        self.o = operations.Linear(dim, dim, **factory)
-        self.norm_q = operations.RMSNorm(dim, eps=config.eps, **factory)
-        self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
     def keys_values(self, text_BLE: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `[B, H, L, D]` of the embedded prompt `[B, L, E]`."""
-        k = self.norm_k(self.k(text_BLE)).unflatten(-1, (self.num_heads, -1))
-        v = self.v(text_BLE).unflatten(-1, (self.num_heads, -1))
+        k = self._heads(self.norm_k(self.k(text_BLE)))
+        v = self._heads(self.v(text_BLE))
         return k.transpose(1, 2), v.transpose(1, 2)
 
     def forward(self, x_BFSE: Tensor, text_kv: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        q = self.norm_q(self.q(x_BFSE)).unflatten(-1, (self.num_heads, -1))
+        q = self._heads(self.norm_q(self.q(x_BFSE)))
         out = attend(_to_attention(q), *text_kv).transpose(1, 2).flatten(-2)
         return self.o(out.view_as(x_BFSE))
 

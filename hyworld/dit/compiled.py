@@ -9,10 +9,8 @@ import importlib.util
 
 import torch
 
+from ..recompiling import allow_many_shapes
 from .model import WorldPlayDiT, run_block
-
-_SHAPES = 64
-"""Different shapes one block may be compiled for: every count of memory frames is one, in prefill and in denoising."""
 
 
 def can_compile(device: torch.device) -> str | None:
@@ -26,7 +24,5 @@ def can_compile(device: torch.device) -> str | None:
 
 def compile_blocks(model: WorldPlayDiT) -> None:
     """Run the blocks of `model` compiled from now on; each new shape takes some seconds the first time."""
-    config = torch._dynamo.config
-    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
-    setattr(config, name, max(getattr(config, name), _SHAPES))
+    allow_many_shapes()
     model.run_block = torch.compile(run_block, dynamic=False)

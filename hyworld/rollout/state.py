@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..camera import Trajectory
 from ..config import CHUNK_LATENTS, frames_in
 
 
@@ -58,6 +60,15 @@ class RolloutState:
     def chunks(self) -> int:
         """Chunks generated so far."""
         return self.latents.shape[2] // CHUNK_LATENTS
+
+    @property
+    def path(self) -> Trajectory:
+        """The path walked so far, in world coordinates."""
+        return Trajectory(
+            c2w=torch.linalg.inv(self.viewmats.double()).numpy(),
+            intrinsics=self.intrinsics.double().numpy(),
+            labels=self.labels.numpy(),
+        )
 
     @property
     def video_frames(self) -> int:

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SHAPES = 64
-"""Different shapes a function may be compiled for: every resolution of the decoder is one."""
+from ..recompiling import allow_many_shapes
 
 
 def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor) -> Tensor:
@@ -52,7 +51,5 @@ PLAIN = Kernels(norm_silu_extend, add_cells)
 
 def fused() -> Kernels:
     """The same functions compiled; each new shape takes about a second the first time."""
-    config = torch._dynamo.config
-    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
-    setattr(config, name, max(getattr(config, name), _SHAPES))
+    allow_many_shapes()
     return Kernels(torch.compile(norm_silu_extend, dynamic=False), torch.compile(add_cells, dynamic=False))
