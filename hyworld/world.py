@@ -18,16 +18,14 @@ from torch import Tensor
 
 from .camera import Trajectory
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
-from .dit import WorldPlayDiT
-from .dit.compiled import can_compile, compile_blocks
 from .errors import InputError
+from .modes import Modes, apply_modes, wants_triton
 from .picture import to_video_tensor
 from .rollout import Chunk, Progress, RolloutEngine, RolloutState
 from .text import check_text_source, encode_prompt, load_embeddings
 from .tiny import tiny_decoder as built_in_tiny_decoder
 from .tiny import tiny_dit, tiny_text_encoder, tiny_vae
 from .vae import StreamingDecoder, WanVAE
-from .vae.kernels import fused
 from .weights import load_dit, load_tiny_decoder, load_vae
 
 TextEncoder = Callable[[str], Tensor]
@@ -124,7 +122,7 @@ def load(
     dtype: str | torch.dtype = "auto",
     allow_base: bool = False,
     head_dim: int | None = None,
-    compiled: bool = False,
+    modes: Modes | None = None,
 ) -> World:
     """Load everything a rollout needs.
 
@@ -139,8 +137,7 @@ def load(
         dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
         allow_base: accept a base Wan 2.2 model, which follows no camera.
         head_dim: channels per attention head, for small models whose file does not say.
-        compiled: compile network and decoder: later chunks are faster, and each of the first five takes some
-            seconds longer while its shapes are compiled.
+        modes: what to trade for speed or memory; default: nothing, at the best speed this machine allows.
 
     Raises:
         InputError: a file that is missing, damaged or of another model; parts that do not fit together.
@@ -150,14 +147,13 @@ def load(
         raise InputError(f'The decoder must be "full" or "tiny", got {decoder!r}.')
     if text_encoder is not None:
         check_text_source(text_encoder)
-    missing = can_compile(device) if compiled else None
-    if missing is not None:
-        raise InputError(f"Nothing can be compiled here, {missing}: leave --compile out.")
+    modes = modes or Modes()
+    wants_triton(modes.kernels, device)  # before a minute goes into loading
     if weights is None:
         surplus = [name for name, file in (("VAE", vae), ("tiny decoder", tiny_decoder)) if file is not None]
         if surplus:
             raise InputError(f"A {surplus[0]} file was given without the model it belongs to: add --weights FILE.")
-        return _tiny_world(text_encoder, decoder, device, dtype, compiled)
+        return _tiny_world(text_encoder, decoder, device, dtype, modes)
     if vae is None:
         raise InputError(
             "The model needs its VAE: add --vae with the path of wan2.2_vae.safetensors or Wan2.2_VAE.pth."
@@ -179,29 +175,22 @@ def load(
                 f"The {name} has {part.latent_channels} latent channels, the model has {channels}: "
                 "give the one the model was trained with."
             )
-    if compiled:
-        _compile(dit, wan_vae)
-    engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype)
+    apply_modes(modes, dit, wan_vae, device)
+    engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype, compact_memory=modes.kv == "compact")
     return World(engine, wan_vae, text_encoder_for(text_encoder, dit.config.text_dim, device, dtype), WAN_5B.size)
 
 
 def _tiny_world(
-    text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype, compiled: bool
+    text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype, modes: Modes
 ) -> World:
     dit, vae = tiny_dit().to(device, dtype), tiny_vae().to(device, dtype)
     frames_from: StreamingDecoder = built_in_tiny_decoder().to(device, dtype) if decoder == "tiny" else vae
     encode: TextEncoder = tiny_text_encoder()
     if text_encoder is not None:
         encode = text_encoder_for(text_encoder, TINY.dit.text_dim, device, dtype)
-    if compiled:
-        _compile(dit, vae)
-    engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype)
+    apply_modes(modes, dit, vae, device)
+    engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype, compact_memory=modes.kv == "compact")
     return World(engine, vae, encode, TINY.size)
-
-
-def _compile(dit: WorldPlayDiT, vae: WanVAE) -> None:
-    compile_blocks(dit)
-    vae.kernels = fused()
 
 
 def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:

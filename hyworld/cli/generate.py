@@ -15,6 +15,7 @@ from .. import world as worlds
 from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
 from ..errors import InputError
+from ..modes import KernelChoice, KVChoice, LinearChoice, Modes
 from ..picture import open_picture
 from ..rollout import Progress as RolloutProgress
 from ..rollout.schedule import STEPS
@@ -26,6 +27,7 @@ DEFAULT_POSE = "w-7, right-8, w-8, left-8"
 DEFAULT_OUTPUT = Path("walk.mp4")
 
 MODEL = "Model files (default: the built-in tiny preset)"
+SPEED = "Speed and memory"
 OUTPUT = "Output"
 
 
@@ -85,16 +87,25 @@ def generate(
         int | None,
         typer.Option(min=1, help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
     ] = None,
-    compiled: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            help="Compile network and decoder (NVIDIA with Triton): the first chunks take longer, later ones less.",
-            rich_help_panel=MODEL,
-        ),
-    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
+    kernels: Annotated[
+        KernelChoice,
+        typer.Option(
+            help="triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.",
+            rich_help_panel=SPEED,
+        ),
+    ] = "auto",
+    linears: Annotated[
+        LinearChoice,
+        typer.Option(help="exact, or fp8: faster and half the weights' memory, at some error.", rich_help_panel=SPEED),
+    ] = "exact",
+    kv_memory: Annotated[
+        KVChoice,
+        typer.Option(
+            help="fast, or compact: half the memory for remembered latents, a little slower.", rich_help_panel=SPEED
+        ),
+    ] = "fast",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +149,7 @@ def generate(
                 dtype=dtype,
                 allow_base=allow_base,
                 head_dim=head_dim,
-                compiled=compiled,
+                modes=Modes(kernels=kernels, linears=linears, kv=kv_memory),
             )
             world.start(picture, prompt, seed=seed, size=(height, width))
         # After everything that may refuse the input: an error is the only line then.

@@ -1,7 +1,7 @@
 """The network: a dual-branch (RoPE + PRoPE) Wan transformer and its key/value memory."""
 
-from .attention import Attend, sdpa
+from .kernels import PLAIN, Attend, Kernels, sdpa
 from .kv_memory import KVMemory
 from .model import TextKV, WorldPlayDiT
 
-__all__ = ["Attend", "KVMemory", "TextKV", "WorldPlayDiT", "sdpa"]
+__all__ = ["PLAIN", "Attend", "KVMemory", "Kernels", "TextKV", "WorldPlayDiT", "sdpa"]

@@ -1,37 +1,20 @@
 """The two attentions of a block: dual-branch self-attention and cross-attention to the text.
 
-Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
+Shape suffixes: B batch, F frames, S tokens per frame, E = heads * head dim, L text tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from .kv_memory import KVSlot
-from .prope import CameraProjections, apply_projection
-from .rope import apply_rope
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Scaled dot-product attention over `[batch, heads, tokens, head dim]`, no mask."""
-
-
-def sdpa(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    """PyTorch's own attention: the default, exact on every device."""
-    return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
-
-
-class Positions(NamedTuple):
-    """Where the tokens of a forward sit: RoPE tables `[F, S, D // 2]` and the cameras of their frames."""
-
-    cos: Tensor
-    sin: Tensor
-    cameras: CameraProjections
+from .kernels import Kernels
+from .kv_memory import KV, KVSlot
+from .positions import Positions
 
 
 class _Attention(nn.Module):
@@ -68,24 +51,32 @@ class DualBranchSelfAttention(_Attention):
         super().__init__(config, operations=operations, device=device, dtype=dtype)
         self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
 
-    def keys_values(self, x_BFSE: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
-        """Keys and values of both branches, `[2B, H, N, D]` each, RoPE branch first."""
-        k = self._heads(self.norm_k(self.k(x_BFSE)))
-        v = self._heads(self.v(x_BFSE))
-        k_both = torch.cat((apply_rope(k, positions.cos, positions.sin), apply_projection(k, positions.cameras.kv)))
-        v_both = torch.cat((v, apply_projection(v, positions.cameras.kv)))
-        return _to_attention(k_both), _to_attention(v_both)
+    def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
+        """Put keys and values of `x` into `slot` and compute nothing else."""
+        slot.store(self.k(x_BFSE), self.v(x_BFSE), positions, partial(self._spread, kernels))
 
-    def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, attend: Attend) -> Tensor:
-        B, num_frames, S, _ = x_BFSE.shape
-        k, v = self.keys_values(x_BFSE, positions)
-        if slot is not None:
-            k, v = slot.write(k, v)
-        q = self._heads(self.norm_q(self.q(x_BFSE)))
-        q_both = torch.cat((apply_rope(q, positions.cos, positions.sin), apply_projection(q, positions.cameras.q)))
-        out = attend(_to_attention(q_both), k, v).transpose(1, 2).unflatten(1, (num_frames, S))
-        rope_out, prope_out = out[:B], apply_projection(out[B:], positions.cameras.out)
-        return self.o(rope_out.flatten(-2)) + self.o_prope(prope_out.flatten(-2))
+    def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
+        """Attend from `x`, the last frames of `positions`, to all frames of `positions`, whose others are in `slot`."""
+        num_frames, S = x_BFSE.shape[1:3]
+        if slot is None:
+            k, v = self._spread(kernels, self.k(x_BFSE), self.v(x_BFSE), positions, None)
+        else:
+            self.store_keys_values(x_BFSE, positions, slot, kernels)
+            k, v = slot.context(positions, partial(self._spread, kernels))
+        here = positions.last(num_frames)
+        q = kernels.branches(self.q(x_BFSE), self.num_heads, self.norm_q, (here.cos, here.sin), here.cameras.q)
+        rope_out, prope_out = kernels.attend(q, k, v).chunk(2)
+        rope_out = rope_out.transpose(1, 2).flatten(2).unflatten(1, (num_frames, S))
+        return self.o(rope_out) + self.o_prope(kernels.project(prope_out, here.cameras.out))
+
+    def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
+        """See `kv_memory.Spread`."""
+        k_out, v_out = out or (None, None)
+        rope, matrix = (positions.cos, positions.sin), positions.cameras.kv
+        return (
+            kernels.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out),
+            kernels.branches(v, self.num_heads, None, None, matrix, v_out),
+        )
 
 
 class CrossAttention(_Attention):
@@ -97,11 +88,8 @@ class CrossAttention(_Attention):
         v = self._heads(self.v(text_BLE))
         return k.transpose(1, 2), v.transpose(1, 2)
 
-    def forward(self, x_BFSE: Tensor, text_kv: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        q = self._heads(self.norm_q(self.q(x_BFSE)))
-        out = attend(_to_attention(q), *text_kv).transpose(1, 2).flatten(-2)
+    def forward(self, x_BFSE: Tensor, text_kv: tuple[Tensor, Tensor], kernels: Kernels) -> Tensor:
+        """Attend from every token of `x` to the prompt."""
+        q = self._heads(self.norm_q(self.q(x_BFSE))).flatten(1, 2).transpose(1, 2)
+        out = kernels.attend(q, *text_kv).transpose(1, 2).flatten(-2)
         return self.o(out.view_as(x_BFSE))
-
-
-def _to_attention(x_BFSHD: Tensor) -> Tensor:
-    return x_BFSHD.flatten(1, 2).transpose(1, 2)

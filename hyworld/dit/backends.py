@@ -8,7 +8,7 @@ import importlib.util
 from torch import Tensor
 
 from ..errors import InputError
-from .attention import Attend, sdpa
+from .kernels import Attend, sdpa
 
 BACKENDS = ("auto", "flash", "sage")
 """`auto` is PyTorch's attention, which prefers cuDNN's kernels on NVIDIA cards."""

@@ -1,44 +1,89 @@
 """Keys and values of the frames a chunk may look at, in buffers that never move.
 
-Shape suffixes: B batch, H heads, N tokens, D head dim; 2B because both attention branches are
-stacked along the batch axis, RoPE first, PRoPE second.
+Shape suffixes: B batch, F frames, S tokens per frame, H heads, N = F * S, D head dim, E = H * D; 2B because both
+attention branches are stacked along the batch axis, RoPE first, PRoPE second.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ..config import DiTConfig
+from .positions import Positions
+from .prope import CameraProjections
+
+KV = tuple[Tensor, Tensor]
+"""Keys and values of both branches, `[2B, H, N, D]` each."""
+
+Spread = Callable[[Tensor, Tensor, Positions, KV | None], KV]
+"""Makes a block's keys and values of both branches from projected k and v `[B, F, S, E]`, into the tensors given."""
 
 
-class KVSlot(NamedTuple):
-    """One block's place in the memory: whole buffers `[2B, H, capacity, D]`, and the token to write at.
+class KVSlot(Protocol):
+    """One block's place in the memory.
 
-    A block is handed its slot and nothing else of the memory, so that one compiled block serves all layers.
+    A block is handed its slot and nothing else of the memory, so that all layers run the same code.
     """
+
+    def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
+        """Put the block's k and v of the last frames of `positions` behind the memory frames."""
+
+    def context(self, positions: Positions, spread: Spread) -> KV:
+        """Keys and values of all of `positions`: memory frames and those just stored."""
+
+
+class FastSlot(NamedTuple):
+    """Both branches kept, `[2B, H, capacity, D]`: the memory frames are spread once, in the prefill."""
 
     k: Tensor
     v: Tensor
     start: int
 
-    def write(self, k_2BHND: Tensor, v_2BHND: Tensor) -> tuple[Tensor, Tensor]:
-        """Store keys and values behind the memory frames; return all that may be attended to."""
-        end = self.start + k_2BHND.shape[2]
-        self.k[:, :, self.start : end].copy_(k_2BHND)
-        self.v[:, :, self.start : end].copy_(v_2BHND)
+    def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
+        end = self.start + k_BFSE.shape[1] * k_BFSE.shape[2]
+        here = (self.k[:, :, self.start : end], self.v[:, :, self.start : end])
+        spread(k_BFSE, v_BFSE, positions.last(k_BFSE.shape[1]), here)
+
+    def context(self, positions: Positions, spread: Spread) -> KV:
+        end = positions.cos.shape[0] * positions.cos.shape[1]
         return self.k[:, :, :end], self.v[:, :, :end]
+
+
+class CompactSlot(NamedTuple):
+    """What both branches are made of kept, `[B, capacity frames, S, E]`, and spread anew in every forward.
+
+    `scratch` holds the keys and values of one block at a time, `[2B, H, capacity, D]` each.
+    """
+
+    k: Tensor
+    v: Tensor
+    start: int
+    scratch: KV
+
+    def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
+        end = self.start + k_BFSE.shape[1]
+        self.k[:, self.start : end].copy_(k_BFSE)
+        self.v[:, self.start : end].copy_(v_BFSE)
+
+    def context(self, positions: Positions, spread: Spread) -> KV:
+        frames, tokens = positions.cos.shape[:2]
+        k, v = (buffer[:, :, : frames * tokens] for buffer in self.scratch)
+        return spread(self.k[:, :frames], self.v[:, :frames], positions, (k, v))
 
 
 class KVMemory:
     """Fixed key/value buffers of every block: memory frames first, then the frames being denoised.
 
-    The buffers are allocated once and written in place, so that a captured CUDA graph or a compiled
-    forward always finds them at the same address. Prefill writes the memory frames from the front
-    (`clear`, the forward, then `commit_prefill`); each denoising forward writes the current frames behind
-    them and attends to both. A chunk always prefills anew, so one memory serves any number of rollouts.
+    The buffers are allocated once and written in place, so that a captured CUDA graph always finds them at the same
+    address. Prefill writes the memory frames from the front (`clear`, the forward, then `commit_prefill`); each
+    denoising forward writes the current frames behind them and attends to both. A chunk always prefills anew, so one
+    memory serves any number of rollouts.
+
+    `compact` halves the memory: see `CompactSlot`.
     """
 
     def __init__(
@@ -50,27 +95,47 @@ class KVMemory:
         batch: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        compact: bool = False,
     ) -> None:
         self.capacity_frames = capacity_frames
         self.tokens_per_frame = tokens_per_frame
+        self.compact = compact
         self.frames = 0
-        shape = (2 * batch, config.num_heads, capacity_frames * tokens_per_frame, config.head_dim)
-        self._k = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.num_layers)]
-        self._v = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.num_layers)]
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        branches = (2 * batch, config.num_heads, capacity_frames * tokens_per_frame, config.head_dim)
+        source = (batch, capacity_frames, tokens_per_frame, config.dim)
+        shape = source if compact else branches
+        self._k = [torch.zeros(shape, **factory) for _ in range(config.num_layers)]
+        self._v = [torch.zeros(shape, **factory) for _ in range(config.num_layers)]
+        self._scratch = (torch.zeros(branches, **factory), torch.zeros(branches, **factory)) if compact else None
+        cameras = torch.zeros(3, batch, capacity_frames, 4, 4, device=device)
+        self._cameras = CameraProjections(*cameras.unbind())
 
     def clear(self) -> None:
         """Forget the memory frames; the next forward sees only its own."""
         self.frames = 0
 
-    def commit_prefill(self, frames: int) -> None:
-        """Declare the first `frames` frames, written by a prefill, to be the memory."""
-        self.frames = frames
+    def commit_prefill(self, cameras: CameraProjections) -> None:
+        """Declare the frames written by a prefill, seen by `cameras`, to be the memory."""
+        self.frames = cameras.q.shape[1]
+        for kept, new in zip(self._cameras, cameras, strict=True):
+            kept[:, : self.frames].copy_(new)
+
+    def cameras_with(self, cameras: CameraProjections) -> CameraProjections:
+        """Cameras of the memory frames, then `cameras`."""
+        together = (
+            torch.cat((kept[:, : self.frames], new), dim=1) for kept, new in zip(self._cameras, cameras, strict=True)
+        )
+        return CameraProjections(*together)
 
     def slot(self, layer: int) -> KVSlot:
-        """Where block `layer` writes its keys and values: behind the memory frames."""
-        return KVSlot(self._k[layer], self._v[layer], self.frames * self.tokens_per_frame)
+        """Where block `layer` puts its keys and values: behind the memory frames."""
+        if self._scratch is None:
+            return FastSlot(self._k[layer], self._v[layer], self.frames * self.tokens_per_frame)
+        return CompactSlot(self._k[layer], self._v[layer], self.frames, self._scratch)
 
-    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+    def read(self, layer: int) -> KV:
         """Keys and values `[2B, H, frames * tokens_per_frame, D]` of the memory frames in block `layer`."""
+        assert not self.compact, "a compact memory does not keep keys and values"
         end = self.frames * self.tokens_per_frame
         return self._k[layer][:, :, :end], self._v[layer][:, :, :end]

@@ -11,16 +11,16 @@ Source: WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
-from .attention import Attend, CrossAttention, DualBranchSelfAttention, Positions, sdpa
+from .attention import CrossAttention, DualBranchSelfAttention
+from .kernels import PLAIN, Kernels
 from .kv_memory import KVMemory, KVSlot
+from .positions import Positions
 from .prope import camera_projections
 from .rope import rope_table
 
@@ -34,11 +34,6 @@ def sinusoid(x: Tensor, dim: int) -> Tensor:
     frequency = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
     angle = x.float().unsqueeze(-1) * frequency
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
-
-
-def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """LayerNorm without affine, then `* (1 + scale) + shift`, in float32; returned in x's dtype."""
-    return (F.layer_norm(x.float(), x.shape[-1:], eps=eps) * (1 + scale) + shift).to(x.dtype)
 
 
 class Block(nn.Module):
@@ -65,11 +60,13 @@ class Block(nn.Module):
         table = self.modulation.to(device=frame_mod_BF6E.device, dtype=torch.float32)
         return (table + frame_mod_BF6E.float()).unsqueeze(2).unbind(dim=3)
 
-    def store_keys_values(self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, slot: KVSlot) -> None:
-        """Write this block's keys and values into `slot` and compute nothing else."""
+    def store_keys_values(
+        self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels
+    ) -> None:
+        """Put this block's keys and values into `slot` and compute nothing else."""
         shift, scale, *_ = self._modulation(frame_mod_BF6E)
-        normed = modulated_norm(x_BFSE, shift, scale, self.eps)
-        slot.write(*self.self_attn.keys_values(normed, positions))
+        normed = kernels.modulated_norm(x_BFSE, shift, scale, self.eps)
+        self.self_attn.store_keys_values(normed, positions, slot, kernels)
 
     def forward(
         self,
@@ -78,28 +75,15 @@ class Block(nn.Module):
         text_kv: tuple[Tensor, Tensor],
         positions: Positions,
         slot: KVSlot | None,
-        attend: Attend,
+        kernels: Kernels,
     ) -> Tensor:
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(frame_mod_BF6E)
         x = x_BFSE
-        attention = self.self_attn(modulated_norm(x, shift, scale, self.eps), positions, slot, attend)
-        x = (x.float() + attention * gate).to(x.dtype)
-        x = x + self.cross_attn(self.norm3(x), text_kv, attend)
-        ffn = self.ffn(modulated_norm(x, ffn_shift, ffn_scale, self.eps))
-        return (x.float() + ffn.float() * ffn_gate).to(x.dtype)
-
-
-def run_block(
-    block: Block,
-    x_BFSE: Tensor,
-    frame_mod_BF6E: Tensor,
-    text_kv: tuple[Tensor, Tensor],
-    positions: Positions,
-    slot: KVSlot | None,
-    attend: Attend,
-) -> Tensor:
-    """One block; a function of its own so that a compiled one can take its place, see `compiled`."""
-    return block(x_BFSE, frame_mod_BF6E, text_kv, positions, slot, attend)
+        normed = kernels.modulated_norm(x, shift, scale, self.eps)
+        x = kernels.gated_add(x, self.self_attn(normed, positions, slot, kernels), gate)
+        x = x + self.cross_attn(self.norm3(x), text_kv, kernels)
+        normed = kernels.modulated_norm(x, ffn_shift, ffn_scale, self.eps)
+        return kernels.gated_add(x, kernels.feed_forward(self.ffn, normed), ffn_gate)
 
 
 class Head(nn.Module):
@@ -113,17 +97,17 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim, device=device, dtype=dtype))
         self.head = operations.Linear(config.dim, config.latent_channels * PATCH * PATCH, device=device, dtype=dtype)
 
-    def forward(self, x_BFSE: Tensor, temb_BFE: Tensor) -> Tensor:
+    def forward(self, x_BFSE: Tensor, temb_BFE: Tensor, kernels: Kernels) -> Tensor:
         table = self.modulation.to(device=temb_BFE.device, dtype=torch.float32)
         shift, scale = (table + temb_BFE.float().unsqueeze(2)).unsqueeze(2).unbind(dim=3)
-        return self.head(modulated_norm(x_BFSE, shift, scale, self.eps))
+        return self.head(kernels.modulated_norm(x_BFSE, shift, scale, self.eps))
 
 
 class WorldPlayDiT(nn.Module):
     """The network: latents, cameras and actions of a few frames in, flow (velocity) out.
 
-    `attend` is the attention function of every block and `run_block` what runs a block; either may be swapped for a
-    faster one of the same meaning after construction.
+    `kernels` are the functions its blocks run with; faster ones of the same meaning may take their place after
+    construction.
     """
 
     def __init__(
@@ -136,8 +120,7 @@ class WorldPlayDiT(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.attend: Attend = sdpa
-        self.run_block: Callable[..., Tensor] = run_block
+        self.kernels: Kernels = PLAIN
         dim = config.dim
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
 
@@ -199,8 +182,9 @@ class WorldPlayDiT(nn.Module):
         start = 0 if memory is None else memory.frames
 
         cos, sin = self._rope(num_frames if memory is None else memory.capacity_frames, rows, columns, latents.device)
-        here = slice(start, start + num_frames)
-        positions = Positions(cos[here], sin[here], camera_projections(viewmats, intrinsics))
+        cameras = camera_projections(viewmats, intrinsics)
+        context = cameras if memory is None else memory.cameras_with(cameras)
+        positions = Positions(cos[: start + num_frames], sin[: start + num_frames], context)
         x = self.patch_embedding(latents).flatten(3).permute(0, 2, 3, 1)
         temb, frame_mod = self._frame_embedding(timestep, action, latents.dtype)
 
@@ -208,14 +192,14 @@ class WorldPlayDiT(nn.Module):
         slots = [None if memory is None else memory.slot(layer) for layer in range(len(blocks))]
         last = blocks.pop() if prefill else None
         for block, kv, slot in zip(blocks, text_kv, slots, strict=False):
-            x = self.run_block(block, x, frame_mod, kv, positions, slot, self.attend)
+            x = block(x, frame_mod, kv, positions, slot, self.kernels)
         if last is not None and memory is not None:
             # Nothing of the last block is read after a prefill but its keys and values.
-            last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)))
-            memory.commit_prefill(num_frames)
+            last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)), self.kernels)
+            memory.commit_prefill(cameras)
             return None
 
-        cells = self.head(x, temb).view(B, num_frames, rows, columns, PATCH, PATCH, C)
+        cells = self.head(x, temb, self.kernels).view(B, num_frames, rows, columns, PATCH, PATCH, C)
         return cells.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, C, num_frames, height, width)
 
     def _block_list(self) -> list[Block]:
@@ -229,7 +213,7 @@ class WorldPlayDiT(nn.Module):
         return temb, self.time_projection(temb).unflatten(-1, (6, -1))
 
     def _rope(self, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        # One table for a whole rollout, to be cut: a compiled forward is compiled again whenever this dictionary grows.
+        # One table for a whole rollout, to be cut.
         key = (frames, rows, columns, device)
         if key not in self._rope_tables:
             cos, sin = rope_table(self.config.head_dim, 0, frames, rows, columns)

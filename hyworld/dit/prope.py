@@ -44,18 +44,5 @@ def camera_projections(viewmats: Tensor, intrinsics: Tensor) -> CameraProjection
 
 def apply_projection(x: Tensor, matrix: Tensor) -> Tensor:
     """Multiply every consecutive 4-vector of `x` `[B, F, S, heads, D]` by its frame's `matrix` `[B, F, 4, 4]`."""
-    if torch.compiler.is_compiling():
-        return _apply_projection_unrolled(x, matrix)
     vectors = x.float().reshape(*x.shape[:2], -1, 4)
     return (vectors @ matrix.transpose(-1, -2)).reshape(x.shape).to(x.dtype)
-
-
-def _apply_projection_unrolled(x: Tensor, matrix: Tensor) -> Tensor:
-    """`apply_projection` as sums of products, which Inductor fuses with what surrounds them.
-
-    As a matrix product with a side of 4 it would be a kernel of its own, 13 % of the compiled forward.
-    """
-    parts = x.float().unflatten(-1, (-1, 4)).unbind(-1)
-    m = matrix[:, :, None, None, None]
-    rows = [sum(m[..., i, j] * parts[j] for j in range(4)) for i in range(4)]
-    return torch.stack(rows, dim=-1).flatten(-2).to(x.dtype)

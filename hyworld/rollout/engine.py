@@ -80,6 +80,7 @@ class RolloutEngine:
         decode_at_once: latents the decoder is fed per call; the frames are the same. Default: 1 on a GPU, which needs
             the least memory, and all 4 on a CPU, where it is three times as fast.
         memory: which past latents a chunk may look at.
+        compact_memory: keep half as much per remembered latent, at some cost in time; see `KVMemory`.
         points: the cloud `[n, 3]` that measures how far two views overlap; default: a fixed one.
     """
 
@@ -93,6 +94,7 @@ class RolloutEngine:
         decoder_dtype: torch.dtype | None = None,
         decode_at_once: int | None = None,
         memory: MemoryConfig | None = None,
+        compact_memory: bool = False,
         points: Tensor | None = None,
     ) -> None:
         self.model = model
@@ -102,6 +104,7 @@ class RolloutEngine:
         self.decoder_dtype = decoder_dtype or dtype
         self.decode_at_once = decode_at_once or (CHUNK_LATENTS if self.device.type == "cpu" else 1)
         self.memory = memory or MemoryConfig()
+        self.compact_memory = compact_memory
         self.points = sample_points(self.memory.points) if points is None else points
         self._state: RolloutState | None = None
         self._text_kv: TextKV = ()
@@ -187,6 +190,7 @@ class RolloutEngine:
                 tokens_per_frame=tokens,
                 device=self.device,
                 dtype=self.dtype,
+                compact=self.compact_memory,
             )
         self._state = replace(state, latents=state.latents.to(self.device))
 

@@ -1,27 +1,42 @@
-"""The elementwise work between the decoder's convolutions, in two forms: plain, and fused by Inductor.
+"""The work between the decoder's convolutions: what a decoder runs with, and its plain form.
 
-The plain functions are the reference and run everywhere; `fused` holds the same functions compiled, one
-kernel each where the plain ones take three or four passes over the largest tensors. Tests compare the two.
+The plain functions are PyTorch alone and the reference; `fused` has the same ones for GPUs; tests compare them.
+Tensors are `[B, C, T, H, W]` unless said otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..recompiling import allow_many_shapes
+Convolution = Callable[[Tensor], Tensor]
 
 
-def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor) -> Tensor:
-    """RMS norm over the channels, SiLU, and `past` put before it along time: what a causal convolution reads.
+class Cells(NamedTuple):
+    """What an upsampling stage adds to its output: copies of its input `source` `[B, C', T, H, W]`.
 
-    x: `[B, C, T, H, W]`; gain: `[C]`; past: `[B, C, history, H, W]`, already normed. All in one dtype.
+    Every position grows into a cell of `time` x 2 x 2 ones. The `prod(spread)` channels of `source` behind an output
+    channel take turns along the cell's frames, rows and columns, where `spread` is not 1. `skip`: leading frames left
+    out.
     """
-    return torch.cat((past, F.silu(rms_norm(x, gain))), dim=2)
+
+    source: Tensor
+    time: int
+    spread: tuple[int, int, int]
+    skip: int
+
+
+def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
+    """RMS norm of `x + bias` over the channels, SiLU, and `past` put before it along time.
+
+    x: `[B, C, T, H, W]`; gain, bias: `[C]`; past: `[B, C, history, H, W]`, already normed. All in one dtype.
+    """
+    return torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
 
 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
@@ -33,23 +48,65 @@ def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
     return F.rms_norm(x.movedim(1, -1), gain.shape, gain, eps=1e-24).movedim(-1, 1)
 
 
-def add_cells(x: Tensor, cells: Tensor, time: int) -> Tensor:
+def convolve(conv: Convolution, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The convolution of `x`, and the bias `[C]` still to be added to it, or None if it is in already."""
+    return conv(x), None
+
+
+def add(x: Tensor, x_bias: Tensor | None, y: Tensor, y_bias: Tensor | None) -> Tensor:
+    """`(x + x_bias) + (y + y_bias)`; `y` may be overwritten."""
+    return _biased(x, x_bias) + _biased(y, y_bias)
+
+
+def double(conv: Any, x: Tensor, cells: Cells) -> Tensor:
+    """Double height and width by nearest neighbour, convolve every frame (3x3, zero padding), add `cells`."""
+    y = per_frame(lambda frames: conv(F.interpolate(frames, scale_factor=2, mode="nearest")), x)
+    copies = cells.source.unflatten(1, (-1, *cells.spread)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    if cells.skip:
+        # A partly skipped cell cannot be cut out of a view: its frames come first, by themselves.
+        _add_cells(y[:, :, :1], copies[:, :, :1, -1:], 1)
+        _add_cells(y[:, :, 1:], copies[:, :, 1:], cells.time)
+    else:
+        _add_cells(y, copies, cells.time)
+    return y
+
+
+def _add_cells(x: Tensor, cells: Tensor, time: int) -> None:
     """Add `cells` `[B, C, T, time, H, 2, W, 2]`, broadcast within a cell, to `x` `[B, C, T*time, 2H, 2W]` in place."""
     x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2)).unflatten(2, (-1, time)).add_(cells)
-    return x
+
+
+def _biased(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias.view(-1, *[1] * (x.ndim - 2))
+
+
+def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a layer for pictures `[N, C, H, W]` to every frame of `x`."""
+    frames = layer(regular(x.transpose(1, 2).flatten(0, 1)))
+    return regular(frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2))
+
+
+def regular(x: Tensor) -> Tensor:
+    """The same memory, with strides of axes of size 1 as a fresh channels_last tensor has them.
+
+    They mean nothing, but torch takes a tensor for channels-first if one of them is out of order, and a convolution
+    that gets such an input hands on a channels-first output: everything behind it would convert back and forth.
+    """
+    layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+    if not x.is_contiguous(memory_format=layout):
+        return x
+    strides = [x.shape[1] * math.prod(x.shape[2:]), 1]
+    strides += [x.shape[1] * math.prod(x.shape[axis + 1 :]) for axis in range(2, x.ndim)]
+    return x.as_strided(x.shape, strides)
 
 
 class Kernels(NamedTuple):
-    """The functions a decoder runs with."""
+    """The functions a decoder runs with; the defaults are the plain ones."""
 
-    norm_silu_extend: Callable[[Tensor, Tensor, Tensor], Tensor]
-    add_cells: Callable[[Tensor, Tensor, int], Tensor]
+    norm_silu_extend: Callable[..., Tensor] = norm_silu_extend
+    convolve: Callable[[Any, Tensor], tuple[Tensor, Tensor | None]] = convolve
+    add: Callable[[Tensor, Tensor | None, Tensor, Tensor | None], Tensor] = add
+    double: Callable[[Any, Tensor, Cells], Tensor] = double
 
 
-PLAIN = Kernels(norm_silu_extend, add_cells)
-
-
-def fused() -> Kernels:
-    """The same functions compiled; each new shape takes about a second the first time."""
-    allow_many_shapes()
-    return Kernels(torch.compile(norm_silu_extend, dynamic=False), torch.compile(add_cells, dynamic=False))
+PLAIN = Kernels()

@@ -10,7 +10,6 @@ Source of the architecture: Wan 2.2 `wan/modules/vae2_2.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .kernels import rms_norm
+from .kernels import Cells, per_frame, regular, rms_norm
 from .stream import StreamStep
 
 HISTORY = 2
@@ -52,31 +51,11 @@ def causal(conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
     return conv(stream.extend(x, HISTORY))
 
 
-def normed_causal(norm: Any, conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
-    """RMS norm, SiLU, then a causal convolution: what most of the network consists of."""
-    extended = stream.kernels.norm_silu_extend(x, norm.gain(x), stream.past(x, HISTORY))
+def normed(norm: Any, x: Tensor, stream: StreamStep, bias: Tensor | None = None) -> Tensor:
+    """RMS norm and SiLU of `x` (`+ bias` `[C]`), its past before it: what a causal convolution reads."""
+    extended = stream.kernels.norm_silu_extend(x, norm.gain(x), stream.past(x, HISTORY), bias)
     stream.keep(extended, HISTORY)
-    return conv(extended)
-
-
-def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a layer for pictures `[N, C, H, W]` to every frame of `x`."""
-    frames = layer(regular(x.transpose(1, 2).flatten(0, 1)))
-    return regular(frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2))
-
-
-def regular(x: Tensor) -> Tensor:
-    """The same memory, with strides of axes of size 1 as a fresh channels_last tensor has them.
-
-    They mean nothing, but torch takes a tensor for channels-first if one of them is out of order, and a convolution
-    that gets such an input hands on a channels-first output: everything behind it would convert back and forth.
-    """
-    layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
-    if not x.is_contiguous(memory_format=layout):
-        return x
-    strides = [x.shape[1] * math.prod(x.shape[2:]), 1]
-    strides += [x.shape[1] * math.prod(x.shape[axis + 1 :]) for axis in range(2, x.ndim)]
-    return x.as_strided(x.shape, strides)
+    return extended
 
 
 class RMSNorm(nn.Module):
@@ -107,13 +86,15 @@ class ResidualBlock(nn.Module):
                 "6": make.causal_conv3d(out_dim, out_dim),
             }
         )
-        self.shortcut = nn.Identity() if in_dim == out_dim else make.conv3d(in_dim, out_dim, 1)
+        self.shortcut = None if in_dim == out_dim else make.conv3d(in_dim, out_dim, 1)
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         norm1, conv1, norm2, conv2 = self.residual.values()
-        hidden = normed_causal(norm1, conv1, x, stream)
-        hidden = normed_causal(norm2, conv2, hidden, stream)
-        return self.shortcut(x) + hidden
+        kernels = stream.kernels
+        hidden, bias = kernels.convolve(conv1, normed(norm1, x, stream))
+        hidden, bias = kernels.convolve(conv2, normed(norm2, hidden, stream, bias))
+        shortcut, shortcut_bias = (x, None) if self.shortcut is None else kernels.convolve(self.shortcut, x)
+        return kernels.add(shortcut, shortcut_bias, hidden, bias)
 
 
 class AttentionBlock(nn.Module):
@@ -154,7 +135,7 @@ class Head(nn.ModuleDict):
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         norm, conv = self.values()
-        return normed_causal(norm, conv, x, stream)
+        return conv(normed(norm, x, stream))
 
 
 class Downsample(nn.Module):
@@ -177,17 +158,24 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height and width and, if `in_time`, the frames after the first of the stream."""
+    """Double height and width and, if `in_time`, the frames after the first of the stream.
 
-    def __init__(self, dim: int, in_time: bool, make: LayerFactory) -> None:
+    In parallel a shortcut without weights: every position of the stage's input, `source`, is copied over the cell of
+    frames, rows and columns that it grew into, its channels spread over them as `spread` says.
+    """
+
+    def __init__(self, dim: int, in_time: bool, spread: tuple[int, int, int], make: LayerFactory) -> None:
         super().__init__()
+        self.time, self.spread = 2 if in_time else 1, spread
         self.resample = nn.ModuleDict({"1": make.conv2d(dim, dim, 3, padding=1)})
         self.time_conv = make.conv3d(dim, 2 * dim, (3, 1, 1)) if in_time else None
 
-    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+    def forward(self, x: Tensor, source: Tensor, stream: StreamStep) -> Tensor:
         if self.time_conv is not None:
             x = self._upsample_time(x, stream)
-        return per_frame(lambda frames: self.resample["1"](F.interpolate(frames, scale_factor=2, mode="nearest")), x)
+        # The first frame of a stream stays one frame: the last of those its source would have grown into.
+        cells = Cells(source, self.time, self.spread, skip=self.time - 1 if stream.begins else 0)
+        return stream.kernels.double(self.resample["1"], x, cells)
 
     def _upsample_time(self, x: Tensor, stream: StreamStep) -> Tensor:
         if not stream.begins:
@@ -242,36 +230,22 @@ class DownStage(nn.Module):
 
 
 class UpStage(nn.Module):
-    """Residual blocks and, but for the last stage, an `Upsample` with a weightless copying shortcut in parallel."""
+    """Residual blocks and, but for the last stage, an `Upsample`."""
 
     def __init__(
         self, in_dim: int, out_dim: int, blocks: int, make: LayerFactory, *, in_space: bool, in_time: bool
     ) -> None:
         super().__init__()
-        self.time = 2 if in_time else 1
-        self.spread = _spread(in_dim, out_dim, self.time) if in_space else None
         layers: list[nn.Module] = [ResidualBlock(in_dim if i == 0 else out_dim, out_dim, make) for i in range(blocks)]
         if in_space:
-            layers.append(Upsample(out_dim, in_time, make))
+            layers.append(Upsample(out_dim, in_time, _spread(in_dim, out_dim, 2 if in_time else 1), make))
         self.upsamples = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         source = x
         for layer in self.upsamples:
-            x = layer(x, stream)
-        if self.spread is not None:
-            self._add_copies(x, source, stream)
+            x = layer(x, source, stream) if isinstance(layer, Upsample) else layer(x, stream)
         return x
-
-    def _add_copies(self, x: Tensor, source: Tensor, stream: StreamStep) -> None:
-        """Add to `x`, in place, every position of `source` copied over the cell it grew into."""
-        assert self.spread is not None
-        cells = source.unflatten(1, (-1, *self.spread)).permute(0, 1, 5, 2, 6, 3, 7, 4)
-        if stream.begins:
-            # The first frame of a stream stays one frame: the last of those it would have grown into.
-            stream.kernels.add_cells(x[:, :, :1], cells[:, :, :1, -1:], 1)
-            x, cells = x[:, :, 1:], cells[:, :, 1:]
-        stream.kernels.add_cells(x, cells, self.time)
 
 
 def _spread(in_dim: int, out_dim: int, time: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ..camera import Trajectory
 from ..config import MemoryConfig
-from ..dit.attention import sdpa
+from ..dit import sdpa
 from ..dit.prope import apply_projection, camera_projections
 from ..memory import select_memory_frames
 from .report import CAMERA_TOLERANCE, Item, compare, compare_exactly

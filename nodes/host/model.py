@@ -134,7 +134,7 @@ def load_model(
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
-    model.diffusion_model.attend = attend
+    model.diffusion_model.kernels = model.diffusion_model.kernels._replace(attend=attend)
     model.unpatched_uuid = patcher.patches_uuid
     # How the host builds the model again without dynamic memory; its compile node asks for that.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base))

@@ -162,7 +162,7 @@ BAD_INPUT = {
     "size no size": (("--size", "big"), "704x1280"),
     "unknown device": (("--device", "cuda:77"), "cuda:77"),
     "unknown dtype": (("--dtype", "int3"), "int3"),
-    "nothing to compile on a CPU": (("--compile", "--device", "cpu"), "not on cpu"),
+    "no Triton on a CPU": (("--kernels", "triton", "--device", "cpu"), "not for cpu"),
     "unknown decoder": (("--decoder", "huge"), "huge"),
     "no such folder": (("--output", "none/a.mp4"), "none"),
     "not an mp4": (("--output", "a.gif"), ".mp4"),

@@ -1,4 +1,4 @@
-"""The fused kernels of the decoder equal the plain ones."""
+"""The decoder's fused functions equal the plain ones: on a GPU, or in Triton's interpreter on a CPU."""
 
 from __future__ import annotations
 
@@ -7,13 +7,35 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from hyworld.config import VAEConfig
 from hyworld.vae import WanVAE
-from hyworld.vae.kernels import PLAIN, fused, norm_silu_extend
+from hyworld.vae.kernels import PLAIN, Cells, norm_silu_extend
 from hyworld.weights.random import randomise
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CONFIG = VAEConfig(encoder_dim=4, decoder_dim=32, z_dim=4, latents_mean=(0.0,) * 4, latents_std=(1.0,) * 4)
+
+
+@pytest.fixture
+def fused(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from hyworld.vae import fused
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return fused.kernels()
+
+
+def video(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, device=DEVICE).to(dtype).contiguous(memory_format=torch.channels_last_3d)
+
+
+def close(got: torch.Tensor, want: torch.Tensor) -> None:
+    """Equal up to the order of sums and, in bfloat16, rounding: the interpreter cuts numbers off instead."""
+    assert got.shape == want.shape
+    difference = (got.float() - want.float()).norm() / want.float().norm()
+    assert difference < ((3e-3 if want.is_cuda else 1e-2) if want.dtype == torch.bfloat16 else 2e-6)
 
 
 def test_the_norm_is_that_of_the_original():
@@ -25,16 +47,37 @@ def test_the_norm_is_that_of_the_original():
     torch.testing.assert_close(got, torch.cat((past, F.silu(normed)), dim=2), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_fused_kernels_decode_the_same_frames(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    vae = randomise(WanVAE(CONFIG, device="cuda"), 0, device="cuda")
-    latents = torch.randn(1, 4, 5, 4, 6, device="cuda")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_norm_and_sum(fused, dtype: torch.dtype, batch: int):
+    x, past = video(batch, 24, 3, 5, 7, dtype=dtype), video(batch, 24, 2, 5, 7, dtype=dtype)
+    gain, bias = torch.randn(2, 24, device=DEVICE, dtype=dtype)
+    for added in (None, bias):
+        close(fused.norm_silu_extend(x, gain, past, added), PLAIN.norm_silu_extend(x, gain, past, added))
+        y = torch.randn_like(x)
+        want = PLAIN.add(x, added, y, gain)
+        close(fused.add(x, added, y.clone(memory_format=torch.preserve_format), gain), want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("spread", [(1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2)])
+def test_doubling(fused, spread: tuple[int, int, int], skip: int, dtype: torch.dtype):
+    """Four 2x2 convolutions, interleaved, are one 3x3 convolution of the doubled picture; copies go where they went."""
+    conv = nn.Conv2d(8, 12, 3, padding=1, device=DEVICE, dtype=dtype)
+    source = video(1, 12 * spread[0] * spread[1] * spread[2], 3, 3, 5, dtype=dtype)
+    x = video(1, 8, 6 - skip, 3, 5, dtype=dtype)
+    cells = Cells(source, 2, spread, skip)
+    with torch.no_grad():
+        close(fused.double(conv, x, cells), PLAIN.double(conv, x, cells))
+
+
+def test_the_same_frames_are_decoded(fused):
+    vae = randomise(WanVAE(CONFIG, device=DEVICE), 0, device=DEVICE)
+    latents = torch.randn(1, 4, 4, 2, 3, device=DEVICE)
     with torch.no_grad():
         plain = vae.decode(latents)
-        vae.kernels = fused()
-        assert vae.kernels is not PLAIN
+        vae.kernels = fused
         torch.testing.assert_close(vae.decode(latents), plain, rtol=1e-3, atol=1e-3)
 
 

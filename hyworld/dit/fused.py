@@ -1,0 +1,201 @@
+"""The plain functions of `kernels` as Triton kernels: one pass over memory where PyTorch takes several.
+
+Each keeps the meaning, the intermediate precision and the rounding of its plain twin. Every program handles one token:
+a row of the residual stream, or the heads of a token side by side. Rows are padded to a power of two (`BLOCK`).
+
+Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+
+from .kernels import Attend, Kernels, RopeTables, sdpa
+
+WARPS = 4
+"""Measured on an H200 at E = 3072; 8 is slower for the kernels that move most."""
+
+
+def kernels(attend: Attend = sdpa) -> Kernels:
+    """The fused functions, around the attention given."""
+    return Kernels(attend, modulated_norm, gated_add, branches, project, feed_forward)
+
+
+def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """See `kernels.modulated_norm`."""
+    x = x_BFSE.contiguous()
+    B, num_frames, S, E = x.shape
+    out = torch.empty_like(x)
+    _modulated_norm[(B * num_frames * S,)](
+        x, shift, scale, out, eps, S, shift.stride(0), shift.stride(1), num_frames, E, _block(E), num_warps=WARPS
+    )
+    return out
+
+
+def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    """See `kernels.gated_add`."""
+    x, update = x_BFSE.contiguous(), update.contiguous()
+    B, num_frames, S, E = x.shape
+    out = torch.empty_like(x)
+    _gated_add[(B * num_frames * S,)](
+        x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), num_warps=WARPS
+    )
+    return out
+
+
+def branches(
+    x_BFSE: Tensor,
+    heads: int,
+    norm: nn.Module | None,
+    rope: RopeTables | None,
+    matrix: Tensor,
+    out: Tensor | None = None,
+) -> Tensor:
+    """See `kernels.branches`."""
+    gain, eps = None, 0.0
+    if type(norm) is nn.RMSNorm:
+        gain, eps = norm.weight, norm.eps or 0.0
+    elif norm is not None:
+        x_BFSE = norm(x_BFSE)  # a host's layer may fetch or patch its weight: only it knows how
+    x = x_BFSE.contiguous()
+    B, num_frames, S, E = x.shape
+    D, N = E // heads, num_frames * S
+    if out is None:
+        # Token by token, so that what attention makes of the queries can be read as rows without a copy.
+        out = x.new_empty(2 * B, N, heads, D).transpose(1, 2)
+    cos, sin = rope or (x, x)
+    _branches[(B * N,)](
+        x, x if gain is None else gain, cos, sin, matrix.contiguous(), out, eps,
+        N, S, B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
+        E, D, _block(E), gain is not None, rope is not None, num_warps=WARPS,
+    )  # fmt: skip
+    return out
+
+
+def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
+    """See `kernels.project`."""
+    x = x_BHND
+    B, H, N, D = x.shape
+    num_frames = matrix.shape[1]
+    out = x.new_empty(B, num_frames, N // num_frames, H * D)
+    _project_heads[(B * N,)](
+        x, matrix.contiguous(), out, N, N // num_frames, x.stride(0), x.stride(1), x.stride(2),
+        H * D, D, _block(H * D), num_warps=WARPS,
+    )  # fmt: skip
+    return out
+
+
+def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
+    """See `kernels.feed_forward`: cuBLAS applies the GELU to the first product before it is stored."""
+    up, _, down = ffn
+    if type(up) is not nn.Linear or not x_BFSE.is_cuda:  # elsewhere torch applies another GELU
+        return ffn(x_BFSE)
+    hidden = torch._addmm_activation(up.bias, x_BFSE.flatten(0, 2), up.weight.t(), use_gelu=True)
+    return down(hidden).view_as(x_BFSE)
+
+
+def _block(width: int) -> int:
+    return triton.next_power_of_2(width)
+
+
+@triton.jit
+def _modulated_norm(
+    x_ptr, shift_ptr, scale_ptr, out_ptr, eps, tokens_per_frame, batch_stride, frame_stride, frames,
+    E: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // tokens_per_frame
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    mod = frame // frames * batch_stride + frame % frames * frame_stride + at
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    centred = tl.where(inside, x - tl.sum(x) / E, 0.0)
+    normed = centred * tl.rsqrt(tl.sum(centred * centred) / E + eps)
+    out = normed * (1.0 + tl.load(scale_ptr + mod, mask=inside)) + tl.load(shift_ptr + mod, mask=inside)
+    tl.store(out_ptr + row * E + at, out.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _gated_add(
+    x_ptr, update_ptr, gate_ptr, out_ptr, tokens_per_frame, batch_stride, frame_stride, frames,
+    E: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // tokens_per_frame
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    x = tl.load(x_ptr + row * E + at, mask=inside).to(tl.float32)
+    update = tl.load(update_ptr + row * E + at, mask=inside).to(tl.float32)
+    gate = tl.load(gate_ptr + frame // frames * batch_stride + frame % frames * frame_stride + at, mask=inside)
+    tl.store(out_ptr + row * E + at, (x + update * gate).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _branches(
+    x_ptr, gain_ptr, cos_ptr, sin_ptr, matrix_ptr, out_ptr, eps,
+    tokens, tokens_per_frame, branch_stride, batch_stride, head_stride, token_stride,
+    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    batch, token = row // tokens, row % tokens
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
+    x0, x1, x2, x3 = _vectors(x, BLOCK)
+    p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
+    if ROPE:
+        pair = token * (D // 2) + tl.arange(0, BLOCK // 4) % (D // 4) * 2
+        cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
+        x0, x1 = x0 * cos - x1 * sin, x0 * sin + x1 * cos
+        cos, sin = tl.load(cos_ptr + pair + 1), tl.load(sin_ptr + pair + 1)
+        x2, x3 = x2 * cos - x3 * sin, x2 * sin + x3 * cos
+    here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    tl.store(here, _row(x0, x1, x2, x3, BLOCK).to(kept), mask=inside)
+    tl.store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK).to(kept), mask=inside)
+
+
+@triton.jit
+def _project_heads(
+    x_ptr, matrix_ptr, out_ptr, tokens, tokens_per_frame, batch_stride, head_stride, token_stride,
+    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    batch, token = row // tokens, row % tokens
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    here = x_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    x0, x1, x2, x3 = _vectors(tl.load(here, mask=inside, other=0.0).to(tl.float32), BLOCK)
+    p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
+    tl.store(out_ptr + row * E + at, _row(p0, p1, p2, p3, BLOCK).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _vectors(x, BLOCK: tl.constexpr):
+    """Components 0..3 of every consecutive 4-vector of `x` `[BLOCK]`."""
+    even, odd = tl.split(tl.reshape(x, (BLOCK // 4, 2, 2)))
+    x0, x2 = tl.split(even)
+    x1, x3 = tl.split(odd)
+    return x0, x1, x2, x3
+
+
+@triton.jit
+def _row(x0, x1, x2, x3, BLOCK: tl.constexpr):
+    """Inverse of `_vectors`."""
+    return tl.reshape(tl.join(tl.join(x0, x2), tl.join(x1, x3)), (BLOCK,))
+
+
+@triton.jit
+def _times_matrix(m, x0, x1, x2, x3):
+    """The row-major 4x4 matrix at `m` times the vectors whose components are x0..x3."""
+    p0 = tl.load(m) * x0 + tl.load(m + 1) * x1 + tl.load(m + 2) * x2 + tl.load(m + 3) * x3
+    p1 = tl.load(m + 4) * x0 + tl.load(m + 5) * x1 + tl.load(m + 6) * x2 + tl.load(m + 7) * x3
+    p2 = tl.load(m + 8) * x0 + tl.load(m + 9) * x1 + tl.load(m + 10) * x2 + tl.load(m + 11) * x3
+    p3 = tl.load(m + 12) * x0 + tl.load(m + 13) * x1 + tl.load(m + 14) * x2 + tl.load(m + 15) * x3
+    return p0, p1, p2, p3

@@ -1,0 +1,93 @@
+"""The work between the network's matrix products: what a block runs with, and its plain form.
+
+The plain functions are PyTorch alone and the reference; `fused` has the same ones as Triton kernels; tests compare
+them.
+
+Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .prope import apply_projection
+from .rope import apply_rope
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Scaled dot-product attention over `[batch, heads, tokens, head dim]`, no mask."""
+
+RopeTables = tuple[Tensor, Tensor]
+"""Cosines and sines `[F, S, D // 2]`."""
+
+
+def sdpa(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+    """PyTorch's own attention: the default, exact on every device."""
+    return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
+
+
+def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """LayerNorm without affine, then `* (1 + scale) + shift`, in float32; returned in x's dtype.
+
+    shift, scale: float32 `[B, F, 1, E]`, one vector per frame.
+    """
+    return (F.layer_norm(x_BFSE.float(), x_BFSE.shape[-1:], eps=eps) * (1 + scale) + shift).to(x_BFSE.dtype)
+
+
+def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    """`x + update * gate` in float32, returned in x's dtype; gate: float32 `[B, F, 1, E]`."""
+    return (x_BFSE.float() + update.float() * gate).to(x_BFSE.dtype)
+
+
+def branches(
+    x_BFSE: Tensor,
+    heads: int,
+    norm: nn.Module | None,
+    rope: RopeTables | None,
+    matrix: Tensor,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Queries, keys or values of both attention branches from projected `x`, RoPE branch first.
+
+    Args:
+        norm: RMS norm over all heads together; None for values.
+        rope: tables of the RoPE branch; None for values, which it does not turn.
+        matrix: `[B, F, 4, 4]`, what the PRoPE branch multiplies with.
+        out: `[2B, H, N, D]` to write into, D contiguous.
+
+    Returns:
+        `[2B, H, N, D]`.
+    """
+    x = (x_BFSE if norm is None else norm(x_BFSE)).unflatten(-1, (heads, -1))
+    turned = x if rope is None else apply_rope(x, *rope)
+    both = torch.cat((turned, apply_projection(x, matrix))).flatten(1, 2).transpose(1, 2)
+    return both if out is None else out.copy_(both)
+
+
+def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
+    """Heads `[B, H, N, D]` times the matrix `[B, F, 4, 4]` of their frame: `[B, F, S, E]`."""
+    x = x_BHND.transpose(1, 2).unflatten(1, (matrix.shape[1], -1))
+    return apply_projection(x, matrix).flatten(-2)
+
+
+def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
+    """Linear, GELU, Linear."""
+    return ffn(x_BFSE)
+
+
+class Kernels(NamedTuple):
+    """The functions a block runs with; the defaults are the plain ones."""
+
+    attend: Attend = sdpa
+    modulated_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor] = modulated_norm
+    gated_add: Callable[[Tensor, Tensor, Tensor], Tensor] = gated_add
+    branches: Callable[..., Tensor] = branches
+    project: Callable[[Tensor, Tensor], Tensor] = project
+    feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
+
+
+PLAIN = Kernels()

@@ -1,0 +1,22 @@
+"""Where the tokens of some frames sit: in the grid of the video, and in the world."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .prope import CameraProjections
+
+
+class Positions(NamedTuple):
+    """RoPE tables `[F, S, D // 2]` and cameras of F consecutive frames of S tokens each."""
+
+    cos: Tensor
+    sin: Tensor
+    cameras: CameraProjections
+
+    def last(self, frames: int) -> Positions:
+        """The last `frames` of these frames."""
+        cameras = CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))
+        return Positions(self.cos[-frames:], self.sin[-frames:], cameras)

@@ -1,0 +1,109 @@
+"""The network's Triton kernels equal the plain functions: on a GPU, or in Triton's interpreter on a CPU."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+from hyworld.config import DiTConfig
+from hyworld.dit import PLAIN, KVMemory, WorldPlayDiT
+from hyworld.dit.rope import rope_table
+from hyworld.gpu import triton_missing
+from hyworld.weights.random import randomise
+
+pytest.importorskip("triton", reason="Triton is not installed")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CONFIG = DiTConfig(num_heads=3, head_dim=32, num_layers=2, ffn_dim=256, latent_channels=4, text_dim=16, freq_dim=32)
+FUSED = importlib.import_module("hyworld.dit.fused").kernels()
+
+
+def rows(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, device=DEVICE).to(dtype)
+
+
+def close(got: torch.Tensor, want: torch.Tensor) -> None:
+    """Equal up to the order of sums and, in bfloat16, rounding: the interpreter cuts numbers off instead."""
+    assert got.shape == want.shape
+    difference = (got.float() - want.float()).norm() / want.float().norm()
+    assert difference < ((3e-3 if want.is_cuda else 1e-2) if want.dtype == torch.bfloat16 else 2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 3, 5, 96), (2, 2, 3, 64)])
+def test_norm_and_gated_add(shape: tuple[int, ...], dtype: torch.dtype):
+    B, frames, _, width = shape
+    x, update = rows(*shape, dtype=dtype) + 3, rows(*shape, dtype=dtype)
+    shift, scale, gate = rows(B, frames, 6, width).unsqueeze(2).unbind(dim=3)[1:4]
+    close(FUSED.modulated_norm(x, shift, scale, 1e-6), PLAIN.modulated_norm(x, shift, scale, 1e-6))
+    close(FUSED.gated_add(x, update, gate), PLAIN.gated_add(x, update, gate))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("batch", "heads", "head_dim"), [(1, 3, 32), (2, 4, 16)])
+def test_branches_and_projection(batch: int, heads: int, head_dim: int, dtype: torch.dtype):
+    frames, tokens, width = 3, 6, heads * head_dim
+    x, matrix = rows(batch, frames, tokens, width, dtype=dtype), rows(batch, frames, 4, 4)
+    cos, sin = (table.to(DEVICE)[2:] for table in rope_table(head_dim, 0, frames + 2, 2, 3))
+    norm = nn.RMSNorm(width, eps=1e-6, device=DEVICE, dtype=dtype)
+    norm.weight.data.uniform_(0.5, 2)
+    for gain, rope in ((norm, (cos, sin)), (None, None)):
+        want = PLAIN.branches(x, heads, gain, rope, matrix)
+        close(FUSED.branches(x, heads, gain, rope, matrix), want)
+        buffer = torch.full((2 * batch, heads, 40, head_dim), float("nan"), device=DEVICE, dtype=dtype)
+        into = buffer[:, :, 5 : 5 + frames * tokens]
+        FUSED.branches(x, heads, gain, rope, matrix, into)
+        close(into, want)
+        assert buffer.isnan().sum() == buffer.numel() - want.numel(), "nothing beside the slice may be written"
+        close(FUSED.project(want[batch:], matrix), PLAIN.project(want[batch:], matrix))
+
+
+def test_a_norm_of_another_class_is_asked_itself():
+    """A host's layers fetch or patch their weights while they run; their weight alone would be the wrong one."""
+
+    class Patched(nn.RMSNorm):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * 2
+
+    norm, x, matrix = Patched(64, device=DEVICE), rows(1, 2, 3, 64), rows(1, 2, 4, 4)
+    close(FUSED.branches(x, 4, norm, None, matrix), PLAIN.branches(x, 4, norm, None, matrix))
+
+
+def control(frames: int) -> dict[str, torch.Tensor]:
+    viewmats = torch.eye(4, device=DEVICE).repeat(1, frames, 1, 1)
+    viewmats[0, :, :3, 3] = rows(frames, 3)
+    intrinsics = torch.diag(torch.tensor([0.5, 0.9, 1.0], device=DEVICE)).repeat(1, frames, 1, 1)
+    return {
+        "viewmats": viewmats,
+        "intrinsics": intrinsics,
+        "action": torch.randint(0, 81, (1, frames), device=DEVICE),
+    }
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("frames", [4, 16])
+def test_forwards_equal_the_plain_ones(frames: int, compact: bool):
+    model = randomise(WorldPlayDiT(CONFIG, device=DEVICE), 0, device=DEVICE)
+    text_kv = model.text_keys_values(rows(1, 5, 16))
+    old, new = rows(1, 4, frames, 4, 6), rows(1, 4, 4, 4, 6)
+    clean, noisy = torch.full((1, frames), 14.0, device=DEVICE), torch.full((1, 4), 700.0, device=DEVICE)
+    before, now = control(frames), control(4)
+
+    def run(compact: bool) -> torch.Tensor:
+        memory = KVMemory(CONFIG, capacity_frames=20, tokens_per_frame=6, device=DEVICE, compact=compact)
+        model(old, clean, text_kv, **before, memory=memory, prefill=True)
+        flow = model(new, noisy, text_kv, **now, memory=memory)
+        assert flow is not None
+        return flow
+
+    with torch.no_grad():
+        plain = run(False)
+        torch.testing.assert_close(run(compact), plain, rtol=1e-4, atol=1e-5)
+        model.kernels = FUSED
+        torch.testing.assert_close(run(compact), plain, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_missing_is_said():
+    assert "not for cpu" in str(triton_missing(torch.device("cpu")))
