@@ -11,13 +11,17 @@ from typing import Literal, get_args
 import torch
 
 from .dit import PLAIN, Attend, Kernels, WorldPlayDiT, sdpa
+from .dit.fp8 import QuantiseRows
+from .dit.graphs import GraphedNetwork
 from .errors import InputError
-from .gpu import triton_missing
-from .vae import WanVAE
+from .gpu import fp8_missing, triton_missing
+from .rollout import RolloutEngine
+from .vae import StreamingDecoder, WanVAE
 
 KernelChoice = Literal["auto", "plain", "triton"]
 LinearChoice = Literal["exact", "fp8"]
-KVChoice = Literal["fast", "compact"]
+KVChoice = Literal["auto", "fast", "compact"]
+GraphChoice = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,20 @@ class Modes:
         linears: "exact" multiplies in the network's dtype, "fp8" in float8 with a scale for every row (faster on
             cards that have it, half the weights' memory, a few percent of error).
         kv: "fast" keeps keys and values of both attention branches, "compact" keeps what both are made of (half the
-            memory) and makes them anew in every forward. Same numbers.
-        graphs: replay the forwards of the steady state (16 memory latents) as CUDA graphs.
+            memory) and makes them anew in every forward. Same numbers. "auto" is compact with the Triton kernels, where
+            that costs 2 % of the time, and else fast.
+        graphs: whether to replay the forwards of the steady state (16 memory latents) as CUDA graphs: the same
+            numbers, and no waiting for a slow CPU. "auto" does so on NVIDIA cards.
     """
 
     kernels: KernelChoice = "auto"
     linears: LinearChoice = "exact"
-    kv: KVChoice = "fast"
-    graphs: bool = False
+    kv: KVChoice = "auto"
+    graphs: GraphChoice = "auto"
 
     def __post_init__(self) -> None:
-        for name, choices in (("kernels", KernelChoice), ("linears", LinearChoice), ("kv", KVChoice)):
+        allowed = {"kernels": KernelChoice, "linears": LinearChoice, "kv": KVChoice, "graphs": GraphChoice}
+        for name, choices in allowed.items():
             value = getattr(self, name)
             if value not in get_args(choices):
                 raise InputError(f"Modes.{name} must be one of {', '.join(get_args(choices))}, got {value!r}.")
@@ -77,7 +84,47 @@ def set_vae_kernels(vae: WanVAE, choice: KernelChoice, device: torch.device) -> 
         vae.kernels = fused.kernels()
 
 
-def apply_modes(modes: Modes, dit: WorldPlayDiT, vae: WanVAE, device: torch.device) -> None:
-    """Run both networks as `modes` says; errors: see `wants_triton`."""
+def check_modes(modes: Modes, device: torch.device) -> None:
+    """Raise `InputError` if what `modes` asks for by name cannot run on `device`."""
+    wants_triton(modes.kernels, device)
+    missing = fp8_missing(device) if modes.linears == "fp8" else None
+    if missing is not None:
+        raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact.")
+    if modes.graphs == "on" and not _has_graphs(device):
+        raise InputError(f"CUDA graphs need an NVIDIA card, not {device.type}: choose the graphs auto or off.")
+
+
+def fp8_rounding(modes: Modes) -> QuantiseRows | None:
+    """How the network's linears round their inputs; None if they multiply exactly."""
+    if modes.linears == "exact":
+        return None
+    from .dit.fused import quantise_rows
+
+    return quantise_rows
+
+
+def make_engine(
+    dit: WorldPlayDiT,
+    vae: WanVAE,
+    decoder: StreamingDecoder,
+    *,
+    modes: Modes,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> RolloutEngine:
+    """An engine over both networks, run as `modes` says; fp8 linears are a matter of loading, see `fp8_rounding`.
+
+    Raises:
+        InputError: what was asked for by name cannot run on `device`.
+    """
+    check_modes(modes, device)
     dit.kernels = network_kernels(modes.kernels, device, dit.kernels.attend)
     set_vae_kernels(vae, modes.kernels, device)
+    graphs = modes.graphs == "on" or (modes.graphs == "auto" and _has_graphs(device))
+    compact = modes.kv == "compact" or (modes.kv == "auto" and wants_triton(modes.kernels, device))
+    network = GraphedNetwork(dit) if graphs else dit
+    return RolloutEngine(network, decoder=decoder, device=device, dtype=dtype, compact_memory=compact)
+
+
+def _has_graphs(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.version.hip is None

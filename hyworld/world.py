@@ -18,8 +18,9 @@ from torch import Tensor
 
 from .camera import Trajectory
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
+from .dit.fp8 import use_fp8
 from .errors import InputError
-from .modes import Modes, apply_modes, wants_triton
+from .modes import Modes, check_modes, fp8_rounding, make_engine
 from .picture import to_video_tensor
 from .rollout import Chunk, Progress, RolloutEngine, RolloutState
 from .text import check_text_source, encode_prompt, load_embeddings
@@ -148,7 +149,7 @@ def load(
     if text_encoder is not None:
         check_text_source(text_encoder)
     modes = modes or Modes()
-    wants_triton(modes.kernels, device)  # before a minute goes into loading
+    check_modes(modes, device)  # before a minute goes into loading
     if weights is None:
         surplus = [name for name, file in (("VAE", vae), ("tiny decoder", tiny_decoder)) if file is not None]
         if surplus:
@@ -167,7 +168,8 @@ def load(
     frames_from: StreamingDecoder = wan_vae
     if tiny_decoder is not None:
         frames_from = load_tiny_decoder(tiny_decoder, device=device, dtype=dtype)
-    dit = load_dit(weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim)
+    fp8 = fp8_rounding(modes)
+    dit = load_dit(weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim, fp8=fp8)
     channels = dit.config.latent_channels
     for name, part in (("VAE", wan_vae), ("tiny decoder", frames_from)):
         if part.latent_channels != channels:
@@ -175,8 +177,7 @@ def load(
                 f"The {name} has {part.latent_channels} latent channels, the model has {channels}: "
                 "give the one the model was trained with."
             )
-    apply_modes(modes, dit, wan_vae, device)
-    engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype, compact_memory=modes.kv == "compact")
+    engine = make_engine(dit, wan_vae, frames_from, modes=modes, device=device, dtype=dtype)
     return World(engine, wan_vae, text_encoder_for(text_encoder, dit.config.text_dim, device, dtype), WAN_5B.size)
 
 
@@ -184,12 +185,14 @@ def _tiny_world(
     text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype, modes: Modes
 ) -> World:
     dit, vae = tiny_dit().to(device, dtype), tiny_vae().to(device, dtype)
+    fp8 = fp8_rounding(modes)
+    if fp8 is not None:
+        use_fp8(dit, fp8)
     frames_from: StreamingDecoder = built_in_tiny_decoder().to(device, dtype) if decoder == "tiny" else vae
     encode: TextEncoder = tiny_text_encoder()
     if text_encoder is not None:
         encode = text_encoder_for(text_encoder, TINY.dit.text_dim, device, dtype)
-    apply_modes(modes, dit, vae, device)
-    engine = RolloutEngine(dit, decoder=frames_from, device=device, dtype=dtype, compact_memory=modes.kv == "compact")
+    engine = make_engine(dit, vae, frames_from, modes=modes, device=device, dtype=dtype)
     return World(engine, vae, encode, TINY.size)
 
 

@@ -15,7 +15,7 @@ from .. import world as worlds
 from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
 from ..errors import InputError
-from ..modes import KernelChoice, KVChoice, LinearChoice, Modes
+from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice, Modes
 from ..picture import open_picture
 from ..rollout import Progress as RolloutProgress
 from ..rollout.schedule import STEPS
@@ -100,12 +100,17 @@ def generate(
         LinearChoice,
         typer.Option(help="exact, or fp8: faster and half the weights' memory, at some error.", rich_help_panel=SPEED),
     ] = "exact",
-    kv_memory: Annotated[
+    kv: Annotated[
         KVChoice,
         typer.Option(
-            help="fast, or compact: half the memory for remembered latents, a little slower.", rich_help_panel=SPEED
+            help="Memory for remembered latents: fast, or compact (half of it, a little slower).",
+            rich_help_panel=SPEED,
         ),
-    ] = "fast",
+    ] = "auto",
+    graphs: Annotated[
+        GraphChoice,
+        typer.Option(help="Replay the network as CUDA graphs: less work for the CPU.", rich_help_panel=SPEED),
+    ] = "auto",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -149,7 +154,7 @@ def generate(
                 dtype=dtype,
                 allow_base=allow_base,
                 head_dim=head_dim,
-                modes=Modes(kernels=kernels, linears=linears, kv=kv_memory),
+                modes=Modes(kernels=kernels, linears=linears, kv=kv, graphs=graphs),
             )
             world.start(picture, prompt, seed=seed, size=(height, width))
         # After everything that may refuse the input: an error is the only line then.

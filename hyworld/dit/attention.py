@@ -50,21 +50,29 @@ class DualBranchSelfAttention(_Attention):
     ) -> None:
         super().__init__(config, operations=operations, device=device, dtype=dtype)
         self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
+        # q, k and v as one layer that gives all three side by side, where a fast path has joined them.
+        self.qkv: nn.Module | None = None
 
     def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
         """Put keys and values of `x` into `slot` and compute nothing else."""
-        slot.store(self.k(x_BFSE), self.v(x_BFSE), positions, partial(self._spread, kernels))
+        k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
+        slot.store(k, v, positions, partial(self._spread, kernels))
 
     def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
         """Attend from `x`, the last frames of `positions`, to all frames of `positions`, whose others are in `slot`."""
         num_frames, S = x_BFSE.shape[1:3]
-        if slot is None:
-            k, v = self._spread(kernels, self.k(x_BFSE), self.v(x_BFSE), positions, None)
+        if self.qkv is None:
+            q, k, v = self.q(x_BFSE), self.k(x_BFSE), self.v(x_BFSE)
         else:
-            self.store_keys_values(x_BFSE, positions, slot, kernels)
-            k, v = slot.context(positions, partial(self._spread, kernels))
+            q, k, v = self.qkv(x_BFSE).chunk(3, dim=-1)
+        spread = partial(self._spread, kernels)
+        if slot is None:
+            k, v = spread(k, v, positions, None)
+        else:
+            slot.store(k, v, positions, spread)
+            k, v = slot.context(positions, spread)
         here = positions.last(num_frames)
-        q = kernels.branches(self.q(x_BFSE), self.num_heads, self.norm_q, (here.cos, here.sin), here.cameras.q)
+        q = kernels.branches(q, self.num_heads, self.norm_q, (here.cos, here.sin), here.cameras.q)
         rope_out, prope_out = kernels.attend(q, k, v).chunk(2)
         rope_out = rope_out.transpose(1, 2).flatten(2).unflatten(1, (num_frames, S))
         return self.o(rope_out) + self.o_prope(kernels.project(prope_out, here.cameras.out))

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from .fp8 import FP8, Fp8Linear
 from .kernels import Attend, Kernels, RopeTables, sdpa
 
 WARPS = 4
@@ -60,7 +61,7 @@ def branches(
         gain, eps = norm.weight, norm.eps or 0.0
     elif norm is not None:
         x_BFSE = norm(x_BFSE)  # a host's layer may fetch or patch its weight: only it knows how
-    x = x_BFSE.contiguous()
+    x = x_BFSE if _even_rows(x_BFSE) else x_BFSE.contiguous()
     B, num_frames, S, E = x.shape
     D, N = E // heads, num_frames * S
     if out is None:
@@ -69,7 +70,7 @@ def branches(
     cos, sin = rope or (x, x)
     _branches[(B * N,)](
         x, x if gain is None else gain, cos, sin, matrix.contiguous(), out, eps,
-        N, S, B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
+        N, S, x.stride(2), B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
         E, D, _block(E), gain is not None, rope is not None, num_warps=WARPS,
     )  # fmt: skip
     return out
@@ -91,10 +92,35 @@ def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
     """See `kernels.feed_forward`: cuBLAS applies the GELU to the first product before it is stored."""
     up, _, down = ffn
+    if isinstance(up, Fp8Linear) and isinstance(down, Fp8Linear):
+        hidden = up(x_BFSE)
+        return down.product(*_quantise(hidden.flatten(0, 2), gelu=True)).view_as(x_BFSE)
     if type(up) is not nn.Linear or not x_BFSE.is_cuda:  # elsewhere torch applies another GELU
         return ffn(x_BFSE)
     hidden = torch._addmm_activation(up.bias, x_BFSE.flatten(0, 2), up.weight.t(), use_gelu=True)
     return down(hidden).view_as(x_BFSE)
+
+
+def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """See `fp8.quantise_rows`."""
+    return _quantise(x, gelu=False)
+
+
+def _quantise(x: Tensor, *, gelu: bool) -> tuple[Tensor, Tensor]:
+    x = x.contiguous()
+    N, E = x.shape
+    out, scale = torch.empty_like(x, dtype=FP8), x.new_empty(N, 1, dtype=torch.float32)
+    _quantise_rows[(N,)](x, out, scale, E, gelu, _block(E), num_warps=WARPS if E <= 4096 else 4 * WARPS)
+    return out, scale
+
+
+def _even_rows(x_BFSE: Tensor) -> bool:
+    """Whether the rows of all frames follow each other at one distance, as in a slice of wider rows."""
+    B, num_frames, S, _ = x_BFSE.shape
+    row = x_BFSE.stride(2)
+    return x_BFSE.stride() == (num_frames * S * row, S * row, row, 1) or (
+        B == 1 and x_BFSE.stride()[1:] == (S * row, row, 1)
+    )
 
 
 def _block(width: int) -> int:
@@ -136,7 +162,7 @@ def _gated_add(
 @triton.jit
 def _branches(
     x_ptr, gain_ptr, cos_ptr, sin_ptr, matrix_ptr, out_ptr, eps,
-    tokens, tokens_per_frame, branch_stride, batch_stride, head_stride, token_stride,
+    tokens, tokens_per_frame, x_stride, branch_stride, batch_stride, head_stride, token_stride,
     E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
@@ -144,7 +170,7 @@ def _branches(
     at = tl.arange(0, BLOCK)
     inside = at < E
     kept = out_ptr.dtype.element_ty
-    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
     if NORM:
         gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
         x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
@@ -174,6 +200,22 @@ def _project_heads(
     x0, x1, x2, x3 = _vectors(tl.load(here, mask=inside, other=0.0).to(tl.float32), BLOCK)
     p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
     tl.store(out_ptr + row * E + at, _row(p0, p1, p2, p3, BLOCK).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    if GELU:
+        inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
+        x = x * tl.sigmoid(2.0 * inner)  # 0.5 x (1 + tanh(inner))
+    amax = tl.max(tl.abs(x))
+    scale = tl.where(amax > 0, amax / 448.0, 1.0)
+    rounded = tl.minimum(tl.maximum(x / scale, -448.0), 448.0)
+    tl.store(out_ptr + row * E + at, rounded.to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(scale_ptr + row, scale)
 
 
 @triton.jit

@@ -24,6 +24,7 @@ from ..dit import KVMemory, TextKV
 from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
 from ..vae.stream import StreamingDecoder, to_uint8
+from .handover import HandOver
 from .schedule import CONTEXT_TIMESTEP, STEPS, TIMESTEPS, chunk_noise, step_size
 from .state import Chunk, RolloutState
 
@@ -249,17 +250,22 @@ class RolloutEngine:
             labels=torch.cat((before.labels, torch.tensor(cameras.labels))),
         )
         remembered = select_memory_frames(world.viewmats, now, self.points, self.memory)
+        # All that comes from the host is sent before the first forward: later it would wait for the device each time.
+        context = self._context(world, remembered)
+        control = self._control(world, list(range(now, now + CHUNK_LATENTS)))
+        x = noise.to(self.device, torch.float32)
 
         with _fast_attention(self.device):
-            self._prefill(world, remembered)
+            self._prefill(context)
             report(Progress(before.chunks, 0))
-            latents = self._denoise(world, noise.to(self.device, torch.float32), report)
-        if not torch.isfinite(latents).all():
+            latents = self._denoise(before, x, control, report)
+        finite = torch.isfinite(latents).all()
+        frames, cache = self._decode(latents, before.decoder_cache)
+        if not finite:
             raise InputError(
                 "The network returned NaN or infinity: choose bfloat16 instead of float16, the attention backend auto, "
                 "or check the weights and LoRAs."
             )
-        frames, cache = self._decode(latents, before.decoder_cache)
 
         self._state = replace(
             world,
@@ -277,29 +283,28 @@ class RolloutEngine:
             "action": world.labels[frames].unsqueeze(0).to(self.device),
         }
 
-    def _prefill(self, world: RolloutState, remembered: tuple[int, ...]) -> None:
+    def _context(self, world: RolloutState, remembered: tuple[int, ...]) -> tuple[Tensor, Control] | None:
+        """The remembered latents with their cameras and labels; None if there are none."""
+        if not remembered:
+            return None
+        frames = list(remembered)
+        return world.latents[:, :, frames].to(self.dtype), self._control(world, frames)
+
+    def _prefill(self, context: tuple[Tensor, Control] | None) -> None:
         """Keys and values of the memory frames, clean, at positions 0..K-1: once per chunk."""
         assert self._kv is not None
         self._kv.clear()
-        if not remembered:
+        if context is None:
             return
-        frames = list(remembered)
-        self.model(
-            world.latents[:, :, frames].to(self.dtype),
-            torch.full((1, len(frames)), CONTEXT_TIMESTEP, device=self.device),
-            self._text_kv,
-            **self._control(world, frames),
-            memory=self._kv,
-            prefill=True,
-        )
+        latents, control = context
+        timestep = torch.full((1, latents.shape[2]), CONTEXT_TIMESTEP, device=self.device)
+        self.model(latents, timestep, self._text_kv, **control, memory=self._kv, prefill=True)
 
-    def _denoise(self, world: RolloutState, x: Tensor, report: Callable[[Progress], None]) -> Tensor:
+    def _denoise(self, before: RolloutState, x: Tensor, control: Control, report: Callable[[Progress], None]) -> Tensor:
         """Four Euler steps from noise to latents; a first-frame latent is context and never updated."""
-        now = world.latents.shape[2]
-        control = self._control(world, list(range(now, now + CHUNK_LATENTS)))
-        held = 1 if now == 0 and world.first_frame is not None else 0
-        if held and world.first_frame is not None:
-            x = torch.cat((world.first_frame.to(x), x[:, :, held:]), dim=2)
+        held = 1 if before.chunks == 0 and before.first_frame is not None else 0
+        if held and before.first_frame is not None:
+            x = torch.cat((before.first_frame.to(x), x[:, :, held:]), dim=2)
         for step in range(STEPS):
             timestep = torch.full((1, CHUNK_LATENTS), TIMESTEPS[step], device=self.device)
             timestep[:, :held] = CONTEXT_TIMESTEP
@@ -307,17 +312,18 @@ class RolloutEngine:
             assert flow is not None
             moved = x[:, :, held:] + step_size(step) * flow[:, :, held:].float()
             x = torch.cat((x[:, :, :held], moved), dim=2)
-            report(Progress(now // CHUNK_LATENTS, step + 1))
+            report(Progress(before.chunks, step + 1))
         return x
 
     def _decode(self, latents: Tensor, cache: Any) -> tuple[Tensor | None, Any]:
         if self.decoder is None:
             return None, None
-        pieces = []
+        hand_over = HandOver()
         for part in latents.to(self.decoder_dtype).split(self.decode_at_once, dim=2):
-            frames, cache = self.decoder.decode_stream(part, cache)
-            pieces.append(to_uint8(frames).cpu())
-        return torch.cat(pieces), cache
+            frames, kept = self.decoder.decode_stream(part, cache)
+            hand_over.push(to_uint8(frames))
+            cache = list(kept)  # of this chunk alone, so that the decoder may use it up
+        return hand_over.collect(), tuple(cache)
 
 
 def _fast_attention(device: torch.device) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ and changes none, so a rollout can go on from any cache it ever held.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ from .kernels import PLAIN, Kernels
 VAECache = tuple[Tensor, ...]
 """The last input frames of every layer that looks back; shapes are the same after every call of a stream."""
 
+Past = VAECache | list[Any]
+"""What a call goes on from. A list is used up: each tensor leaves it once its layer has run, so that the old frames and
+the new ones need not all be in memory together."""
+
 
 class StreamingDecoder(Protocol):
     """A decoder that can be fed a stream of latents: `WanVAE`, `TinyDecoder`."""
@@ -27,7 +31,7 @@ class StreamingDecoder(Protocol):
     def latent_channels(self) -> int:
         """Channels C of the latents."""
 
-    def decode_stream(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+    def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """Decode normalised latents `[B, C, n, h, w]` into frames `[B, 3, f, 16h, 16w]` in about [-1, 1].
 
         Without a cache the stream begins: its first latent gives 1 frame, every other latent 4.
@@ -41,10 +45,11 @@ def decode_whole(decoder: StreamingDecoder, latents: Tensor) -> Tensor:
         InputError: latents of another shape.
     """
     check_latents(latents, decoder.latent_channels)
-    cache: VAECache | None = None
+    cache: Past | None = None
     frames = []
     for latent in latents.split(1, dim=2):
-        decoded, cache = decoder.decode_stream(latent, cache)
+        decoded, kept = decoder.decode_stream(latent, cache)
+        cache = list(kept)
         frames.append(decoded)
     return torch.cat(frames, dim=2)
 
@@ -57,10 +62,10 @@ class StreamStep:
         kernels: the functions that the layers run between their convolutions.
     """
 
-    def __init__(self, cache: VAECache | None, kernels: Kernels = PLAIN) -> None:
+    def __init__(self, cache: Past | None, kernels: Kernels = PLAIN) -> None:
         self.begins = cache is None
         self.kernels = kernels
-        self._past = cache or ()
+        self._past: list[Any] = cache if isinstance(cache, list) else list(cache or ())
         self._kept: list[Tensor] = []
 
     def extend(self, x: Tensor, frames: int, *, axis: int = 2) -> Tensor:
@@ -75,6 +80,8 @@ class StreamStep:
 
     def keep(self, x: Tensor, frames: int, *, axis: int = 2) -> None:
         """Keep the last `frames` frames of `x` for the layer at this place in the next call."""
+        if self._past:
+            self._past[len(self._kept)] = None
         # A view would keep the whole activation alive for as long as the cache is held.
         self._kept.append(x.narrow(axis, x.shape[axis] - frames, frames).clone())
 

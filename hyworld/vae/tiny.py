@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..config import VAE_TEMPORAL_STRIDE, TinyDecoderConfig
 from .layers import LayerFactory
-from .stream import StreamStep, VAECache, check_latents, decode_whole
+from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 MEMORY_BLOCKS = 3
 """Memory blocks per stage."""
@@ -156,7 +156,7 @@ class TinyDecoder(nn.Module):
         """Channels of the latents."""
         return self.config.latent_channels
 
-    def decode_stream(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+    def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """Decode the next latents of a stream, all of them in one go.
 
         Args:

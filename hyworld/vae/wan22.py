@@ -15,7 +15,7 @@ from ..config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ..errors import InputError
 from .kernels import PLAIN
 from .layers import DownStage, Head, LayerFactory, Middle, UpStage, causal
-from .stream import StreamStep, VAECache, check_latents, decode_whole
+from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 PIXEL_CHANNELS = 12
 """Colours x 2 x 2 pixels: what the network sees of a picture after `patchify`."""
@@ -115,18 +115,19 @@ class WanVAE(nn.Module):
         self.conv2 = make.conv3d(config.z_dim, config.z_dim, 1)
         self.decoder = Decoder(config, make)
         self.kernels = PLAIN
+        self._statistics_on: dict[torch.device, Tensor] = {}
 
     @property
     def latent_channels(self) -> int:
         """Channels of the latents."""
         return self.config.z_dim
 
-    def decode_stream(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+    def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """Decode the next latents of a stream, all of them in one go.
 
         Args:
             latents: `[B, z_dim, n, h, w]`, normalised, n >= 1.
-            cache: what the previous call returned; None begins a stream.
+            cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
 
         Returns:
             Frames `[B, 3, 4n, 16h, 16w]` (4n - 3 where the stream begins) in about [-1, 1], not clamped, and the
@@ -180,10 +181,10 @@ class WanVAE(nn.Module):
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latents' channels, `[z_dim, 1, 1, 1]`."""
         # Not buffers: those would be missing from checkpoints and stay on the meta device after an assigning load.
-        statistics = torch.tensor(
-            (self.config.latents_mean, self.config.latents_std), dtype=torch.float32, device=device
-        )
-        mean, std = statistics[..., None, None, None]
+        if device not in self._statistics_on:
+            statistics = torch.tensor((self.config.latents_mean, self.config.latents_std), dtype=torch.float32)
+            self._statistics_on[device] = statistics[..., None, None, None].to(device)
+        mean, std = self._statistics_on[device]
         return mean, std
 
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from ..config import DiTConfig, VAEConfig
 from ..dit import WorldPlayDiT
+from ..dit.fp8 import QuantiseRows, rows_of, use_fp8
 from ..errors import InputError
 from ..vae import TinyDecoder, WanVAE
 from .files import Checkpoint, read_checkpoint, stream
-from .fp8 import FP8_DTYPES, dequantise, split_scales
+from .fp8 import FP8, FP8_DTYPES, dequantise, is_quantised_layer, split_scales
 from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit
 from .remap import dit_to_native
 from .remap_vae import tiny_config_from, vae_config_from, vae_to_native
@@ -79,18 +80,31 @@ def load_dit(
     operations: Any = torch.nn,
     allow_base: bool = False,
     head_dim: int | None = None,
+    fp8: QuantiseRows | None = None,
 ) -> WorldPlayDiT:
     """The transformer at `path`, in eval mode and without gradients.
 
     `dtype` None keeps what is stored, except that fp8 becomes bfloat16. `operations` supplies the layer
-    classes. For the rest, and the errors, see `open_dit`.
+    classes. With `fp8`, which rounds the inputs of the layers, the Linears of the blocks multiply in fp8 and their
+    weights are never held in anything wider: those that are float8_e4m3fn in the file are taken as they are. For the
+    rest, and the errors, see `open_dit`.
     """
     opened = open_dit(path, allow_base=allow_base, head_dim=head_dim)
-    state = {
-        name: _placed(tensor, opened.scales.get(name), device, dtype)
-        for name, tensor in stream(opened.reopen, opened.state)
-    }
-    return _filled(WorldPlayDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    state: dict[str, Tensor] = {}
+    row_scales: dict[str, Tensor] = {}
+    for name, tensor in stream(opened.reopen, opened.state):
+        scale = opened.scales.get(name)
+        if fp8 is not None and is_quantised_layer(name):
+            if tensor.dtype != FP8:
+                tensor, scale = _placed(tensor, scale, device, torch.float32), None
+            state[name], row_scales[name] = rows_of(tensor.to(device), scale)
+        else:
+            state[name] = _placed(tensor, scale, device, dtype)
+    model = _filled(WorldPlayDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    if fp8 is not None:
+        state.clear()
+        use_fp8(model, fp8, row_scales)
+    return model
 
 
 @dataclass(frozen=True)

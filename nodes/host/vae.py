@@ -17,7 +17,7 @@ from ...hyworld.errors import InputError
 from ...hyworld.tiny import tiny_vae
 from ...hyworld.vae import TinyDecoder, WanVAE
 from ...hyworld.vae.layers import HISTORY
-from ...hyworld.vae.stream import VAECache, check_latents
+from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.vae.wan22 import unpatchify
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
 from .run import raise_if_interrupted
@@ -152,7 +152,7 @@ class HostVAE:
             p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters()
         )
 
-    def _decode_with_host_layers(self, latents: Tensor, cache: VAECache | None) -> tuple[Tensor, VAECache]:
+    def _decode_with_host_layers(self, latents: Tensor, cache: Past | None) -> tuple[Tensor, VAECache]:
         source = self._vae.first_stage_model
         check_latents(latents, self.latent_channels)
         x = source.conv2(self.denormalise(latents.float()).to(self.dtype))

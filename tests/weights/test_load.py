@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hyworld.config import VAEConfig
+from hyworld.dit.fp8 import quantise_rows
 from hyworld.errors import InputError
 from hyworld.weights import (
     convert,
@@ -23,7 +24,7 @@ from hyworld.weights import (
     quantise,
     vae_to_diffusers,
 )
-from hyworld.weights.fp8 import MARKER, is_quantised_layer, marker
+from hyworld.weights.fp8 import MARKER, SCALE_LEAF, is_quantised_layer, marker
 from hyworld.weights.recognise import is_camera_tensor
 
 CONFIG = {"config": '{"hd": 32}'}
@@ -194,3 +195,23 @@ def test_incomplete_tiny_decoder(tmp_path: Path, tiny_state: dict[str, Tensor]) 
         InputError, match=r"taew2_2\.pth does not fit the tiny decoder .*1 missing \(decoder\.22\.bias\)"
     ):
         load_tiny_decoder(tmp_path / "taew2_2.pth")
+
+
+def test_fp8_layers_take_stored_fp8_as_it_is(tmp_path: Path, native: dict[str, Tensor]) -> None:
+    """No detour through wider numbers: what the file holds is what multiplies; other weights are rounded row by row."""
+    stored, wide = {}, "blocks.0.ffn.0.weight"
+    for name, tensor in native.items():
+        if is_quantised_layer(name) and name != wide:
+            stored[name], stored[name.removesuffix("weight") + SCALE_LEAF] = quantise(tensor)
+        else:
+            stored[name] = tensor
+    path = tmp_path / "model.safetensors"
+    save_file(stored, path, CONFIG)
+    model = load_dit(path, dtype=torch.float32, fp8=quantise_rows)
+    block = model.blocks[0]
+    qkv, up = block.self_attn.qkv, block.ffn[0]
+    names = [f"blocks.0.self_attn.{part}.weight" for part in "qkv"]
+    assert torch.equal(qkv.weight.float(), torch.cat([stored[name].float() for name in names]))
+    scales = [stored[name.removesuffix("weight") + SCALE_LEAF].expand(len(stored[name]), 1) for name in names]
+    assert torch.equal(qkv.scale, torch.cat(scales))
+    assert torch.equal(up.weight.float() * up.scale, torch.mul(*map(torch.Tensor.float, quantise_rows(native[wide]))))
