@@ -94,6 +94,11 @@ def check_modes(modes: Modes, device: torch.device) -> None:
         raise InputError(f"CUDA graphs need an NVIDIA card, not {device.type}: choose the graphs auto or off.")
 
 
+def keeps_compact(modes: Modes, *, fused: bool) -> bool:
+    """Whether keys and values are kept compact; `fused`: the network runs Triton kernels."""
+    return modes.kv == "compact" or (modes.kv == "auto" and fused)
+
+
 def fp8_rounding(modes: Modes) -> QuantiseRows | None:
     """How the network's linears round their inputs; None if they multiply exactly."""
     if modes.linears == "exact":
@@ -121,7 +126,7 @@ def make_engine(
     dit.kernels = network_kernels(modes.kernels, device, dit.kernels.attend)
     set_vae_kernels(vae, modes.kernels, device)
     graphs = modes.graphs == "on" or (modes.graphs == "auto" and _has_graphs(device))
-    compact = modes.kv == "compact" or (modes.kv == "auto" and wants_triton(modes.kernels, device))
+    compact = keeps_compact(modes, fused=wants_triton(modes.kernels, device))
     network = GraphedNetwork(dit) if graphs else dit
     return RolloutEngine(network, decoder=decoder, device=device, dtype=dtype, compact_memory=compact)
 

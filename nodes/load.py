@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from comfy_api.latest import io
 
 from ..hyworld.dit.backends import BACKENDS, missing_package
 from ..hyworld.errors import InputError
+from ..hyworld.modes import KernelChoice, LinearChoice, Modes
 from .host.clip import TinyCLIP
 from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
 from .host.vae import TinyHostVAE
@@ -54,6 +57,22 @@ class LoadModel(io.ComfyNode):
                     tooltip="Accept a plain Wan 2.2 TI2V-5B file. It knows neither actions nor cameras, so the walk "
                     "will not follow the path.",
                 ),
+                io.Combo.Input(
+                    "kernels",
+                    options=list(get_args(KernelChoice)),
+                    default="auto",
+                    optional=True,
+                    tooltip="What runs between the matrix products. triton: fused GPU kernels, built in some seconds "
+                    "the first time; plain: PyTorch alone; auto: triton where it can run.",
+                ),
+                io.Combo.Input(
+                    "linears",
+                    options=list(get_args(LinearChoice)),
+                    default="exact",
+                    optional=True,
+                    tooltip="fp8 multiplies in float8 with a scale for every row: faster on Hopper and Blackwell cards "
+                    "(RTX 50), at a few percent of error. Works with every weight_dtype and with LoRAs.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
         )
@@ -68,10 +87,19 @@ class LoadModel(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, model_name: str, weight_dtype: str, attention: str, allow_base: bool = False) -> io.NodeOutput:
+    def execute(
+        cls,
+        model_name: str,
+        weight_dtype: str,
+        attention: str,
+        allow_base: bool = False,
+        kernels: KernelChoice = "auto",
+        linears: LinearChoice = "exact",
+    ) -> io.NodeOutput:
         if weight_dtype not in WEIGHT_DTYPES:  # old hosts do not check a choice themselves
             raise InputError(f"There is no weight_dtype {weight_dtype!r}: choose one of {', '.join(WEIGHT_DTYPES)}.")
-        return io.NodeOutput(load_model(model_name, weight_dtype, attention, allow_base))
+        modes = Modes(kernels=kernels, linears=linears)
+        return io.NodeOutput(load_model(model_name, weight_dtype, attention, allow_base, modes))
 
 
 class TinyWorld(io.ComfyNode):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from comfy_api.latest import io
@@ -21,6 +22,7 @@ from ..hyworld.config import (
     check_size,
 )
 from ..hyworld.errors import InputError
+from ..hyworld.modes import KVChoice, Modes, keeps_compact
 from ..hyworld.rollout import Progress, RolloutEngine, RolloutState
 from ..hyworld.rollout.schedule import STEPS
 from .host.clip import embeddings
@@ -98,6 +100,14 @@ class StreamingSampler(io.ComfyNode):
                 ),
                 io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
                 io.Int.Input("height", **side, tooltip="Height in pixels without a first frame; 0 is the model's own."),
+                io.Combo.Input(
+                    "kv_memory",
+                    options=list(get_args(KVChoice)),
+                    default="auto",
+                    optional=True,
+                    tooltip="How remembered latents are kept: compact takes half the memory and some time, fast the "
+                    "other way round. auto is compact with triton kernels, where that costs 2 %, and else fast.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="All frames, 16 a second. For Create Video."),
@@ -134,6 +144,7 @@ class StreamingSampler(io.ComfyNode):
         world: RolloutState | None = None,
         width: int = 0,
         height: int = 0,
+        kv_memory: KVChoice = "auto",
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
         warn_of_idle_loras(patcher)
@@ -150,17 +161,24 @@ class StreamingSampler(io.ComfyNode):
             trajectory = relabel(trajectory, list(actions))
         path = (trajectory if world is None else _continued(world, trajectory)).require_chunks(chunks)
 
+        compact = keeps_compact(Modes(kv=kv_memory), fused=network.fused)
         engine = RolloutEngine(
             network,
             decoder=frames_from,
             device=patcher.load_device,
             dtype=network.dtype,
             decoder_dtype=frames_from.dtype,
+            compact_memory=compact,
         )
         with ExitStack() as stack:
             latent_size = _latent_size(first_frame, world, width, height, network.config.latent_channels)
             needed = memory_for_rollout(
-                network.config, latent_size, network.dtype.itemsize, MemoryConfig(), tiny=frames_from is not host_vae
+                network.config,
+                latent_size,
+                network.dtype.itemsize,
+                MemoryConfig(),
+                compact=compact,
+                tiny=frames_from is not host_vae,
             )
             stack.enter_context(explains_out_of_memory(_what_would_fit(latent_size, needed)))
 
@@ -186,15 +204,20 @@ class StreamingSampler(io.ComfyNode):
                 player.check()
                 bar.update((progress.chunk - before) * STEPS + progress.step)
 
+            if network.fused:
+                bar.say("Chunk 1: GPU kernels are built, some seconds the first time")
             frames = []
             for i in range(path.chunks):
                 if i:
                     load()
+                began = time.perf_counter()
                 chunk = engine.step(path.chunk(i), on_progress=report)
                 assert chunk.frames is not None
                 frames.append(chunk.frames)
                 if preview:
                     player.play(chunk.frames)
+                pace = len(chunk.frames) / (time.perf_counter() - began)
+                bar.say(f"Chunk {i + 1} of {path.chunks}: {pace:.1f} frames per second")
 
         state = _on_device(engine.state(), output_device())
         images = frames_to_image(torch.cat(frames)).to(output_device())

@@ -30,6 +30,18 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return (values / scale).clamp(-FP8_MAX, FP8_MAX).to(FP8), scale
 
 
+def multiply(
+    x: Tensor, x_scale: Tensor, weight: Tensor, weight_scale: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """Rows `[N, in]` times `weight` `[out, in]` transposed, both fp8 with a scale per row, plus `bias`: `[N, out]`."""
+    if not x.is_cuda:
+        product = (x.float() * x_scale) @ (weight.float() * weight_scale).t()
+        return (product if bias is None else product + bias.float()).to(dtype)
+    return torch._scaled_mm(
+        x, weight.t(), scale_a=x_scale, scale_b=weight_scale.t(), bias=bias, out_dtype=dtype, use_fast_accum=True
+    )
+
+
 class Fp8Linear(nn.Module):
     """A Linear whose weight is fp8 with a scale per output channel and whose input is rounded to fp8 row by row.
 
@@ -53,11 +65,7 @@ class Fp8Linear(nn.Module):
     def product(self, x: Tensor, x_scale: Tensor) -> Tensor:
         """`[N, out]` from an input that is rounded already."""
         weight, scale, bias = (cast("Tensor", t) for t in (self.weight, self.scale, self.bias))
-        if not x.is_cuda:
-            return (x.float() * x_scale @ (weight.float() * scale).t() + bias.float()).to(bias.dtype)
-        return torch._scaled_mm(
-            x, weight.t(), scale_a=x_scale, scale_b=scale.t(), bias=bias, out_dtype=bias.dtype, use_fast_accum=True
-        )
+        return multiply(x, x_scale, weight, scale, bias, bias.dtype)
 
 
 def use_fp8(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 import comfy.latent_formats
@@ -16,12 +17,15 @@ import torch
 from torch import Tensor
 
 from ...hyworld.config import TINY, DiTConfig
-from ...hyworld.dit import KVMemory, TextKV, WorldPlayDiT
+from ...hyworld.dit import PLAIN, KVMemory, TextKV, WorldPlayDiT
 from ...hyworld.dit.backends import attention_backend
+from ...hyworld.dit.fp8 import QuantiseRows
 from ...hyworld.errors import InputError
+from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels
 from ...hyworld.tiny import tiny_dit
 from ...hyworld.weights import dequantise_state, open_dit
 from ...hyworld.weights.fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, marker
+from .fp8 import Fp8Products
 
 TINY_NAME = "tiny (built in, no download)"
 
@@ -48,6 +52,7 @@ class WorldPlayModel(comfy.model_base.BaseModel):
 
     def __init__(self, model_config: WorldPlayConfig, device: Any = None) -> None:
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
+        self.fp8_rounding: QuantiseRows | None = None
 
     def _apply_model(
         self,
@@ -64,8 +69,9 @@ class WorldPlayModel(comfy.model_base.BaseModel):
                 "An HY-WorldPlay model walks chunk by chunk along a camera path: "
                 "sample it with the HY-WorldPlay Streaming Sampler, not with a KSampler."
             )
-        # Looked up here and not earlier: the compile node swaps the attribute for the duration of the call.
-        return self.diffusion_model(x, t, **kwargs)
+        with nullcontext() if self.fp8_rounding is None else Fp8Products(self.fp8_rounding):
+            # Looked up here and not earlier: the compile node swaps the attribute for the duration of the call.
+            return self.diffusion_model(x, t, **kwargs)
 
 
 class WorldPlayConfig(comfy.supported_models_base.BASE):
@@ -105,16 +111,23 @@ def model_names() -> list[str]:
 
 
 def load_model(
-    name: str, weight_dtype: str, attention: str, allow_base: bool, *, disable_dynamic: bool = False
+    name: str,
+    weight_dtype: str,
+    attention: str,
+    allow_base: bool,
+    modes: Modes = Modes(),  # noqa: B008
+    *,
+    disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """Build the MODEL; its weights stay on the offload device until a sampler asks for them.
 
     `disable_dynamic` is the host's: a plain patcher for nodes that cannot work with its dynamic one.
 
     Raises:
-        InputError: no such file, another model, or an attention backend that is not installed.
+        InputError: no such file, another model, an attention backend that is not installed, or modes that cannot run.
     """
     attend = attention_backend(attention)
+    check_modes(modes, comfy.model_management.get_torch_device())
     state, config = _weights(name, weight_dtype, allow_base)
     state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype])
     load_device = comfy.model_management.get_torch_device()
@@ -134,10 +147,11 @@ def load_model(
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
-    model.diffusion_model.kernels = model.diffusion_model.kernels._replace(attend=attend)
+    model.diffusion_model.kernels = network_kernels(modes.kernels, load_device, attend)
+    model.fp8_rounding = fp8_rounding(modes)
     model.unpatched_uuid = patcher.patches_uuid
     # How the host builds the model again without dynamic memory; its compile node asks for that.
-    patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base))
+    patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base, modes))
     return patcher
 
 
@@ -215,6 +229,11 @@ class HostNetwork:
         """The dtype the network computes in, which may differ from that of its stored weights."""
         model = self._patcher.model
         return model.manual_cast_dtype if model.manual_cast_dtype is not None else model.get_dtype()
+
+    @property
+    def fused(self) -> bool:
+        """Whether it runs Triton kernels."""
+        return self._patcher.model.diffusion_model.kernels.branches is not PLAIN.branches
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         """See `WorldPlayDiT.text_keys_values`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,15 +24,17 @@ def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
 
 
 def memory_for_rollout(
-    config: DiTConfig, latent_size: tuple[int, int], itemsize: int, memory: MemoryConfig, *, tiny: bool
+    config: DiTConfig, latent_size: tuple[int, int], itemsize: int, memory: MemoryConfig, *, compact: bool, tiny: bool
 ) -> int:
     """Bytes a rollout needs beside the weights: the key/value buffers, and the network's activations or the decoder's.
 
-    `tiny` says that the tiny decoder makes the frames, whose layers are at most 256 channels wide instead of 1024.
+    `compact`: see `KVMemory`. `tiny` says that the tiny decoder makes the frames, whose layers are at most 256 channels
+    wide instead of 1024.
     """
     tokens = latent_size[0] * latent_size[1] // 4
     frames = memory.frames + CHUNK_LATENTS
-    keys_values = 2 * 2 * config.num_layers * frames * tokens * config.dim * itemsize
+    one_tensor = frames * tokens * config.dim * itemsize
+    keys_values = (2 * config.num_layers + 4 if compact else 4 * config.num_layers) * one_tensor
     # The FFN's hidden layer over the memory frames, and float32 copies of the stream around it.
     activations = memory.frames * tokens * (config.ffn_dim * itemsize + 6 * config.dim * 4)
     # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell at full width.
@@ -76,12 +79,20 @@ class ProgressBar:
     def __init__(self, total: int, node_id: str | None) -> None:
         self._total = total
         self._done = 0
+        self._node_id = node_id
         self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
 
     def update(self, done: int) -> None:
         """`done` of `total` steps are done."""
         self._done = done
         self._bar.update_absolute(done, self._total)
+
+    def say(self, text: str) -> None:
+        """Show a line of text in the node."""
+        # Not imported: the host's classes also run by themselves, in a process without a server.
+        server = getattr(sys.modules.get("server"), "PromptServer", None)
+        if server is not None and self._node_id is not None:
+            server.instance.send_progress_text(text, self._node_id)
 
     def show(self, picture: Image.Image) -> None:
         """Show a picture in the node, at the progress made so far."""

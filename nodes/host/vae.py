@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...hyworld.config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
+from ...hyworld.modes import set_vae_kernels
 from ...hyworld.tiny import tiny_vae
 from ...hyworld.vae import TinyDecoder, WanVAE
 from ...hyworld.vae.layers import HISTORY
@@ -96,6 +97,7 @@ class HostVAE:
         else:
             self._ours = WanVAE(vae_config_from(source.state_dict(), {}), device="meta").eval()
             _share_parameters(source, self._ours)
+        set_vae_kernels(self._ours, "auto", self.device)
 
     @property
     def config(self) -> VAEConfig:

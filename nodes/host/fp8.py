@@ -1,0 +1,63 @@
+"""fp8 products under the host: its layers fetch and patch their weights as ever, only the product itself changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ...hyworld.dit.fp8 import QuantiseRows, multiply
+
+_LEAST_WIDTH = 1024
+"""Narrower products are not worth rounding: the head's, and those of the embeddings for a handful of frames."""
+
+
+class Fp8Products(TorchFunctionMode):
+    """While active, `F.linear` of wide bfloat16 and float16 matrices multiplies in float8, a scale for every row.
+
+    Both factors are rounded anew each time: so weights may be offloaded, stored in any dtype and changed by LoRAs.
+    """
+
+    def __init__(self, quantise: QuantiseRows) -> None:
+        super().__init__()
+        self._quantise = quantise
+        self._last: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and not kwargs and _worth_it(*args):
+            return self._product(*args)
+        return func(*args, **(kwargs or {}))
+
+    def __exit__(self, *raised: object) -> None:
+        self._last = None
+        super().__exit__(*raised)
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        rows = self._rounded(x)
+        product = multiply(*rows, *self._quantise(weight), bias, x.dtype)
+        return product.view(*x.shape[:-1], -1)
+
+    def _rounded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # q, k and v are made of the same rows, one after the other. The tensor is kept, so that it stays itself.
+        if self._last is None or self._last[0] is not x:
+            self._last = (x, self._quantise(x.reshape(-1, x.shape[-1])))
+        return self._last[1]
+
+
+def _worth_it(x: Any, weight: Any, bias: Any = None) -> bool:
+    return (
+        type(x) is Tensor
+        and isinstance(weight, Tensor)
+        and type(weight) in (Tensor, torch.nn.Parameter)
+        and x.is_cuda
+        and x.dtype in (torch.bfloat16, torch.float16)
+        and weight.dtype == x.dtype
+        and x.shape[:-1].numel() >= _LEAST_WIDTH // 8
+        and min(weight.shape) >= _LEAST_WIDTH
+    )
