@@ -67,14 +67,15 @@ def run_bar(run: dict[str, Any]) -> Bar:
     steps = sum(value for stage, value in stages.items() if stage.startswith("step_"))
     parts = {"prefill": stages["prefill"], "steps": steps, "decode": stages["decode"]}
     parts["rest"] = max(0.0, run["settled"]["chunk_ms"] - sum(parts.values()))
-    chosen = [
-        "fp8" if options["linears"] == "fp8" else "exact",
-        "tiny decoder" if options["decoder"] == "tiny" else "",
-        "compact memory" if options["kv"] == "compact" else "",
-        "graphs" if options["graphs"] else "",
-    ]
-    kernels = "Triton kernels" if run["kernels_used"] == "triton" else "PyTorch alone"
-    return Bar("This pack, " + ", ".join(filter(None, chosen)), kernels, parts, run["settled"]["fps"])
+    name = "This pack, " + ("fp8" if options["linears"] == "fp8" else "exact")
+    if options["decoder"] == "tiny":
+        name += ", tiny decoder"
+    remark = "Triton kernels" if run["kernels_used"] == "triton" else "PyTorch alone"
+    if options["kv"] == "compact":
+        remark += ", compact memory"
+    if options["graphs"]:
+        remark += ", CUDA graphs"
+    return Bar(name, remark, parts, run["settled"]["fps"])
 
 
 def draw(shown: list[Bar], where: str) -> Image.Image:
@@ -122,6 +123,7 @@ def draw(shown: list[Bar], where: str) -> Image.Image:
             if length > 34 and part != "rest":
                 write(x + length / 2, middle, number, 12, "#ffffff" if part == "prefill" else INK, "mm")
             x += length
+        box(x + 6, middle - BAR / 2 - 2, x + ENDS - 30, middle + BAR / 2 + 2, PAPER)
         write(x + 10, middle - 8, f"{sum(bar.parts.values()):,.0f} ms", 13.5)
         write(x + 10, middle + 9, f"{bar.fps:.1f} frames/s", 11.5, QUIET)
     return image

@@ -95,7 +95,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     compiled = triton_missing(source.device) is None
     say("naive baseline: compiling" if compiled else "naive baseline: no Triton here, so it runs eagerly")
     naive = NaiveNetwork(network, compiled=compiled)
-    text = prompt(source.preset).to(source.device, source.dtype)
+    text = prompt(network.config.text_dim, source.preset.text_tokens).to(source.device, source.dtype)
     memory, clock = Memory(source.device), Clock(source.device)
     memory.forget_peak()
     with sdpa_kernel(ATTENTION, set_priority=True):
@@ -110,7 +110,8 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
         say("naive baseline: measuring the decoder")
         decoder = DiffusersDecoder(vae)
         old, new = latents[:, :, :-CHUNK_LATENTS], latents[:, :, -CHUNK_LATENTS:]
-        decoder.decode(old, begins=True)
+        for i, part in enumerate(old.split(1, dim=2)):
+            decoder.decode(part, begins=i == 0)
         decoded = to_uint8(decoder.decode(new, begins=False)).cpu()
         stages["decode"] = _time(lambda: decoder.decode(new, begins=False), clock)
     network_ms = stages["prefill"] + stages["steps"]

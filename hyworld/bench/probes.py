@@ -138,6 +138,11 @@ class Forward(NamedTuple):
     timestep: Tensor
     control: dict[str, Tensor]
 
+    def copy(self) -> Forward:
+        """A copy that the caller's buffers do not change."""
+        control = {name: tensor.clone() for name, tensor in self.control.items()}
+        return Forward(self.latents.clone(), self.timestep.clone(), control)
+
 
 class RecordingNetwork:
     """A `Network` that keeps its last prefill, and the first denoising forward after it with the flow it gave."""
@@ -169,9 +174,10 @@ class RecordingNetwork:
     ) -> Tensor | None:
         """See `Network`."""
         flow = self.network(latents, timestep, text_kv, memory=memory, prefill=prefill, **control)
+        forward = Forward(latents, timestep, control)
         if prefill:
-            self.prefill, self.step = Forward(latents, timestep, control), None
+            self.prefill, self.step = forward.copy(), None
         elif self.step is None:
             assert flow is not None
-            self.step, self.flow = Forward(latents, timestep, control), flow.clone()
+            self.step, self.flow = forward.copy(), flow.clone()
         return flow

@@ -14,7 +14,6 @@ import torch
 from rich.table import Table
 
 from .. import __version__
-from ..config import CHUNK_LATENTS
 from .baseline import Baseline, ratios
 from .measure import STAGES, Run
 from .price import Price
@@ -64,6 +63,22 @@ class Report:
             tables.append(price_table(self.prices))
         return tables
 
+    def notes(self) -> list[str]:
+        """What one must know to read the tables."""
+        found = [f"left out {name}: {why}" for name, why in self.skipped.items()]
+        if not all(run.first_in_process for run in self.runs):
+            found.append("* kernels of earlier runs in this process were there already")
+        if self.baseline:
+            how = "compiled" if self.baseline.compiled else "not compiled"
+            flow, frames = self.baseline.flow_difference, self.baseline.frames_difference
+            found.append(
+                f"{self.baseline.method}: the original's method, {how}, median of {self.baseline.repeats}; "
+                f"its flow differs from the exact one by {flow:.2%}, its frames by {frames:.2f} of 255"
+            )
+        if any(price.random_weights for price in self.prices):
+            found.append("random weights: the pictures, and so their PSNR, mean nothing")
+        return found
+
 
 def environment(device: torch.device) -> dict[str, Any]:
     """What the numbers depend on besides this program."""
@@ -98,7 +113,7 @@ def _driver() -> str | None:
 def summary(runs: list[Run], baseline: Baseline | None) -> Table:
     """One column per run: stages, frames per second, starts, memory, and what the original's method takes."""
     table = Table(title="Medians per chunk of 4 latents, ms")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for run in runs:
         table.add_column(run.name, justify="right")
     if baseline:
@@ -130,21 +145,11 @@ def summary(runs: list[Run], baseline: Baseline | None) -> Table:
     if any(run.flatness for run in runs):
         for key, name in (("time_ratio", "time"), ("memory_ratio", "memory")):
             values = [_ratio((run.flatness or {}).get(key)) for run in runs]
-            row(f"chunk 60 / chunk 8, {name}", values, last=name == "memory")
+            row(f"chunk 60/8, {name}", values, last=name == "memory")
     if baseline:
         compared = [ratios(run, baseline) or {} for run in runs]
         for key in ("network_and_decode", "network", "decode"):
-            row(f"{key.replace('_', ' ')} / {baseline.method}", [_ratio(part.get(key)) for part in compared], "1")
-    notes = []
-    if not all(run.first_in_process for run in runs):
-        notes.append("* kernels of earlier runs in this process were there already")
-    if baseline:
-        notes.append(
-            f"{baseline.method}: the original's method, {'compiled' if baseline.compiled else 'not compiled'}; "
-            f"its flow differs from the exact one by {baseline.flow_difference:.2%}, "
-            f"its frames by {baseline.frames_difference:.2f} of 255"
-        )
-    table.caption = "\n".join(notes) or None
+            row(f"{key.replace('_and_', '+')} / {baseline.method}", [_ratio(part.get(key)) for part in compared], "1")
     return table
 
 
@@ -162,13 +167,11 @@ def chunk_table(run: Run) -> Table:
 def price_table(prices: list[Price]) -> Table:
     """What modes add in error."""
     table = Table(title="Error against the exact mode")
-    for column in ("mode", "flow of one forward", f"latents of a chunk of {CHUNK_LATENTS}", "first chunk's frames"):
+    for column in ("mode", "flow of one forward", "its chunk's latents", "first chunk's frames"):
         table.add_column(column, justify="left" if column == "mode" else "right")
     for price in prices:
         quality = "equal" if price.first_chunk_psnr_db is None else f"{price.first_chunk_psnr_db:.1f} dB PSNR"
         table.add_row(price.name, f"{price.flow_error:.3%}", f"{price.latents_error:.3%}", quality)
-    if any(price.random_weights for price in prices):
-        table.caption = "random weights: the pictures, and so their PSNR, mean nothing"
     return table
 
 

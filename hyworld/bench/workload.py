@@ -146,14 +146,14 @@ def picture() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
 
 
-def prompt(preset: Preset) -> Tensor:
+def prompt(text_dim: int, tokens: int) -> Tensor:
     """Random embeddings `[1, tokens, text_dim]` of a prompt of `PROMPT_ROWS` tokens."""
-    text = torch.zeros(1, preset.text_tokens, preset.dit.text_dim)
-    rows = torch.randn(PROMPT_ROWS, preset.dit.text_dim, generator=torch.Generator().manual_seed(2))
-    text[:, :PROMPT_ROWS] = 0.1 * rows
+    text = torch.zeros(1, tokens, text_dim)
+    text[:, :PROMPT_ROWS] = 0.1 * torch.randn(PROMPT_ROWS, text_dim, generator=torch.Generator().manual_seed(2))
     return text
 
 
 def start(world: World, source: Source, setup: Setup) -> None:
     """Begin the walk: the picture encoded, the prompt's keys and values made."""
-    world.start(picture(), prompt(source.preset), seed=SEED, size=setup.size)
+    text = prompt(world.engine.model.config.text_dim, source.preset.text_tokens)
+    world.start(picture(), text, seed=SEED, size=setup.size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 
 from ..atomic import check_new_file
 from ..bench.baseline import check_diffusers, measure_naive
@@ -26,6 +27,9 @@ MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
 SPEED = "Speed and memory"
 OUTPUT = "Output"
+
+LOG_WIDTH = 160
+"""Of tables in a file or a pipe, which have no width of their own."""
 
 
 @reports_errors
@@ -165,8 +169,11 @@ def bench(
         if baseline == "naive":
             report.baseline = measure_naive(source, setups[0].size, say)
             save()
+    paper = Console(width=None if console.is_terminal else LOG_WIDTH, highlight=False)
     for table in report.tables():
-        console.print(table, soft_wrap=False)
+        paper.print(table)
+    for text in report.notes():
+        console.print(text, markup=False)
     if json_file is not None:
         console.print(f"{json_file} has all of it", markup=False)
 

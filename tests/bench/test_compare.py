@@ -15,6 +15,7 @@ from hyworld.bench.price import price_modes, psnr
 from hyworld.bench.workload import Setup, Source
 from hyworld.config import TINY
 from hyworld.errors import InputError
+from hyworld.modes import Modes
 
 SIZE = (64, 64)
 
@@ -39,9 +40,7 @@ def test_the_baseline_repeats_the_engines_last_chunk(source: Source, monkeypatch
 
 
 def test_without_diffusers_the_baseline_says_so(monkeypatch: pytest.MonkeyPatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: name != "diffusers" and found(name, *rest))
-    monkeypatch.setattr(baselines.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install diffusers"):
         baselines.check_diffusers()
 
@@ -78,10 +77,8 @@ def test_a_network_that_errs_is_priced_by_its_error(source: Source, monkeypatch:
                 world.engine.model.head.head.bias.mul_(1.1)
         return world
 
-    monkeypatch.setattr(Source, "build", lambda self, setup: build_worse(self, setup))
+    monkeypatch.setattr(Source, "build", build_worse)
     monkeypatch.setattr("hyworld.world.apply_modes", lambda *_: None)
-    from hyworld.modes import Modes
-
     (price,) = price_modes(source, [Setup(SIZE, 7, Modes(linears="fp8"))], lambda text: None)
     assert price.name == "fp8 linears"
     assert price.flow_error == pytest.approx(0.1, rel=1e-3)

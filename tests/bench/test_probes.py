@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-from hyworld.bench import measure as measuring
 from hyworld.bench.measure import STAGES, ChunkTimes, Memory, attach, flatness, measure, settled_medians, time_chunk
 from hyworld.bench.report import Report
 from hyworld.bench.suite import LONG, suite
@@ -24,10 +23,6 @@ SIZE = (64, 64)
 @pytest.fixture
 def source() -> Source:
     return Source(TINY, CPU, torch.float32)
-
-
-def silent(text: str) -> None:
-    pass
 
 
 @torch.no_grad()
@@ -149,4 +144,3 @@ def test_an_empty_report_is_json_too(source: Source):
     assert result["runs"] == []
     assert result["skipped"] == {"fp8": "no"}
     assert result["environment"]["torch"] == torch.__version__
-    assert measuring.SETTLED == 6

@@ -12,6 +12,8 @@ from hyworld.bench.workload import Setup
 from hyworld.cli import bench
 from hyworld.errors import InputError
 
+DATA = Path(__file__).parents[1] / "data"
+
 
 def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
     done = hyworld("bench", "--size", "64x64", "--chunks", 8, "--decoder", "tiny", "--json", "r.json")
@@ -57,6 +59,22 @@ def test_a_suite_keeps_what_it_has(hyworld, tmp_path: Path, monkeypatch: pytest.
     assert [run["name"] for run in result["runs"]] == ["64x64 exact"]
     assert result["runs"][0]["first_in_process"]
     assert list(result["skipped"].values()) == ["no such mode here."]
+
+
+def test_files_are_measured_as_they_are(hyworld, tmp_path: Path):
+    files = ("--weights", DATA / "dit_weights.safetensors", "--vae", DATA / "vae_weights_native.safetensors")
+    done = hyworld("bench", *files, "--size", "64x64", "--chunks", 7, "--json", "r.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["weights"].endswith("dit_weights.safetensors")
+    assert result["runs"][0]["settled"]["fps"] > 0
+
+
+def test_a_missing_vae_ends_it_before_anything_is_measured(hyworld, tmp_path: Path):
+    done = hyworld("bench", "--weights", "none.safetensors", "--json", "r.json")
+    assert done.returncode == 2
+    assert "--vae" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
