@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import PATCH
-from ..dit import WorldPlayDiT
+from ..dit import PLAIN, WorldPlayDiT
 from ..dit.model import Block
 from ..dit.prope import camera_projections
 from ..dit.rope import rope_table
@@ -131,7 +131,7 @@ class NaiveNetwork:
             old = None if memory is None else memory[i]
             x, own = self._block(block, x, frame_mod, embedded, cos, sin, cameras.q, cameras.kv, cameras.out, old)
             stored.append(own)
-        cells = model.head(x.unflatten(1, (frames, -1)), temb).view(B, frames, rows, columns, PATCH, PATCH, C)
+        cells = model.head(x.unflatten(1, (frames, -1)), temb, PLAIN).view(B, frames, rows, columns, PATCH, PATCH, C)
         return cells.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, C, frames, h, w), stored
 
     def _table(self, start: int, frames: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -166,7 +166,8 @@ class DiffusersDecoder:
                 latents_mean=list(config.latents_mean),
                 latents_std=list(config.latents_std),
             )
-        vae_network.load_state_dict(vae_to_diffusers(vae.state_dict()), assign=True)
+        weights = {name: tensor.contiguous() for name, tensor in vae_to_diffusers(vae.state_dict()).items()}
+        vae_network.load_state_dict(weights, assign=True)
         vae_network.eval().clear_cache()
         self._vae = vae_network
         self._mean = torch.tensor(config.latents_mean).view(1, -1, 1, 1, 1)

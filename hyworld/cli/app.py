@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from .bench import bench
 from .console import EXIT_INPUT, EXIT_OTHER, fail
 from .convert import convert
 from .generate import generate
@@ -24,6 +25,7 @@ app.command()(generate)
 app.command()(convert)
 app.command()(trajectory)
 app.command()(verify)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:

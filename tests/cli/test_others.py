@@ -21,13 +21,13 @@ from hyworld.weights import dit_to_native
 DATA = Path(__file__).parents[1] / "data"
 
 
-@pytest.mark.parametrize("command", [(), ("generate",), ("convert",), ("trajectory",), ("verify",)])
+@pytest.mark.parametrize("command", [(), ("generate",), ("convert",), ("trajectory",), ("verify",), ("bench",)])
 def test_help_names_every_option_with_a_text(hyworld, command: tuple[str, ...]):
     done = hyworld(*command, "--help")
     assert done.returncode == 0
     assert len(done.stdout) > 200
     if command == ():
-        assert all(name in done.stdout for name in ("generate", "convert", "trajectory", "verify"))
+        assert all(name in done.stdout for name in ("generate", "convert", "trajectory", "verify", "bench"))
 
 
 def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):

@@ -1,0 +1,166 @@
+"""The original's method timed in this process, on the very inputs that the engine gave its network."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..config import CHUNK_LATENTS, MemoryConfig
+from ..dit import WorldPlayDiT
+from ..errors import InputError
+from ..gpu import triton_missing
+from ..modes import Modes
+from ..rollout.schedule import STEPS
+from ..vae import to_uint8
+from .measure import Memory, Run, Say, release
+from .naive import DiffusersDecoder, NaiveNetwork
+from .probes import Clock, Forward, RecordingNetwork
+from .workload import Setup, Source, prompt, start, walk
+
+REPEATS = 7
+FIRST_FULL = MemoryConfig().frames // CHUNK_LATENTS
+"""First chunk with a full memory behind it."""
+
+ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+"""The engine's order: the yardstick is not to lose by a slower attention."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Medians of the original's method with a full memory, decoding 4 latents.
+
+    `steps` is all four. `flow_difference` is that of one forward from the engine's exact one, relative;
+    `frames_difference` the mean difference of the decoded frames, in levels of 255.
+    """
+
+    method: str
+    size: list[int]
+    compiled: bool
+    repeats: int
+    stages_ms: dict[str, float]
+    network_ms: float
+    chunk_ms: float
+    fps: float
+    peak_gb: float | None
+    flow_difference: float
+    frames_difference: float
+
+
+def check_diffusers() -> None:
+    """Raise `InputError` unless diffusers is installed."""
+    if importlib.util.find_spec("diffusers") is None:
+        raise InputError("The naive baseline decodes with diffusers, which is not installed: pip install diffusers.")
+
+
+@torch.no_grad()
+def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
+    """Walk until the memory is full, then do the last chunk's work again the original's way.
+
+    Raises:
+        InputError: as `Source.build`; diffusers is not installed.
+    """
+    check_diffusers()
+    setup = Setup(size, FIRST_FULL + 1, Modes())
+    say("naive baseline: weights, and a walk to compare with")
+    world = source.build(setup)
+    engine, vae = world.engine, world.vae
+    network = engine.model
+    assert isinstance(network, WorldPlayDiT)
+    recorded = RecordingNetwork(network)
+    engine.model = recorded
+    start(world, source, setup)
+    chunk = list(engine.run(walk(setup.chunks)))[-1]
+    latents = engine.state().latents.to(source.dtype)
+    prefill, step, flow, frames = recorded.prefill, recorded.step, recorded.flow, chunk.frames
+    assert prefill is not None
+    assert step is not None
+    assert flow is not None
+    assert frames is not None
+    # The engine's keys and values are none of the yardstick's memory.
+    del world, engine, recorded
+    release(source.device)
+
+    compiled = triton_missing(source.device) is None
+    say("naive baseline: compiling" if compiled else "naive baseline: no Triton here, so it runs eagerly")
+    naive = NaiveNetwork(network, compiled=compiled)
+    text = prompt(network.config.text_dim, source.preset.text_tokens).to(source.device, source.dtype)
+    memory, clock = Memory(source.device), Clock(source.device)
+    memory.forget_peak()
+    with sdpa_kernel(ATTENTION, set_priority=True):
+        stored = naive.prefill(*_arguments(prefill, text))
+        mine = naive.denoise(*_arguments(step, text), stored)
+        difference = relative(mine, flow)
+        say("naive baseline: measuring the network")
+        stages = {"steps": STEPS * _time(lambda: naive.denoise(*_arguments(step, text), stored), clock)}
+        stored.clear()
+        stages["prefill"] = _time(lambda: naive.prefill(*_arguments(prefill, text)), clock)
+
+        say("naive baseline: measuring the decoder")
+        decoder = DiffusersDecoder(vae)
+        old, new = latents[:, :, :-CHUNK_LATENTS], latents[:, :, -CHUNK_LATENTS:]
+        for i, part in enumerate(old.split(1, dim=2)):
+            decoder.decode(part, begins=i == 0)
+        decoded = to_uint8(decoder.decode(new, begins=False)).cpu()
+        stages["decode"] = _time(lambda: decoder.decode(new, begins=False), clock)
+    network_ms = stages["prefill"] + stages["steps"]
+    chunk_ms = network_ms + stages["decode"]
+    peak = memory.peak()
+    return Baseline(
+        method="naive",
+        size=list(size),
+        compiled=compiled,
+        repeats=REPEATS,
+        stages_ms={stage: round(stages[stage], 2) for stage in ("prefill", "steps", "decode")},
+        network_ms=round(network_ms, 2),
+        chunk_ms=round(chunk_ms, 2),
+        fps=round(1000 * len(frames) / chunk_ms, 2),
+        peak_gb=None if peak is None else round(peak, 3),
+        flow_difference=round(difference, 6),
+        frames_difference=round(float((decoded.float() - frames.float()).abs().mean()), 4),
+    )
+
+
+def ratios(run: Run, baseline: Baseline) -> dict[str, float] | None:
+    """What `run` takes over what the baseline takes; None if their pictures differ in size."""
+    if run.options["size"] != baseline.size:
+        return None
+    network, decode = run.settled["network_ms"], run.settled["stages_ms"]["decode"]
+    return {
+        "network_and_decode": round((network + decode) / baseline.chunk_ms, 4),
+        "network": round(network / baseline.network_ms, 4),
+        "decode": round(decode / baseline.stages_ms["decode"], 4),
+    }
+
+
+def relative(got: Tensor, want: Tensor) -> float:
+    """Norm of the difference over norm of the reference."""
+    return float((got.float() - want.float()).norm() / want.float().norm())
+
+
+def _arguments(forward: Forward, text: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    return forward.latents, forward.timestep, text, forward.control
+
+
+def _time(run: Callable[[], Any], clock: Clock) -> float:
+    """Median in ms, after one call to warm up."""
+    run()
+    times = []
+    for _ in range(REPEATS):
+        begin = clock.mark()
+        run()
+        end = clock.mark()
+        clock.wait()
+        times.append(clock.milliseconds(begin, end))
+    return median(times)

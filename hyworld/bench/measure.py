@@ -1,0 +1,245 @@
+"""One measurement: a walk of the real engine, chunk by chunk and stage by stage.
+
+What the stages are: `selection` is host time from the call of `step` to the network's first forward (choosing the
+memory, preparing its inputs); `prefill`, `step_0` … `step_3` and `decode` are the device's time in those calls;
+`hand_over` is from the end of the last decode to the frames being on the host; `rest` is what lies between them.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from ..camera import Trajectory
+from ..modes import wants_triton
+from ..rollout import RolloutEngine
+from ..rollout.schedule import STEPS
+from ..world import World
+from .probes import DECODE, PREFILL, Clock, Probe, TimedDecoder, TimedNetwork, step_name
+from .workload import Setup, Source, start, walk
+
+Say = Callable[[str], None]
+"""Told what is happening."""
+
+SETTLED = 6
+"""First chunk that counts: the memory is full since chunk 4, and everything has run once like this."""
+
+NETWORK_STAGES = (PREFILL, *(step_name(step) for step in range(STEPS)))
+STAGES = ("selection", *NETWORK_STAGES, DECODE, "hand_over", "rest")
+
+WARM_STARTS = 3
+FLAT_CHUNKS = (8, 60)
+FLAT_REACH = 2
+"""Flatness compares medians of the chunks up to so many away from the two, for one chunk alone is noise."""
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class ChunkTimes:
+    """One chunk; `peak_gb` is the most torch had allocated during it, None where that is not known."""
+
+    index: int
+    memory_latents: int
+    frames: int
+    ms: float
+    peak_gb: float | None
+    stages_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The result of one setup, as it goes into the result file.
+
+    Attributes:
+        first_frames: seconds from the picture to the first chunk's frames on the host: `cold_s` the first time
+            (`first_in_process` says whether kernels had been built before, for another run), `warm_s` afterwards.
+        settled: medians over the chunks from `SETTLED` on: `chunk_ms`, `fps`, `network_ms`, `stages_ms`.
+        memory: `peak_gb` and what of it are weights and keys and values; None where that is not known.
+        flatness: late chunks over early ones, None for walks that are too short.
+    """
+
+    name: str
+    options: dict[str, Any]
+    kernels_used: str
+    load_s: float
+    first_in_process: bool
+    first_frames: dict[str, float]
+    settled: dict[str, Any]
+    memory: dict[str, float | None]
+    flatness: dict[str, float | None] | None
+    chunks: list[ChunkTimes]
+
+
+class Memory:
+    """What torch has allocated on a GPU, in GB; None elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.known = device.type == "cuda"
+
+    def now(self) -> float | None:
+        """Allocated now."""
+        return torch.cuda.memory_allocated(self.device) / GB if self.known else None
+
+    def forget_peak(self) -> None:
+        """Begin anew to look for the peak."""
+        if self.known:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak(self) -> float | None:
+        """The most since `forget_peak`."""
+        return torch.cuda.max_memory_allocated(self.device) / GB if self.known else None
+
+
+def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -> Run:
+    """Build the world of `setup`, walk through it, and start it again.
+
+    Raises:
+        InputError: weights or modes that cannot be run here.
+    """
+    release(source.device)
+    memory, clock = Memory(source.device), Clock(source.device)
+    empty = memory.now()
+    say(f"{setup.name}: weights")
+    began = time.perf_counter()
+    world = source.build(setup)
+    clock.wait()
+    load_s = time.perf_counter() - began
+    loaded = memory.now()
+    probe = attach(world)
+    path = walk(setup.chunks)
+
+    say(f"{setup.name}: cold start, building kernels")
+    memory.forget_peak()
+    began = time.perf_counter()
+    start(world, source, setup)
+    clock.wait()
+    started, start_peak = memory.now(), memory.peak()
+    chunks = [time_chunk(world.engine, path.chunk(0), probe, memory)]
+    cold_s = time.perf_counter() - began
+    for i in range(1, setup.chunks):
+        say(f"{setup.name}: {'warming up' if i < SETTLED else 'measuring'}, chunk {i + 1} of {setup.chunks}")
+        chunks.append(time_chunk(world.engine, path.chunk(i), probe, memory))
+
+    say(f"{setup.name}: warm starts")
+    warm = []
+    for _ in range(WARM_STARTS):
+        clock.wait()
+        began = time.perf_counter()
+        start(world, source, setup)
+        time_chunk(world.engine, path.chunk(0), probe, memory)
+        warm.append(time.perf_counter() - began)
+    peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
+    return Run(
+        name=setup.name,
+        options=setup.options(),
+        kernels_used="triton" if wants_triton(setup.modes.kernels, source.device) else "plain",
+        load_s=round(load_s, 2),
+        first_in_process=first_in_process,
+        first_frames={"cold_s": round(cold_s, 3), "warm_s": round(median(warm), 3)},
+        settled=settled_medians(chunks),
+        memory={
+            "peak_gb": max(peaks, default=None),
+            "weights_gb": _difference(loaded, empty),
+            "keys_values_gb": _difference(started, loaded),
+        },
+        flatness=flatness(chunks),
+        chunks=chunks,
+    )
+
+
+def release(device: torch.device) -> None:
+    """Give back what the worlds before have left."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def attach(world: World) -> Probe:
+    """Put stopwatches around the world's network and decoder."""
+    engine = world.engine
+    assert engine.decoder is not None
+    probe = Probe(Clock(engine.device))
+    engine.model, engine.decoder = TimedNetwork(engine.model, probe), TimedDecoder(engine.decoder, probe)
+    return probe
+
+
+def time_chunk(engine: RolloutEngine, cameras: Trajectory, probe: Probe, memory: Memory) -> ChunkTimes:
+    """Let the engine make one chunk, and say where the time went."""
+    clock = probe.clock
+    clock.wait()
+    memory.forget_peak()
+    probe.clear()
+    began, origin = time.perf_counter(), clock.mark()
+    chunk = engine.step(cameras)
+    clock.wait()
+    ms = 1000 * (time.perf_counter() - began)
+    assert chunk.frames is not None
+    assert probe.first_call is not None
+
+    stages = dict.fromkeys(STAGES, 0.0)
+    stages["selection"] = 1000 * (probe.first_call - began)
+    for span in probe.spans:
+        stages[span.stage] += clock.milliseconds(span.begin, span.end)
+    stages["hand_over"] = ms - clock.milliseconds(origin, probe.spans[-1].end)
+    stages["rest"] = ms - sum(stages.values())
+    return ChunkTimes(
+        index=chunk.index,
+        memory_latents=len(chunk.memory_frames),
+        frames=len(chunk.frames),
+        ms=round(ms, 2),
+        peak_gb=_rounded(memory.peak()),
+        stages_ms={stage: round(value, 2) for stage, value in stages.items()},
+    )
+
+
+def settled_medians(chunks: list[ChunkTimes]) -> dict[str, Any]:
+    """Medians over the chunks from `SETTLED` on."""
+    counted = [chunk for chunk in chunks if chunk.index >= SETTLED]
+    chunk_ms = median(chunk.ms for chunk in counted)
+    network = [sum(chunk.stages_ms[stage] for stage in NETWORK_STAGES) for chunk in counted]
+    return {
+        "from_chunk": SETTLED,
+        "chunks": len(counted),
+        "chunk_ms": round(chunk_ms, 2),
+        "fps": round(1000 * counted[0].frames / chunk_ms, 2),
+        "network_ms": round(median(network), 2),
+        "stages_ms": {stage: round(median(chunk.stages_ms[stage] for chunk in counted), 2) for stage in STAGES},
+    }
+
+
+def flatness(chunks: list[ChunkTimes]) -> dict[str, float | None] | None:
+    """Chunk 60 over chunk 8, in time and in memory; None for shorter walks."""
+    early, late = (_around(chunks, index) for index in FLAT_CHUNKS)
+    if len(late) <= FLAT_REACH:
+        return None
+    early_ms, late_ms = (median(chunk.ms for chunk in part) for part in (early, late))
+    result: dict[str, float | None] = {
+        f"chunk_{FLAT_CHUNKS[0]}_ms": round(early_ms, 2),
+        f"chunk_{FLAT_CHUNKS[1]}_ms": round(late_ms, 2),
+        "time_ratio": round(late_ms / early_ms, 4),
+        "memory_ratio": None,
+    }
+    early_gb, late_gb = ([chunk.peak_gb for chunk in part if chunk.peak_gb] for part in (early, late))
+    if early_gb and late_gb:
+        result["memory_ratio"] = round(median(late_gb) / median(early_gb), 4)
+    return result
+
+
+def _around(chunks: list[ChunkTimes], index: int) -> list[ChunkTimes]:
+    return [chunk for chunk in chunks if abs(chunk.index - index) <= FLAT_REACH]
+
+
+def _rounded(gb: float | None) -> float | None:
+    return None if gb is None else round(gb, 3)
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else round(after - before, 3)

@@ -1,0 +1,26 @@
+"""The measurements that docs/benchmarks.md reports."""
+
+from __future__ import annotations
+
+from ..config import TINY, Preset
+from ..modes import Modes
+from .measure import FLAT_CHUNKS, FLAT_REACH
+from .workload import Setup
+
+LONG = FLAT_CHUNKS[1] + FLAT_REACH + 2
+"""Chunks of the walk that shows whether time and memory stay flat."""
+
+SMALLER = (480, 832)
+SMALLER_TINY = (96, 160)
+
+
+def suite(preset: Preset, chunks: int) -> list[Setup]:
+    """The exact mode first and longest: its cold start is that of the process."""
+    size = preset.size
+    return [
+        Setup(size, LONG),
+        Setup(size, chunks, Modes(kernels="plain")),
+        Setup(size, chunks, Modes(kv="compact")),
+        Setup(size, chunks, Modes(linears="fp8"), decoder="tiny"),
+        Setup(SMALLER_TINY if preset is TINY else SMALLER, chunks),
+    ]

@@ -1,0 +1,159 @@
+"""What is run and on which weights: the same walk, picture and prompt in every measurement."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..camera import Trajectory
+from ..config import CHUNK_LATENTS, PRESETS, WAN_5B, Preset, TinyDecoderConfig
+from ..dit import WorldPlayDiT
+from ..errors import InputError
+from ..modes import Modes, apply_modes
+from ..rollout import RolloutEngine
+from ..vae import StreamingDecoder, TinyDecoder, WanVAE
+from ..weights.random import randomise
+from ..world import World, load, text_encoder_for
+
+LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
+"""Out and back the same way, so that older clips come into view again."""
+
+LOOP_LATENTS = 62
+
+PROMPT_ROWS = 40
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One measurement: the size of the picture, how long the walk is, and how the networks are run.
+
+    Attributes:
+        size: (height, width) in pixels.
+        chunks: length of the walk.
+        modes, decoder: see `hyworld.load`.
+        decode_at_once: see `RolloutEngine`; None is its default.
+    """
+
+    size: tuple[int, int]
+    chunks: int
+    modes: Modes = field(default_factory=Modes)
+    decoder: str = "full"
+    decode_at_once: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Size and modes in a few words."""
+        parts = [
+            self.modes.linears,
+            "tiny decoder" if self.decoder == "tiny" else "",
+            "" if self.modes.kv == "fast" else f"{self.modes.kv} memory",
+            "" if self.modes.kernels == "auto" else f"{self.modes.kernels} kernels",
+            "graphs" if self.modes.graphs else "",
+            "" if self.decode_at_once is None else f"decoding {self.decode_at_once} at once",
+        ]
+        return f"{self.size[0]}x{self.size[1]} " + ", ".join(part for part in parts if part)
+
+    def options(self) -> dict[str, Any]:
+        """For the result file."""
+        return {
+            "size": list(self.size),
+            "chunks": self.chunks,
+            "decoder": self.decoder,
+            "decode_at_once": self.decode_at_once,
+            **asdict(self.modes),
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights come from: files, or random ones of a preset, which cost the same to run.
+
+    Raises:
+        InputError: files without the model they belong to.
+    """
+
+    preset: Preset
+    device: torch.device
+    dtype: torch.dtype
+    weights: Path | None = None
+    vae: Path | None = None
+    tiny_decoder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, file in (("VAE", self.vae), ("tiny decoder", self.tiny_decoder)):
+            if self.weights is None and file is not None:
+                raise InputError(f"A {name} file was given without the model it belongs to: add --weights FILE.")
+
+    def build(self, setup: Setup) -> World:
+        """Networks and engine for `setup`.
+
+        Raises:
+            InputError: as `hyworld.load`; or modes that this machine does not have.
+        """
+        if self.weights is not None or self.preset is not WAN_5B:
+            world = load(
+                self.weights,
+                vae=self.vae,
+                tiny_decoder=self.tiny_decoder if setup.decoder == "tiny" else None,
+                decoder=setup.decoder,
+                device=self.device,
+                dtype=self.dtype,
+                modes=setup.modes,
+            )
+        else:
+            world = self._random(setup)
+        if setup.decode_at_once is not None:
+            world.engine.decode_at_once = setup.decode_at_once
+        return world
+
+    def _random(self, setup: Setup) -> World:
+        """Full size, drawn where they are used: no file, and no minutes on a CPU."""
+        device, dtype = self.device, self.dtype
+        dit = randomise(WorldPlayDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
+        vae = randomise(WanVAE(self.preset.vae, device=device, dtype=dtype), 1, device=device)
+        decoder: StreamingDecoder = vae
+        if setup.decoder == "tiny":
+            sizes = TinyDecoderConfig(latent_channels=self.preset.vae.z_dim)
+            decoder = randomise(TinyDecoder(sizes, device=device, dtype=dtype), 2, device=device)
+        apply_modes(setup.modes, dit, vae, device)
+        compact = setup.modes.kv == "compact"
+        engine = RolloutEngine(dit, decoder=decoder, device=device, dtype=dtype, compact_memory=compact)
+        encode = text_encoder_for(None, self.preset.dit.text_dim, device, dtype)
+        return World(engine, vae, encode, self.preset.size)
+
+
+def preset_for(device: torch.device) -> Preset:
+    """Full size on a GPU, the tiny one elsewhere."""
+    return PRESETS["wan_5b" if device.type == "cuda" else "tiny"]
+
+
+def walk(chunks: int) -> Trajectory:
+    """A path of that many chunks, loop after loop."""
+    loops = math.ceil(chunks * CHUNK_LATENTS / LOOP_LATENTS)
+    return Trajectory.from_tokens(", ".join([LOOP] * loops)).require_chunks(chunks)
+
+
+def picture() -> Image.Image:
+    """A small random one, for the walk to start from."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
+
+
+def prompt(text_dim: int, tokens: int) -> Tensor:
+    """Random embeddings `[1, tokens, text_dim]` of a prompt of `PROMPT_ROWS` tokens."""
+    text = torch.zeros(1, tokens, text_dim)
+    text[:, :PROMPT_ROWS] = 0.1 * torch.randn(PROMPT_ROWS, text_dim, generator=torch.Generator().manual_seed(2))
+    return text
+
+
+def start(world: World, source: Source, setup: Setup) -> None:
+    """Begin the walk: the picture encoded, the prompt's keys and values made."""
+    text = prompt(world.engine.model.config.text_dim, source.preset.text_tokens)
+    world.start(picture(), text, seed=SEED, size=setup.size)
