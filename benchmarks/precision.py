@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     source = Source(PRESETS[options.preset], pick_device("auto"), torch.bfloat16)
-    plain = Setup(parse_size(options.size), options.chunks, Modes(kernels="plain"))
+    plain = Setup(parse_size(options.size), options.chunks, Modes(kernels="plain", graphs="off"))
     fast = Setup(plain.size, plain.chunks)
 
     world = source.build(plain)

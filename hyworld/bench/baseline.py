@@ -72,7 +72,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
         InputError: as `Source.build`; diffusers is not installed.
     """
     check_diffusers()
-    setup = Setup(size, FIRST_FULL + 1, Modes())
+    setup = Setup(size, FIRST_FULL + 1, Modes(graphs="off"))
     say("naive baseline: weights, and a walk to compare with")
     world = source.build(setup)
     engine, vae = world.engine, world.vae

@@ -17,6 +17,7 @@ from ..config import DiTConfig
 from ..dit import TextKV
 from ..rollout.engine import Network
 from ..vae import StreamingDecoder, VAECache
+from ..vae.stream import Past
 
 PREFILL = "prefill"
 DECODE = "decode"
@@ -125,7 +126,7 @@ class TimedDecoder:
         """See `StreamingDecoder`."""
         return self.decoder.latent_channels
 
-    def decode_stream(self, latents: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
+    def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """See `StreamingDecoder`."""
         with self.probe.time(DECODE):
             return self.decoder.decode_stream(latents, cache)

@@ -16,11 +16,14 @@ SMALLER_TINY = (96, 160)
 
 def suite(preset: Preset, chunks: int) -> list[Setup]:
     """The exact mode first and longest: its cold start is that of the process."""
-    size = preset.size
+    size, smaller = preset.size, SMALLER_TINY if preset is TINY else SMALLER
     return [
         Setup(size, LONG),
         Setup(size, chunks, Modes(kernels="plain")),
-        Setup(size, chunks, Modes(kv="compact")),
+        Setup(size, chunks, Modes(kv="fast")),
+        Setup(size, chunks, Modes(graphs="off")),
+        Setup(size, chunks, Modes(linears="fp8")),
         Setup(size, chunks, Modes(linears="fp8"), decoder="tiny"),
-        Setup(SMALLER_TINY if preset is TINY else SMALLER, chunks),
+        Setup(smaller, chunks),
+        Setup(smaller, chunks, Modes(linears="fp8"), decoder="tiny"),
     ]

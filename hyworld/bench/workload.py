@@ -15,9 +15,9 @@ from torch import Tensor
 from ..camera import Trajectory
 from ..config import CHUNK_LATENTS, PRESETS, WAN_5B, Preset, TinyDecoderConfig
 from ..dit import WorldPlayDiT
+from ..dit.fp8 import use_fp8
 from ..errors import InputError
-from ..modes import Modes, apply_modes
-from ..rollout import RolloutEngine
+from ..modes import Modes, check_modes, fp8_rounding, make_engine
 from ..vae import StreamingDecoder, TinyDecoder, WanVAE
 from ..weights.random import randomise
 from ..world import World, load, text_encoder_for
@@ -54,9 +54,9 @@ class Setup:
         parts = [
             self.modes.linears,
             "tiny decoder" if self.decoder == "tiny" else "",
-            "" if self.modes.kv == "fast" else f"{self.modes.kv} memory",
+            "" if self.modes.kv == "auto" else f"{self.modes.kv} memory",
             "" if self.modes.kernels == "auto" else f"{self.modes.kernels} kernels",
-            "graphs" if self.modes.graphs else "",
+            "" if self.modes.graphs == "auto" else f"graphs {self.modes.graphs}",
             "" if self.decode_at_once is None else f"decoding {self.decode_at_once} at once",
         ]
         return f"{self.size[0]}x{self.size[1]} " + ", ".join(part for part in parts if part)
@@ -117,15 +117,17 @@ class Source:
     def _random(self, setup: Setup) -> World:
         """Full size, drawn where they are used: no file, and no minutes on a CPU."""
         device, dtype = self.device, self.dtype
+        check_modes(setup.modes, device)
         dit = randomise(WorldPlayDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
         vae = randomise(WanVAE(self.preset.vae, device=device, dtype=dtype), 1, device=device)
         decoder: StreamingDecoder = vae
         if setup.decoder == "tiny":
             sizes = TinyDecoderConfig(latent_channels=self.preset.vae.z_dim)
             decoder = randomise(TinyDecoder(sizes, device=device, dtype=dtype), 2, device=device)
-        apply_modes(setup.modes, dit, vae, device)
-        compact = setup.modes.kv == "compact"
-        engine = RolloutEngine(dit, decoder=decoder, device=device, dtype=dtype, compact_memory=compact)
+        fp8 = fp8_rounding(setup.modes)
+        if fp8 is not None:
+            use_fp8(dit, fp8)
+        engine = make_engine(dit, vae, decoder, modes=setup.modes, device=device, dtype=dtype)
         encode = text_encoder_for(None, self.preset.dit.text_dim, device, dtype)
         return World(engine, vae, encode, self.preset.size)
 

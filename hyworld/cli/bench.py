@@ -19,7 +19,7 @@ from ..bench.suite import suite as suite_of
 from ..bench.workload import Setup, Source, preset_for
 from ..config import PRESETS, WAN_5B, check_size
 from ..errors import InputError
-from ..modes import KernelChoice, KVChoice, LinearChoice, Modes
+from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice, Modes
 from ..world import pick_device, pick_dtype
 from .console import console, note, parse_size, reports_errors, stderr, write_whole
 
@@ -100,15 +100,17 @@ def bench(
         LinearChoice,
         typer.Option(help="exact, or fp8: faster and half the weights' memory, at some error.", rich_help_panel=SPEED),
     ] = "exact",
-    kv_memory: Annotated[
+    kv: Annotated[
         KVChoice,
         typer.Option(
-            help="fast, or compact: half the memory for remembered latents, a little slower.", rich_help_panel=SPEED
+            help="Memory for remembered latents: fast, or compact (half of it, a little slower).",
+            rich_help_panel=SPEED,
         ),
-    ] = "fast",
+    ] = "auto",
     graphs: Annotated[
-        bool, typer.Option("--graphs", help="Replay full-memory forwards as CUDA graphs.", rich_help_panel=SPEED)
-    ] = False,
+        GraphChoice,
+        typer.Option(help="Replay the network as CUDA graphs: less work for the CPU.", rich_help_panel=SPEED),
+    ] = "auto",
     decode_at_once: Annotated[
         int | None,
         typer.Option(min=1, max=4, help="Latents the decoder is fed per call.", rich_help_panel=SPEED),
@@ -126,7 +128,7 @@ def bench(
     The real engine walks; CUDA events around its calls tell where the time goes.
     On a machine without a GPU the built-in tiny model is measured.
     """
-    modes = Modes(kernels=kernels, linears=linears, kv=kv_memory, graphs=graphs)
+    modes = Modes(kernels=kernels, linears=linears, kv=kv, graphs=graphs)
     if suite and (size is not None or modes != Modes() or decoder != "full" or decode_at_once is not None):
         raise InputError("--suite sets sizes, modes and decoders itself: leave those options out.")
     if weights is not None and preset == "tiny":

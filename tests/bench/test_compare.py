@@ -78,7 +78,8 @@ def test_a_network_that_errs_is_priced_by_its_error(source: Source, monkeypatch:
         return world
 
     monkeypatch.setattr(Source, "build", build_worse)
-    monkeypatch.setattr("hyworld.world.apply_modes", lambda *_: None)
+    monkeypatch.setattr("hyworld.modes.fp8_missing", lambda device: None)
+    monkeypatch.setattr("hyworld.world.fp8_rounding", lambda modes: None)
     (price,) = price_modes(source, [Setup(SIZE, 7, Modes(linears="fp8"))], lambda text: None)
     assert price.name == "fp8 linears"
     assert price.flow_error == pytest.approx(0.1, rel=1e-3)
