@@ -1,6 +1,6 @@
 """A bar chart of `hyworld bench` results: where a chunk's time goes, in the original's method and in ours.
 
-    python benchmarks/chart.py result.json [more.json ...] docs/images/speed.png [--without compact]
+    python benchmarks/chart.py result.json [more.json ...] docs/images/speed.png [--without "fast memory"]
 
 Draws the baseline and the runs at the first run's size, slowest first.
 """
@@ -71,10 +71,10 @@ def run_bar(run: dict[str, Any]) -> Bar:
     if options["decoder"] == "tiny":
         name += ", tiny decoder"
     remark = "Triton kernels" if run["kernels_used"] == "triton" else "PyTorch alone"
-    if options["kv"] == "compact":
-        remark += ", compact memory"
-    if options["graphs"]:
-        remark += ", CUDA graphs"
+    if options["kv"] != "auto":
+        remark += f", {options['kv']} memory"
+    if options["graphs"] != "auto":
+        remark += f", graphs {options['graphs']}"
     return Bar(name, remark, parts, run["settled"]["fps"])
 
 

@@ -1,7 +1,7 @@
 """The nodes at full size on an NVIDIA GPU, in process, with random weights: times, memory, reuse and unloading.
 
     python benchmarks/host_gpu.py COMFYUI_FOLDER [--size 704x1280] [--chunks 6] [--weight-dtype fp8_e4m3fn]
-        [--card-gb 24] [--legacy] [--output result.json]
+        [--linears fp8] [--kv-memory fast] [--card-gb 24] [--legacy] [--compile] [--output result.json]
 
 `--card-gb` makes ComfyUI and PyTorch behave as on a card of that size; `--legacy` switches dynamic VRAM off
 (0.33 and later). Files are made once in `--models` (16 GB of disk). Results: docs/benchmarks.md.
@@ -125,6 +125,9 @@ def main() -> None:
     parser.add_argument("--size", default="704x1280")
     parser.add_argument("--chunks", type=int, default=6)
     parser.add_argument("--weight-dtype", default="default")
+    parser.add_argument("--linears", default="exact")
+    parser.add_argument("--kv-memory", default="auto")
+    parser.add_argument("--compile", action="store_true", help="put the host's compile node before the sampler")
     parser.add_argument("--card-gb", type=float)
     parser.add_argument("--legacy", action="store_true")
     parser.add_argument("--models", type=Path, default=Path("/tmp/hyworld_models"))
@@ -153,7 +156,13 @@ def main() -> None:
         torch.zeros(1, device="cuda")
         baseline = used()
         began = time.perf_counter()
-        (model,) = nodes.LoadModel.execute("worldplay_5b.safetensors", options.weight_dtype, "auto").args
+        file = "worldplay_5b.safetensors"
+        (model,) = nodes.LoadModel.execute(file, options.weight_dtype, "auto", linears=options.linears).args
+        if options.compile:
+            from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+            model = model.clone()
+            set_torch_compile_wrapper(model, backend="inductor")
         vae_file = str(options.models / "vae" / "wan2.2_vae.safetensors")
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(vae_file))
         loaded = time.perf_counter() - began
@@ -180,7 +189,7 @@ def main() -> None:
             try:
                 images, _, frames, _ = sampler.execute(
                     model, positive, vae, trajectory, options.chunks, seed, "full (the VAE)", False,
-                    first_frame=first_frame,
+                    first_frame=first_frame, kv_memory=options.kv_memory,
                 ).args  # fmt: skip
             finally:
                 engine_module.RolloutEngine.step = step
@@ -202,6 +211,9 @@ def main() -> None:
             "patcher": type(model).__name__,
             "size": options.size,
             "weight_dtype": options.weight_dtype,
+            "linears": options.linears,
+            "kv_memory": options.kv_memory,
+            "compiled": options.compile,
             "card_gb": options.card_gb,
             "load_seconds": round(loaded, 1),
             "runs": runs,

@@ -92,10 +92,11 @@ class World:
         cameras: Trajectory,
         *,
         noise: Tensor | None = None,
+        following: Trajectory | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Chunk:
         """Generate the next chunk; see `RolloutEngine.step`."""
-        return self.engine.step(cameras, noise=noise, on_progress=on_progress)
+        return self.engine.step(cameras, noise=noise, following=following, on_progress=on_progress)
 
     def run(
         self, trajectory: Trajectory, chunks: int = 0, *, on_progress: Callable[[Progress], None] | None = None

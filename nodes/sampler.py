@@ -211,7 +211,8 @@ class StreamingSampler(io.ComfyNode):
                 if i:
                     load()
                 began = time.perf_counter()
-                chunk = engine.step(path.chunk(i), on_progress=report)
+                following = path.chunk(i + 1) if i + 1 < path.chunks else None
+                chunk = engine.step(path.chunk(i), following=following, on_progress=report)
                 assert chunk.frames is not None
                 frames.append(chunk.frames)
                 if preview:

@@ -122,11 +122,11 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     start(world, source, setup)
     clock.wait()
     started, start_peak = memory.now(), memory.peak()
-    chunks = [time_chunk(world.engine, path.chunk(0), probe, memory)]
+    chunks = [time_chunk(world.engine, path, 0, probe, memory)]
     cold_s = time.perf_counter() - began
     for i in range(1, setup.chunks):
         say(f"{setup.name}: {'warming up' if i < SETTLED else 'measuring'}, chunk {i + 1} of {setup.chunks}")
-        chunks.append(time_chunk(world.engine, path.chunk(i), probe, memory))
+        chunks.append(time_chunk(world.engine, path, i, probe, memory))
 
     say(f"{setup.name}: warm starts")
     warm = []
@@ -134,7 +134,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
         clock.wait()
         began = time.perf_counter()
         start(world, source, setup)
-        time_chunk(world.engine, path.chunk(0), probe, memory)
+        time_chunk(world.engine, path, 0, probe, memory)
         warm.append(time.perf_counter() - began)
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
     return Run(
@@ -171,14 +171,15 @@ def attach(world: World) -> Probe:
     return probe
 
 
-def time_chunk(engine: RolloutEngine, cameras: Trajectory, probe: Probe, memory: Memory) -> ChunkTimes:
-    """Let the engine make one chunk, and say where the time went."""
+def time_chunk(engine: RolloutEngine, path: Trajectory, index: int, probe: Probe, memory: Memory) -> ChunkTimes:
+    """Let the engine make chunk `index` of `path`, as its `run` would, and say where the time went."""
+    following = path.chunk(index + 1) if index + 1 < path.chunks else None
     clock = probe.clock
     clock.wait()
     memory.forget_peak()
     probe.clear()
     began, origin = time.perf_counter(), clock.mark()
-    chunk = engine.step(cameras)
+    chunk = engine.step(path.chunk(index), following=following)
     clock.wait()
     ms = 1000 * (time.perf_counter() - began)
     assert chunk.frames is not None

@@ -110,6 +110,7 @@ class RolloutEngine:
         self._state: RolloutState | None = None
         self._text_kv: TextKV = ()
         self._kv: KVMemory | None = None
+        self._foreseen: tuple[Tensor, tuple[int, ...]] | None = None
 
     @torch.no_grad()
     def start(
@@ -211,7 +212,8 @@ class RolloutEngine:
         """
         path = trajectory.require_chunks(chunks)
         for i in range(path.chunks):
-            yield self.step(path.chunk(i), on_progress=on_progress)
+            following = path.chunk(i + 1) if i + 1 < path.chunks else None
+            yield self.step(path.chunk(i), following=following, on_progress=on_progress)
 
     @torch.no_grad()
     def step(
@@ -219,6 +221,7 @@ class RolloutEngine:
         cameras: Trajectory,
         *,
         noise: Tensor | None = None,
+        following: Trajectory | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Chunk:
         """Generate the next chunk.
@@ -226,6 +229,8 @@ class RolloutEngine:
         Args:
             cameras: the 4 poses and labels of the new latents, in world coordinates.
             noise: `[1, C, 4, h, w]` to start from instead of the seed's.
+            following: the poses of the chunk after this one, where they are known already: what it will remember is
+                then chosen while the device still works on this one. They bind to nothing.
             on_progress: called before the first denoising step and after each; what it raises (an interrupt)
                 ends the step and leaves the world as it was before.
 
@@ -236,9 +241,7 @@ class RolloutEngine:
         if len(cameras) != CHUNK_LATENTS:
             raise InputError(f"A chunk takes exactly {CHUNK_LATENTS} camera poses, got {len(cameras)}.")
         shape = (1, self.model.config.latent_channels, CHUNK_LATENTS, *before.latent_size)
-        if noise is None:
-            noise = chunk_noise(before.seed, before.chunks, shape)
-        elif tuple(noise.shape) != shape:
+        if noise is not None and tuple(noise.shape) != shape:
             raise InputError(f"The noise of a chunk must have the shape {list(shape)}, got {list(noise.shape)}.")
         report = on_progress or (lambda progress: None)
 
@@ -249,18 +252,24 @@ class RolloutEngine:
             intrinsics=torch.cat((before.intrinsics, torch.tensor(cameras.intrinsics, dtype=torch.float32))),
             labels=torch.cat((before.labels, torch.tensor(cameras.labels))),
         )
-        remembered = select_memory_frames(world.viewmats, now, self.points, self.memory)
+        remembered = self._remembered(world.viewmats, now)
         # All that comes from the host is sent before the first forward: later it would wait for the device each time.
         context = self._context(world, remembered)
         control = self._control(world, list(range(now, now + CHUNK_LATENTS)))
-        x = noise.to(self.device, torch.float32)
 
         with _fast_attention(self.device):
             self._prefill(context)
+            if noise is None:  # drawn while the device is busy
+                noise = chunk_noise(before.seed, before.chunks, shape)
+            x = _sent(noise.float(), self.device)
             report(Progress(before.chunks, 0))
             latents = self._denoise(before, x, control, report)
         finite = torch.isfinite(latents).all()
-        frames, cache = self._decode(latents, before.decoder_cache)
+        pictures, cache = self._decode(latents, before.decoder_cache)
+        if following is not None:
+            ahead = torch.cat((world.viewmats, torch.tensor(following.viewmats)))
+            self._foreseen = (ahead, self._remembered(ahead, now + CHUNK_LATENTS))
+        frames = None if pictures is None else pictures.collect()
         if not finite:
             raise InputError(
                 "The network returned NaN or infinity: choose bfloat16 instead of float16, the attention backend auto, "
@@ -274,6 +283,12 @@ class RolloutEngine:
             memory_frames=(*before.memory_frames, remembered),
         )
         return Chunk(index=before.chunks, latents=latents, frames=frames, memory_frames=remembered)
+
+    def _remembered(self, viewmats: Tensor, now: int) -> tuple[int, ...]:
+        """Latents that the chunk from `now` on remembers; `viewmats` end with its cameras."""
+        if self._foreseen is not None and torch.equal(self._foreseen[0], viewmats):
+            return self._foreseen[1]
+        return select_memory_frames(viewmats, now, self.points, self.memory)
 
     def _control(self, world: RolloutState, frames: list[int]) -> Control:
         """Cameras and labels of the given latents, batched, on the device."""
@@ -315,15 +330,21 @@ class RolloutEngine:
             report(Progress(before.chunks, step + 1))
         return x
 
-    def _decode(self, latents: Tensor, cache: Any) -> tuple[Tensor | None, Any]:
+    def _decode(self, latents: Tensor, cache: Any) -> tuple[HandOver | None, Any]:
+        """The latents' pictures, on their way to the host, and the cache to go on from."""
         if self.decoder is None:
             return None, None
-        hand_over = HandOver()
+        pictures = HandOver()
         for part in latents.to(self.decoder_dtype).split(self.decode_at_once, dim=2):
-            frames, kept = self.decoder.decode_stream(part, cache)
-            hand_over.push(to_uint8(frames))
-            cache = list(kept)  # of this chunk alone, so that the decoder may use it up
-        return hand_over.collect(), tuple(cache)
+            frames, cache = self.decoder.decode_stream(part, cache)
+            pictures.push(to_uint8(frames))
+            cache = list(cache)  # nobody else holds it, so the decoder may use it up
+        return pictures, tuple(cache)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for what the device has to do before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _fast_attention(device: torch.device) -> AbstractContextManager[None]:

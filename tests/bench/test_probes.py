@@ -55,7 +55,7 @@ def test_the_stages_of_a_chunk_add_up_to_it(source: Source, at_once: int):
     world = source.build(setup)
     probe, path = attach(world), walk(2)
     start(world, source, setup)
-    first, second = (time_chunk(world.engine, path.chunk(i), probe, Memory(CPU)) for i in range(2))
+    first, second = (time_chunk(world.engine, path, i, probe, Memory(CPU)) for i in range(2))
     assert probe.calls("decode") == 4 // at_once
     assert (first.memory_latents, second.memory_latents) == (0, 4)
     assert (first.frames, second.frames) == (13, 16)

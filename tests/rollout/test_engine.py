@@ -72,6 +72,19 @@ def test_streamed_frames_equal_decoding_everything_at_the_end(model: WorldPlayDi
     assert (streamed.float() - want).abs().max() <= 1
 
 
+def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
+    """The poses announced for the next chunk may come or not: what is remembered follows those that came."""
+    announced, other = PATH, Trajectory.from_tokens("s-3, left-10, a-8, right-6")
+    straight, turned, plain = (started(model) for _ in range(3))
+    for i in range(7):
+        straight.step(PATH.chunk(i), following=announced.chunk(i + 1) if i < 6 else None)
+        turned.step(PATH.chunk(i), following=other.chunk(i))
+        plain.step(PATH.chunk(i))
+    assert straight.state().memory_frames == turned.state().memory_frames == plain.state().memory_frames
+    assert torch.equal(straight.state().latents, plain.state().latents)
+    assert torch.equal(turned.state().latents, plain.state().latents)
+
+
 def test_a_longer_plan_does_not_change_the_beginning(model: WorldPlayDiT):
     short = torch.cat([c.latents for c in started(model).run(PATH, 2)], dim=2)
     long = torch.cat([c.latents for c in started(model).run(PATH)], dim=2)
