@@ -107,3 +107,24 @@ def test_forwards_equal_the_plain_ones(frames: int, compact: bool):
 
 def test_what_is_missing_is_said():
     assert "not for cpu" in str(triton_missing(torch.device("cpu")))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_kernels_survive_torch_compile():
+    """A host's compile node compiles the whole network, our kernels and the writes to the memory included."""
+    model = randomise(WorldPlayDiT(CONFIG, device=DEVICE), 0, device=DEVICE)
+    model.kernels = FUSED
+    text_kv, old, new = model.text_keys_values(rows(1, 5, 16)), rows(1, 4, 4, 4, 6), rows(1, 4, 4, 4, 6)
+    clean, noisy = torch.full((1, 4), 14.0, device=DEVICE), torch.full((1, 4), 700.0, device=DEVICE)
+    before, now = control(4), control(4)
+
+    def run(network) -> torch.Tensor:
+        memory = KVMemory(CONFIG, capacity_frames=20, tokens_per_frame=6, device=DEVICE)
+        network(old, clean, text_kv, **before, memory=memory, prefill=True)
+        flow = network(new, noisy, text_kv, **now, memory=memory)
+        assert flow is not None
+        return flow
+
+    with torch.no_grad():
+        torch.testing.assert_close(run(torch.compile(model)), run(model), rtol=1e-3, atol=1e-4)
