@@ -217,7 +217,7 @@ def train(
             steps = optimiser.step_count - reported_step
             pace = steps / (60 * (clock.minutes - reported))
             print(
-                f"{stage} step {optimiser.step_count}  loss {mean:.4f}  {pace:.1f} steps/s  {pace * batch:.0f} chunks/s  "
+                f"{stage} step {optimiser.step_count}  loss {mean:.4f}  {pace:.1f} steps/s of {batch} chunks  "
                 f"{pool.filled} walks  {clock.used:.1f} of {total:.1f} min",
                 flush=True,
             )

@@ -34,7 +34,7 @@ FOCAL: tuple[float, float] = (float(default_intrinsics(1)[0, 0, 0]), float(defau
 
 @dataclass(frozen=True)
 class Walks:
-    """N paths of L latents. poses `[N, L, 4, 4]` float32 camera-to-first-camera, labels `[N, L]`, memory `[N, L/4, 16]`.
+    """N paths of L latents. Poses `[N, L, 4, 4]` (camera-to-first-camera), labels `[N, L]`, memory `[N, L/4, 16]`.
 
     Row c of memory holds the latents that chunk c remembers, in its first min(4c, 16) places.
     """

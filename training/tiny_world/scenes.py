@@ -389,7 +389,7 @@ def seen_from(
 
     depth `[S, F, H, W]` of cameras `pose` `[S, F, 4, 4]`; first_depth `[S, H, W]` of `first_pose` `[S, 4, 4]`.
     """
-    S, F, H, W = depth.shape
+    _, F, H, W = depth.shape
     origin, ray = _rays(pose, focal, (H, W), torch.full((2,), 0.5, device=depth.device))
     point = torch.stack([o + depth * d for o, d in zip(origin, ray, strict=True)], dim=-1)
     R, centre = first_pose[:, :3, :3], first_pose[:, :3, 3]

@@ -22,8 +22,8 @@ VAE = VAEConfig(
 )
 """2.9 M parameters. The statistics are measured after training and replace these."""
 
-DIT = DiTConfig(num_heads=8, head_dim=32, num_layers=8, ffn_dim=1024, latent_channels=Z_DIM, text_dim=64, freq_dim=64)
-"""9.7 M parameters."""
+DIT = DiTConfig(num_heads=8, head_dim=32, num_layers=8, ffn_dim=768, latent_channels=Z_DIM, text_dim=64, freq_dim=64)
+"""8.6 M parameters."""
 
 PATH_LATENTS = 96
 """Latents (24 chunks) of a training path: long enough to leave a view and come back after ten chunks and more."""
