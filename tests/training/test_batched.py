@@ -26,7 +26,7 @@ def _sample(remembered: int, held: int = 0) -> Sample:
     return Sample(
         memory=torch.randn(2, Z_DIM, remembered, *LATENT_SIZE, generator=generator),
         target=torch.randn(2, Z_DIM, 4, *LATENT_SIZE, generator=generator),
-        viewmats=torch.from_numpy(PATH.viewmats[frames]).float().expand(2, -1, -1, -1),
+        viewmats=torch.tensor(PATH.viewmats[frames]).float().expand(2, -1, -1, -1),
         labels=torch.tensor(PATH.labels[frames]).expand(2, -1),
         held=held,
     )

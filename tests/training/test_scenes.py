@@ -46,7 +46,7 @@ def test_a_point_is_seen_where_the_engines_camera_puts_it() -> None:
     room = _empty_room(half=4.0)
     room.columns[0, 0] = torch.tensor([0.3, 2.5, 0.06, 2.0])
     path = Trajectory.from_tokens("w-6, right-4, up-3, d-4, left-5")
-    poses = torch.from_numpy(path.c2w).float()[None]
+    poses = torch.tensor(path.c2w).float()[None]
     H, W = 96, 192
     depth = depths(room, poses, FOCAL, (H, W))[0]
     empty = depths(_empty_room(half=4.0), poses, FOCAL, (H, W))[0]
@@ -62,7 +62,7 @@ def test_a_point_is_seen_where_the_engines_camera_puts_it() -> None:
 def test_colours_stay_on_surfaces_when_the_camera_turns() -> None:
     scene = draw_scenes([3])
     path = Trajectory.from_tokens("right-6")
-    poses = scene.start[:, None] @ torch.from_numpy(path.c2w).float()[None]
+    poses = scene.start[:, None] @ torch.tensor(path.c2w).float()[None]
     size = (80, 144)
     pictures = render(scene, poses, FOCAL, size)
     depth = depths(scene, poses, FOCAL, size)

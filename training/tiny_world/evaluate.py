@@ -28,7 +28,7 @@ class Truth:
 
     def __init__(self, scenes: Scenes, path: Trajectory, *, at_once: int = 16) -> None:
         self.scenes, self._at_once = scenes, at_once
-        poses = torch.from_numpy(path.c2w).float().to(scenes.start.device)
+        poses = torch.tensor(path.c2w).float().to(scenes.start.device)
         self.poses = scenes.start[:, None] @ frame_poses(poses[None])
 
     def frames(self, which: slice | list[int] = slice(None)) -> Tensor:

@@ -67,7 +67,7 @@ class Optimiser:
         self.network, self.lr, self.warm_up, self._ema_decay = network, lr, warm_up, ema
         named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
-        self._computing = [parameter for _, parameter in named]
+        self._computing: list[Tensor] = [parameter for _, parameter in named]
         self.master = [parameter.detach().float().clone() for parameter in self._computing]
         self.ema = [weights.clone() for weights in self.master]
         self.step_count = 0

@@ -115,12 +115,12 @@ def _draw(rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
             crate[:] = (*place, *size, rng.uniform(-0.25, 0.35))
 
     base = rng.random()
-    sky = np.concatenate(
+    sky: NDArray[np.float64] = np.concatenate(
         (
             _colour(rng, rng.uniform(0.5, 0.65), (0.1, 0.3), (0.85, 1.0)),
             _colour(rng, rng.uniform(0.52, 0.68), (0.4, 0.75), (0.6, 0.95)),
             _colour(rng, rng.random(), (0.2, 0.5), (0.35, 0.6)),
-            (rng.integers(2, 6), rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.1)),
+            np.array([rng.integers(2, 6), rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.1)]),
         )
     )
     direction = np.array([rng.normal(), -rng.uniform(0.8, 1.6), rng.normal()])
@@ -242,7 +242,9 @@ def _away_from_zero(x: Tensor) -> Tensor:
 
 def _column(table: Tensor, *index: int) -> Tensor:
     """One number per scene, `[S, 1, 1, 1]`."""
-    return table[(slice(None), *index)][:, None, None, None]
+    for i in index:
+        table = table[:, i]
+    return table[:, None, None, None]
 
 
 def _nearest(tables: Tables, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...]) -> _Hit:
