@@ -1,0 +1,231 @@
+"""What the tiny world must show, on scenes it was never trained on: `python -m benchmarks.tiny_world`.
+
+1 follows    the first three chunks forward and turning: PSNR on pixels the first frame showed; also with frozen cameras
+2 remembers  turn 60 degrees away, walk, come back: PSNR of the returned view against the first one; also with the
+             last 16 latents as the only memory
+3 obeys      the sign of the picture's motion for each of the eight keys
+4 lasts      brightness, contrast and sharpness over 40 chunks, relative to the first chunk
+5 runs       8 chunks through the ordinary loaders and the engine on two CPU threads (only with --files)
+
+All scenes walk side by side. Weights: a training folder (--checkpoint), or exported files (--files FOLDER).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyworld.camera import Trajectory
+from hyworld.config import frames_in
+from hyworld.dit import WorldPlayDiT
+from hyworld.rollout import RolloutEngine
+from hyworld.vae import WanVAE
+from hyworld.weights import load_dit, load_vae
+from training.tiny_world.batched import walk
+from training.tiny_world.evaluate import FIRST_CHUNKS, Truth, decoded, first_latents, masked_psnr
+from training.tiny_world.export import NETWORK, VAE_FILE
+from training.tiny_world.network import load_trained_network
+from training.tiny_world.pictures import save_sheet
+from training.tiny_world.scenes import Scenes, draw_scenes
+from training.tiny_world.sizes import HELD_OUT_SEED
+from training.tiny_world.vae import load_trained_vae
+
+RETURNING = "right-20, w-10, s-10, left-20, right-3"
+"""Away and back: latents 60 on look as the first did, with 15 chunks between; three more fill the last chunk."""
+
+LASTING = "right-30, w-8, left-40, s-8, right-40, d-8, left-25"
+"""40 chunks with new and old views."""
+
+KEYS = ("w", "s", "a", "d", "left", "right", "up", "down")
+
+
+class Subject:
+    """Network and VAE under test, and the held-out scenes."""
+
+    def __init__(self, network: WorldPlayDiT, vae: WanVAE, scenes: int) -> None:
+        self.network, self.vae = network, vae
+        self.device = next(vae.parameters()).device
+        self.seeds = [HELD_OUT_SEED + i for i in range(scenes)]
+        self.scenes: Scenes = draw_scenes(self.seeds).to(self.device)
+        with torch.no_grad():
+            parts = torch.arange(scenes).split(16)
+            self.first = torch.cat([first_latents(vae, self.scenes[part]) for part in parts])
+
+    def video(self, path: Trajectory, **options: bool) -> Tensor:
+        """Frames `[S, 3, F, H, W]` of every scene along the path, on the CPU."""
+        return decoded(self.vae, walk(self.network, self.first, path, self.seeds, **options)).cpu()
+
+
+def follows(subject: Subject, out: Path) -> dict[str, Any]:
+    """Criterion 1."""
+    result: dict[str, Any] = {}
+    for tokens in FIRST_CHUNKS:
+        path = Trajectory.from_tokens(tokens)
+        truth = Truth(subject.scenes, path)
+        want, seen = truth.frames().cpu(), truth.seen_at_first().cpu()
+        videos = [subject.video(path, frozen=frozen) for frozen in (False, True)]
+        moved, frozen = (masked_psnr(v[:, :, 1:], want[:, :, 1:], seen[:, 1:]) for v in videos)
+        result[tokens] = _summary(moved) | {
+            "frozen": _summary(frozen),
+            "seen_share": round(seen.float().mean().item(), 3),
+        }
+        rows = [v[:6, :, ::8] for v in (want, *videos)]
+        save_sheet(torch.stack(rows, dim=1).flatten(0, 1), out / f"follows_{tokens[0]}.png")
+    return result
+
+
+def remembers(subject: Subject, out: Path) -> dict[str, Any]:
+    """Criterion 2."""
+    path = Trajectory.from_tokens(RETURNING)
+    back = frames_in(61) - 1
+    result: dict[str, Any] = {}
+    rows = []
+    for name, recent_only in (("selection", False), ("recent_only", True)):
+        video = subject.video(path, recent_only=recent_only)
+        first = video[:, :, :1]
+        result[name] = _summary(masked_psnr(video[:, :, back : back + 1], first, torch.ones_like(first[:, 0])))
+        rows.append(video[:6, :, [0, 40, 80, 100, 120, 160, 200, back]])
+    result["gain"] = round(result["selection"]["mean"] - result["recent_only"]["mean"], 2)
+    save_sheet(torch.stack(rows, dim=1).flatten(0, 1), out / "remembers.png")
+    return result
+
+
+def obeys(subject: Subject) -> dict[str, Any]:
+    """Criterion 3; for the truth as well, which says how far the estimate itself can be trusted."""
+    result: dict[str, Any] = {}
+    for key in KEYS:
+        path = Trajectory.from_tokens(f"{key}-7")
+        truth = Truth(subject.scenes, path).frames().cpu()
+        result[key] = {
+            name: round((motion_sign(video, key) > 0).float().mean().item(), 3)
+            for name, video in (("share", subject.video(path)), ("truth", truth))
+        }
+    return result
+
+
+def motion_sign(video: Tensor, key: str) -> Tensor:
+    """How far the picture moves the way `key` asks `[S]`: the shift or zoom that best maps frames to those 4 later.
+
+    video: `[S, 3, F, H, W]`.
+    """
+    amounts = torch.linspace(-1, 1, 41)
+    small = F.avg_pool3d(video, (1, 4, 4))
+    before, after = small[:, :, :-4:4], small[:, :, 4::4]
+    S, _, pairs = before.shape[:3]
+    identity = torch.eye(2, 3).repeat(S * pairs, 1, 1)
+    errors = []
+    for amount in amounts:
+        theta = identity.clone()
+        if key in ("w", "s"):  # going forward, what is now at p was nearer to the centre
+            theta[:, 0, 0] = theta[:, 1, 1] = 1 - 0.2 * amount
+        elif key in ("up", "down"):
+            theta[:, 1, 2] = 0.3 * amount
+        else:
+            theta[:, 0, 2] = 0.3 * amount
+        flat = before.transpose(1, 2).flatten(0, 1)
+        grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
+        moved = F.grid_sample(flat, grid, align_corners=False, padding_mode="border")
+        inside = (grid.abs() <= 1).all(dim=-1).float()
+        error = (moved - after.transpose(1, 2).flatten(0, 1)).square().mean(dim=1) * inside
+        errors.append((error.sum(dim=(1, 2)) / inside.sum(dim=(1, 2))).unflatten(0, (S, pairs)).mean(dim=1))
+    best = amounts[torch.stack(errors).argmin(dim=0)]
+    # Turning or stepping right, what is now at p was further right; looking up, further up.
+    return best * (-1 if key in ("s", "a", "left", "up") else 1)
+
+
+def lasts(subject: Subject, out: Path) -> dict[str, Any]:
+    """Criterion 4: of the mean over scenes, the worst chunk's ratio to the first chunk; for the truth as well."""
+    path = Trajectory.from_tokens(LASTING)
+    assert path.chunks == 40
+    video = subject.video(path)
+    save_sheet(video[:8, :, :: frames_in(160) // 10], out / "lasts.png")
+    result = {"rollout": _steadiness(video)}
+    del video
+    few = Truth(subject.scenes[: min(16, len(subject.scenes))], path, at_once=2)
+    result["truth"] = _steadiness(few.frames().cpu())
+    return result
+
+
+def _steadiness(video: Tensor) -> dict[str, list[float]]:
+    ratios: dict[str, list[float]] = {}
+    luminance = video.mean(dim=1).add(1).div(2)
+    chunks = [luminance[:, frames_in(4 * i) : frames_in(4 * i + 4)] for i in range(40)]
+    measures = {
+        "brightness": lambda x: x.mean(),
+        "contrast": lambda x: x.std(dim=(2, 3)).mean(),
+        "sharpness": lambda x: x.diff(dim=2).abs().mean() + x.diff(dim=3).abs().mean(),
+    }
+    for name, measure in measures.items():
+        values = torch.stack([measure(chunk) for chunk in chunks])
+        relative = values / values[0]
+        ratios[name] = [round(relative.min().item(), 3), round(relative.max().item(), 3), round(relative[-1].item(), 3)]
+    return ratios
+
+
+def runs(files: Path) -> dict[str, float]:
+    """Criterion 5: seconds for 8 chunks on two CPU threads, from first frame to pictures."""
+    torch.set_num_threads(2)
+    network, vae = load_dit(files / NETWORK, dtype=torch.float32), load_vae(files / VAE_FILE, dtype=torch.float32)
+    subject = Subject(network, vae, 1)
+    engine = RolloutEngine(network, decoder=vae)
+    begun = time.monotonic()
+    engine.start(torch.zeros(1, 64, network.config.text_dim), first_frame=subject.first, seed=0)
+    frames = sum(
+        len(chunk.frames) for chunk in engine.run(Trajectory.from_tokens("right-31")) if chunk.frames is not None
+    )
+    return {"seconds": round(time.monotonic() - begun, 1), "frames": frames}
+
+
+def _summary(values: Tensor) -> dict[str, float]:
+    return {
+        "mean": round(values.mean().item(), 2),
+        "worst": round(values.min().item(), 2),
+        "median": round(values.median().item(), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the tiny world on held-out scenes.")
+    parser.add_argument("--checkpoint", type=Path, default=Path("training_ckpt"))
+    parser.add_argument("--files", type=Path, help="folder of exported files, instead of a training's")
+    parser.add_argument("--scenes", type=int, default=64)
+    parser.add_argument("--only", nargs="*", default=["follows", "remembers", "obeys", "lasts"])
+    parser.add_argument("--out", type=Path, default=Path("tiny_world_benchmark"))
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if options.files:
+        network = load_dit(options.files / NETWORK, device=device, dtype=dtype)
+        vae = load_vae(options.files / VAE_FILE, device=device, dtype=dtype)
+    else:
+        network = load_trained_network(options.checkpoint, device, dtype)
+        vae = load_trained_vae(options.checkpoint, device, dtype)
+    options.out.mkdir(parents=True, exist_ok=True)
+    subject = Subject(network, vae, options.scenes)
+    result: dict[str, Any] = {"scenes": options.scenes, "device": str(device)}
+    measures = {
+        "follows": lambda: follows(subject, options.out),
+        "remembers": lambda: remembers(subject, options.out),
+        "obeys": lambda: obeys(subject),
+        "lasts": lambda: lasts(subject, options.out),
+    }
+    with torch.no_grad():
+        for name in options.only:
+            begun = time.monotonic()
+            result[name] = measures[name]()
+            print(f"{name} ({time.monotonic() - begun:.0f} s): {json.dumps(result[name])}", flush=True)
+        if options.files:
+            result["runs"] = runs(options.files)
+            print(f"runs: {json.dumps(result['runs'])}", flush=True)
+    (options.out / "tiny_world.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

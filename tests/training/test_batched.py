@@ -1,0 +1,65 @@
+"""What training runs is what a rollout runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hyworld.camera import Trajectory
+from hyworld.dit import WorldPlayDiT
+from hyworld.rollout import RolloutEngine
+from hyworld.weights.random import randomise
+from training.tiny_world.batched import Sample, denoise, joint_flow, timesteps, walk
+from training.tiny_world.sizes import DIT, LATENT_SIZE, Z_DIM
+
+PATH = Trajectory.from_tokens("w-4, right-9, w+a-4, left-6")
+
+
+@pytest.fixture(scope="module")
+def network() -> WorldPlayDiT:
+    return randomise(WorldPlayDiT(DIT), 5)
+
+
+def _sample(remembered: int, held: int = 0) -> Sample:
+    generator = torch.Generator().manual_seed(remembered)
+    frames = slice(0, remembered + 4)
+    return Sample(
+        memory=torch.randn(2, Z_DIM, remembered, *LATENT_SIZE, generator=generator),
+        target=torch.randn(2, Z_DIM, 4, *LATENT_SIZE, generator=generator),
+        viewmats=torch.tensor(PATH.viewmats[frames]).float().expand(2, -1, -1, -1),
+        labels=torch.tensor(PATH.labels[frames]).expand(2, -1),
+        held=held,
+    )
+
+
+@pytest.mark.parametrize("remembered", [0, 4, 16])
+def test_one_differentiable_forward_is_prefill_and_denoising(network: WorldPlayDiT, remembered: int) -> None:
+    sample = _sample(remembered, held=int(remembered == 0))
+    course = denoise(network, sample, torch.randn(2, Z_DIM, 4, *LATENT_SIZE))
+    step = 2
+    sigma, timestep = timesteps(torch.tensor([step, step]), sample.held)
+    flow = joint_flow(network, sample, course[step], timestep)
+    moved = course[step] + (0.7272728 - sigma[0]) * flow
+    assert (moved - course[step + 1])[:, :, sample.held :].abs().max() < 1e-4
+    assert (flow * sigma[0])[:, :, sample.held :].abs().max() > 0.1, "the flow is too small to tell"
+
+
+def test_a_batched_walk_is_the_engines(network: WorldPlayDiT) -> None:
+    first = torch.randn(1, Z_DIM, 1, *LATENT_SIZE, generator=torch.Generator().manual_seed(1))
+    together = walk(network, first.expand(2, -1, -1, -1, -1), PATH, [3, 4])
+    engine = RolloutEngine(network)
+    for row, seed in enumerate((3, 4)):
+        engine.start(torch.zeros(1, 64, DIT.text_dim), first_frame=first, seed=seed)
+        for chunk in engine.run(PATH):
+            ours = together[row : row + 1, :, 4 * chunk.index : 4 * chunk.index + 4]
+            assert (ours - chunk.latents).abs().max() < 2e-3 * chunk.latents.abs().max()
+
+
+def test_the_loss_reaches_through_the_memory(network: WorldPlayDiT) -> None:
+    """Gradients reach the memory from the chunk, so what the prefill keeps is trained too."""
+    sample = _sample(4)
+    sample.memory.requires_grad_(True)
+    _, timestep = timesteps(torch.tensor([0, 3]), 0)
+    joint_flow(network, sample, torch.zeros_like(sample.target), timestep).square().sum().backward()
+    assert sample.memory.grad is not None
+    assert sample.memory.grad.abs().max() > 0

@@ -1,0 +1,1 @@
+"""Programs that train what the project ships; nothing in `hyworld` imports them."""

@@ -1,0 +1,185 @@
+"""The rollout's arithmetic for many walks at once: what training and the benchmarks run instead of the engine.
+
+Prefill, denoising and the joint forward use the network as it is; tests compare each with `hyworld.rollout`.
+Shape suffixes: B walks, K remembered latents, C channels.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hyworld.camera import Trajectory
+from hyworld.camera.trajectory import default_intrinsics
+from hyworld.config import CHUNK_LATENTS, PATCH, MemoryConfig
+from hyworld.dit import Attend, KVMemory, TextKV, WorldPlayDiT, sdpa
+from hyworld.memory import sample_points, select_memory_frames
+from hyworld.rollout.schedule import CONTEXT_TIMESTEP, STEPS, TIMESTEPS, chunk_noise, step_size
+
+MEMORY = MemoryConfig().frames
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chunk of B walks: K remembered latents, then the chunk's 4.
+
+    memory: `[B, C, K, h, w]`. target: `[B, C, 4, h, w]`, what the chunk should become.
+    viewmats `[B, K + 4, 4, 4]` and labels `[B, K + 4]` of all of them. held: how many of the chunk's latents are given.
+    """
+
+    memory: Tensor
+    target: Tensor
+    viewmats: Tensor
+    labels: Tensor
+    held: int
+
+    @property
+    def remembered(self) -> int:
+        """K."""
+        return self.memory.shape[2]
+
+
+def empty_prompt(network: WorldPlayDiT, batch: int) -> TextKV:
+    """Keys and values of the empty prompt: all of its rows are zero, so one row says the same."""
+    weight = network.patch_embedding.weight
+    text = torch.zeros(1, 1, network.config.text_dim, device=weight.device, dtype=weight.dtype)
+    return tuple((k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in network.text_keys_values(text))
+
+
+@functools.cache
+def intrinsics(device: torch.device) -> Tensor:
+    """The default camera's, `[3, 3]`."""
+    return torch.from_numpy(default_intrinsics(1)[0]).float().to(device)
+
+
+@functools.cache
+def causal(memory_tokens: int) -> Attend:
+    """Attention in which the first `memory_tokens` tokens see only each other and the rest see all.
+
+    So one forward over [memory, chunk] is what a rollout does in two: the prefill, then a denoising step.
+    """
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if q.shape[2] != k.shape[2] or not memory_tokens:  # to the text, or without a memory
+            return sdpa(q, k, v)
+        m = memory_tokens
+        memory = sdpa(q[:, :, :m], k[:, :, :m], v[:, :, :m])
+        return torch.cat((memory, sdpa(q[:, :, m:], k, v)), dim=2)
+
+    return attend
+
+
+def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
+    """Flow `[B, C, 4, h, w]`, float32, of a `noisy` chunk at `timestep` `[B, 4]`, in one differentiable forward."""
+    B, K = len(noisy), sample.remembered
+    latents = torch.cat((sample.memory, noisy), dim=2)
+    context = torch.full((B, K), CONTEXT_TIMESTEP, device=noisy.device)
+    attend = network.attend
+    network.attend = causal(K * noisy.shape[3] * noisy.shape[4] // PATCH**2)
+    try:
+        flow = network(
+            latents.to(network.patch_embedding.weight.dtype),
+            torch.cat((context, timestep), dim=1),
+            empty_prompt(network, B),
+            viewmats=sample.viewmats,
+            intrinsics=intrinsics(noisy.device).expand(B, K + CHUNK_LATENTS, 3, 3),
+            action=sample.labels,
+        )
+    finally:
+        network.attend = attend
+    return flow[:, :, K:].float()
+
+
+@torch.no_grad()
+def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
+    """A rollout's four steps: the running chunk before each and what it ends as, `[B, C, 4, h, w]` each."""
+    B, K, held = len(noise), sample.remembered, sample.held
+    device, dtype = noise.device, network.patch_embedding.weight.dtype
+    memory = KVMemory(
+        network.config,
+        capacity_frames=MEMORY + CHUNK_LATENTS,
+        tokens_per_frame=noise.shape[3] * noise.shape[4] // PATCH**2,
+        batch=B,
+        device=device,
+        dtype=dtype,
+    )
+    text_kv = empty_prompt(network, B)
+    lens = intrinsics(device).expand(B, K + CHUNK_LATENTS, 3, 3)
+    if K:
+        network(
+            sample.memory.to(dtype),
+            torch.full((B, K), CONTEXT_TIMESTEP, device=device),
+            text_kv,
+            viewmats=sample.viewmats[:, :K],
+            intrinsics=lens[:, :K],
+            action=sample.labels[:, :K],
+            memory=memory,
+            prefill=True,
+        )
+    x = torch.cat((sample.target[:, :, :held], noise[:, :, held:]), dim=2)
+    course = [x]
+    for step in range(STEPS):
+        _, timestep = timesteps(torch.full((B,), step, device=device), held)
+        flow = network(
+            x.to(dtype),
+            timestep,
+            text_kv,
+            viewmats=sample.viewmats[:, K:],
+            intrinsics=lens[:, K:],
+            action=sample.labels[:, K:],
+            memory=memory,
+        )
+        x = torch.cat((x[:, :, :held], x[:, :, held:] + step_size(step) * flow[:, :, held:].float()), dim=2)
+        course.append(x)
+    return course
+
+
+def timesteps(step: Tensor, held: int) -> tuple[Tensor, Tensor]:
+    """Sigma `[B]` and timestep per latent `[B, 4]` of the denoising steps `step` `[B]`."""
+    timestep = torch.tensor(TIMESTEPS, device=step.device)[step]
+    per_latent = timestep[:, None].repeat(1, CHUNK_LATENTS)
+    per_latent[:, :held] = CONTEXT_TIMESTEP
+    return timestep / 1000, per_latent
+
+
+@torch.no_grad()
+def walk(
+    network: WorldPlayDiT,
+    first: Tensor,
+    path: Trajectory,
+    seeds: list[int],
+    *,
+    frozen: bool = False,
+    recent_only: bool = False,
+) -> Tensor:
+    """B worlds walked along one path, from their first latents `[B, C, 1, h, w]`: latents `[B, C, L, h, w]`, float32.
+
+    frozen: the network is told that the camera never moves. recent_only: the memory is the last 16 latents.
+    """
+    B, device = len(first), first.device
+    config = MemoryConfig()
+    points = sample_points(config.points)
+    seen = torch.from_numpy(path.viewmats)
+    told = torch.eye(4).expand(len(path), 4, 4) if frozen else seen.float()
+    labels = torch.zeros(len(path), dtype=torch.int64) if frozen else torch.tensor(path.labels)
+    latents = first.float()[:, :, :0]
+    for chunk in range(path.chunks):
+        now = CHUNK_LATENTS * chunk
+        remembered = select_memory_frames(seen, now, points, config)
+        if recent_only:
+            remembered = tuple(range(max(0, now - MEMORY), now))
+        frames = [*remembered, *range(now, now + CHUNK_LATENTS)]
+        shape = (1, first.shape[1], CHUNK_LATENTS, *first.shape[3:])
+        noise = torch.cat([chunk_noise(seed, chunk, shape) for seed in seeds]).to(device)
+        sample = Sample(
+            memory=latents[:, :, list(remembered)],
+            target=torch.cat((first.float(), noise[:, :, 1:]), dim=2),
+            viewmats=told[frames].expand(B, -1, -1, -1).to(device),
+            labels=labels[frames].expand(B, -1).to(device),
+            held=int(chunk == 0),
+        )
+        latents = torch.cat((latents, denoise(network, sample, noise)[-1]), dim=2)
+    return latents

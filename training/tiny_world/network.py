@@ -1,0 +1,271 @@
+"""Train the tiny world's network: `python -m training.tiny_world.network --minutes 9 --checkpoint training_ckpt`.
+
+Two stages over the same pool of walks, held as latents on the GPU:
+
+flow    Flow matching at the four distilled timesteps, one chunk at a time, with the memory a rollout would have: the
+        latents of the walk itself, somewhat disturbed, so that small mistakes are not believed.
+forced  The same, but the last chunks of the memory come from the network's own four steps, and so does the noisy chunk
+        that it is asked about: what it sees in a rollout. The target stays the rendered walk.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyworld.config import CHUNK_LATENTS
+from hyworld.dit import WorldPlayDiT
+from hyworld.dit.compiled import compile_blocks
+from hyworld.rollout.schedule import STEPS
+
+from .batched import MEMORY, Sample, denoise, joint_flow, timesteps
+from .evaluate import walk_report
+from .optimise import Clock, Optimiser, load_shards
+from .pool import LatentPool, WalkSource
+from .sizes import DIT, HELD_OUT_SEED
+from .vae import arguments, load_trained_vae
+
+FULL_MEMORY_SHARE = 0.6
+"""Share of the steps at chunks 4 and later, which remember 16 latents; the rest go to chunks 0 to 3 alike."""
+
+SHORT_SHARE = 0.35
+"""Share of the flow stage in which chunks remember the last 4 latents alone: how pictures move with the camera is
+learnt there at a third of the cost."""
+
+WITHOUT_PICTURE = 0.15
+"""Share of first chunks that start from noise alone."""
+
+DISTURBED = 0.25
+"""Largest standard deviation of the noise on remembered latents."""
+
+ROLLED = 3
+"""Chunks in a row that the forced stage generates before the walk starts afresh from rendered latents."""
+
+
+def sample_of(
+    pool: LatentPool, walks: Tensor, chunk: int, history: Tensor | None = None, *, held: int = 0, reach: int = MEMORY
+) -> Sample:
+    """Chunk `chunk` of the `walks` `[B]` in the pool, remembering latents of `history` (default: the pool's own).
+
+    reach: how many latents it remembers at most; the last ones.
+    """
+    now = CHUNK_LATENTS * chunk
+    remembered = pool.memory[walks, chunk, : min(now, MEMORY)][:, -reach:]
+    here = torch.arange(now, now + CHUNK_LATENTS, device=walks.device).expand(len(walks), -1)
+    frames = torch.cat((remembered, here), dim=1)
+    at = walks[:, None]
+    latents = pool.latents[walks].float() if history is None else history
+    rows = torch.arange(len(walks), device=walks.device)[:, None]
+    return Sample(
+        memory=latents[rows, :, remembered].transpose(1, 2).float(),
+        target=pool.latents[walks, :, now : now + CHUNK_LATENTS].float(),
+        viewmats=pool.viewmats[at, frames],
+        labels=pool.labels[at, frames],
+        held=held,
+    )
+
+
+class Trainee:
+    """The network in training, with its compiled blocks for the two shapes that most steps have.
+
+    Compiling takes some ten seconds a shape: the others run the plain blocks.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, *, compiled: bool, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        self.network = WorldPlayDiT(DIT)
+        start_quiet(self.network)
+        self.network.to(device, dtype)
+        self._plain: Callable[..., Tensor] = self.network.run_block
+        if compiled:
+            compile_blocks(self.network)
+        self._fast, self.network.run_block = self.network.run_block, self._plain
+
+    def flow(self, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
+        """See `joint_flow`."""
+        self.network.run_block = self._fast if sample.remembered in (CHUNK_LATENTS, MEMORY) else self._plain
+        flow = joint_flow(self.network, sample, noisy, timestep)
+        self.network.run_block = self._plain
+        return flow
+
+
+def start_quiet(network: WorldPlayDiT) -> None:
+    """Initial weights with which every block and the head add nothing (adaLN-zero)."""
+    quiet = [network.head.head, network.time_projection[1], *(block.cross_attn.o for block in network.blocks)]  # type: ignore[union-attr]
+    for linear in quiet:
+        torch.nn.init.zeros_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+
+
+def loss_against(flow: Tensor, noisy: Tensor, target: Tensor, sigma: Tensor, held: int) -> Tensor:
+    """Squared error of the flow that leads from `noisy` at `sigma` `[B]` straight to `target`, per walk `[B]`."""
+    wanted = (noisy - target) / sigma[:, None, None, None, None]
+    return (flow - wanted)[:, :, held:].square().mean(dim=(1, 2, 3, 4))
+
+
+def random_chunk(generator: torch.Generator, chunks: int) -> int:
+    """A chunk of a walk, early ones as often as `FULL_MEMORY_SHARE` leaves."""
+    if torch.rand((), generator=generator) < FULL_MEMORY_SHARE:
+        return int(torch.randint(MEMORY // CHUNK_LATENTS, chunks, (), generator=generator))
+    return int(torch.randint(0, MEMORY // CHUNK_LATENTS, (), generator=generator))
+
+
+def flow_step(
+    trainee: Trainee, pool: LatentPool, walks: Tensor, generator: torch.Generator, *, reach: int = MEMORY
+) -> Tensor:
+    """Loss of one step of flow matching; gradients are left in the network. For `reach` see `sample_of`."""
+    chunk = random_chunk(generator, pool.chunks)
+    held = int(chunk == 0 and torch.rand((), generator=generator) >= WITHOUT_PICTURE)
+    sample = sample_of(pool, walks, chunk, held=held, reach=reach)
+    strength = DISTURBED * torch.rand(len(walks), 1, 1, 1, 1, device=walks.device)
+    disturbed = sample.memory + strength * torch.randn_like(sample.memory)
+    sample = replace(sample, memory=disturbed)
+
+    sigma, timestep = timesteps(torch.randint(STEPS, (len(walks),), device=walks.device), held)
+    share = sigma[:, None, None, None, None]
+    noisy = share * torch.randn_like(sample.target) + (1 - share) * sample.target
+    noisy = torch.cat((sample.target[:, :, :held], noisy[:, :, held:]), dim=2)
+    loss = loss_against(trainee.flow(sample, noisy, timestep), noisy, sample.target, sigma, held).mean()
+    loss.backward()
+    return loss.detach()
+
+
+def forced_steps(
+    trainee: Trainee, optimiser: Optimiser, pool: LatentPool, walks: Tensor, progress: float, generator: torch.Generator
+) -> Tensor:
+    """`ROLLED` steps along the walks, each on what the network itself has made so far; their mean loss."""
+    first = int(torch.randint(0, pool.chunks - ROLLED + 1, (), generator=generator))
+    if torch.rand((), generator=generator) < 0.3:
+        first = 0
+    history = pool.latents[walks].float()
+    losses = []
+    for chunk in range(first, first + ROLLED):
+        sample = sample_of(pool, walks, chunk, history, held=int(chunk == 0))
+        course = denoise(trainee.network, sample, torch.randn_like(sample.target))
+        step = torch.randint(STEPS, (len(walks),), device=walks.device)
+        noisy = torch.stack(course[:STEPS], dim=1)[torch.arange(len(walks), device=walks.device), step]
+        sigma, timestep = timesteps(step, sample.held)
+        loss = loss_against(trainee.flow(sample, noisy, timestep), noisy, sample.target, sigma, sample.held).mean()
+        loss.backward()
+        optimiser.step(progress)
+        now = CHUNK_LATENTS * chunk
+        history[:, :, now : now + CHUNK_LATENTS] = course[-1]
+        losses.append(loss.detach())
+    return torch.stack(losses).mean()
+
+
+def load_trained_network(folder: Path, device: torch.device, dtype: torch.dtype) -> WorldPlayDiT:
+    """The averaged weights that a training left in `folder`."""
+    loaded = load_shards(folder, "network")
+    if loaded is None:
+        raise FileNotFoundError(f"There is no trained network (network-*.safetensors) in {folder}: train it first.")
+    network = WorldPlayDiT(DIT)
+    averaged = {name.removeprefix("ema."): t.float() for name, t in loaded[0].items() if name.startswith("ema.")}
+    network.load_state_dict(averaged)
+    return network.to(device, dtype).eval().requires_grad_(False)
+
+
+def train(
+    folder: Path,
+    *,
+    stage: str,
+    minutes: float,
+    total: float,
+    out: Path,
+    device: torch.device,
+    compiled: bool,
+    workers: int = 14,
+    batch: int = 64,
+    lr: float = 1e-3,
+    capacity: int = 6144,
+    first_walks: int = 512,
+    fresh_walks: int = 32,
+    fresh_every: int = 100,
+    seed: int = 0,
+    report_scenes: int = 8,
+) -> float:
+    """Train for `minutes` of `total` and write `network-*` to `out`; returns the last mean loss.
+
+    The pool begins with `first_walks` and takes `fresh_walks` more every `fresh_every` steps until `capacity`, then
+    they replace the oldest. A resumed call goes on with walks it has not seen.
+    """
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    torch.manual_seed(seed)
+    vae = load_trained_vae(folder, device, dtype)
+    trainee = Trainee(device, dtype, compiled=compiled, seed=seed)
+    optimiser = Optimiser(trainee.network, lr=lr if stage == "flow" else lr / 5)
+    about = optimiser.restore(folder, "network") or {"minutes": {}, "next_seed": 0}
+    clock = Clock(minutes, total, about["minutes"].get(stage, 0.0))
+    torch.manual_seed(seed + 1 + optimiser.step_count)
+    generator = torch.Generator().manual_seed(seed + 1 + optimiser.step_count)
+
+    source = WalkSource(about["next_seed"], workers=workers)
+    pool = LatentPool(capacity, device=device)
+    while pool.filled < first_walks:
+        pool.add(vae, *source.take(fresh_walks), compiled=compiled)
+    print(f"{pool.filled} walks after {clock.minutes:.2f} min; at step {optimiser.step_count}", flush=True)
+
+    recent: list[Tensor] = []
+    reported, reported_step, next_fresh = clock.minutes, optimiser.step_count, optimiser.step_count + fresh_every
+    mean = float("nan")
+    while not clock.over:
+        walks = torch.randint(pool.filled, (batch,), device=device)
+        if stage == "forced":
+            recent.append(forced_steps(trainee, optimiser, pool, walks, clock.progress, generator))
+        else:
+            reach = CHUNK_LATENTS if clock.progress < SHORT_SHARE else MEMORY
+            recent.append(flow_step(trainee, pool, walks, generator, reach=reach))
+            optimiser.step(clock.progress)
+        if optimiser.step_count >= next_fresh:
+            next_fresh += fresh_every
+            pool.add(vae, *source.take(fresh_walks), compiled=compiled)
+        if len(recent) % 20 == 0 and clock.minutes > reported + 0.33:
+            mean = torch.stack(recent).mean().item()
+            steps = optimiser.step_count - reported_step
+            pace = steps / (60 * (clock.minutes - reported))
+            print(
+                f"{stage} step {optimiser.step_count}  loss {mean:.4f}  {pace:.1f} steps/s of {batch} chunks  "
+                f"{pool.filled} walks  {clock.used:.1f} of {total:.1f} min",
+                flush=True,
+            )
+            recent, reported, reported_step = [], clock.minutes, optimiser.step_count
+    if recent:
+        mean = torch.stack(recent).mean().item()
+    source.close()
+    optimiser.save(
+        out, "network", minutes=about["minutes"] | {stage: clock.used}, next_seed=source.next_seed, loss=mean
+    )
+    averaged = load_trained_network(out, device, dtype)
+    print(f"network ({stage}): {optimiser.step_count} steps, loss {mean:.4f}, checkpoint written", flush=True)
+    if report_scenes:
+        print(walk_report(averaged, vae, HELD_OUT_SEED, report_scenes, out / "walks.png"), flush=True)
+    return mean
+
+
+def main() -> None:
+    parser: argparse.ArgumentParser = arguments("Train the tiny world's network.")
+    parser.add_argument("--stage", choices=("flow", "forced"), default="flow")
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train(
+        options.checkpoint,
+        stage=options.stage,
+        minutes=options.minutes,
+        total=options.total or options.minutes,
+        out=options.out or options.checkpoint,
+        device=device,
+        compiled=device.type == "cuda" and not options.eager,
+        workers=options.workers,
+        batch=options.batch,
+        seed=options.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

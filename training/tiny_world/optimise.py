@@ -1,0 +1,191 @@
+"""AdamW on float32 weights for a network that computes in another dtype, by the clock, with small checkpoints.
+
+A checkpoint keeps the weights and their running mean in float16 and Adam's second moment in 8 bits, in files of at
+most 15 MB. What a resumed run loses: Adam's first moment (it is back after some 20 steps), the last bits of the weights
+(2^-11) and of the second moment (6 %), and the state of the random generators: it draws other samples, never the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+SHARD_BYTES = 15_000_000
+
+LOG2_STEP = 0.25
+"""Resolution of a stored second moment, in octaves; 255 of them reach from 1 down to 2^-64."""
+
+
+class Clock:
+    """Time as the schedule's axis: how much of `total` minutes is used, over all calls."""
+
+    def __init__(self, minutes: float, total: float, used: float = 0.0) -> None:
+        self._begun = time.monotonic()
+        self._before, self._minutes, self.total = used, minutes, max(total, 1e-9)
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of this call."""
+        return (time.monotonic() - self._begun) / 60
+
+    @property
+    def used(self) -> float:
+        """Minutes of all calls."""
+        return self._before + self.minutes
+
+    @property
+    def over(self) -> bool:
+        """Whether this call has to end."""
+        return self.minutes >= self._minutes
+
+    @property
+    def progress(self) -> float:
+        """0 at the beginning of the first call, 1 at the end of the last."""
+        return min(1.0, self.used / self.total)
+
+
+def rate(step: int, progress: float, *, warm_up: int) -> float:
+    """Share of the full learning rate: a linear rise over the first steps, then half a cosine down to 2 %."""
+    return min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+
+
+class Optimiser:
+    """AdamW over float32 copies of a network's weights, and their exponential moving average."""
+
+    def __init__(
+        self, network: nn.Module, *, lr: float, weight_decay: float = 0.01, warm_up: int = 200, ema: float = 0.999
+    ) -> None:
+        self.network, self.lr, self.warm_up, self._ema_decay = network, lr, warm_up, ema
+        named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in named]
+        self._computing: list[Tensor] = [parameter for _, parameter in named]
+        self.master = [parameter.detach().float().clone() for parameter in self._computing]
+        self.ema = [weights.clone() for weights in self.master]
+        self.step_count = 0
+        self._since_start = 0
+        matrices = [w for name, w in zip(self.names, self.master, strict=True) if _decays(name, w)]
+        others = [w for name, w in zip(self.names, self.master, strict=True) if not _decays(name, w)]
+        self.adam = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=lr,
+            betas=(0.9, 0.98),
+            fused=self.master[0].is_cuda,
+        )
+
+    def step(self, progress: float, *, clip: float = 1.0) -> Tensor:
+        """Use the gradients that the network has gathered; returns their norm (a tensor: reading it waits)."""
+        for weights, parameter in zip(self.master, self._computing, strict=True):
+            weights.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        norm = torch.nn.utils.clip_grad_norm_(self.master, clip)
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * rate(self._since_start, progress, warm_up=self.warm_up)
+        self.adam.step()
+        self.step_count += 1
+        self._since_start += 1
+        decay = min(self._ema_decay, (1 + self.step_count) / (10 + self.step_count))
+        with torch.no_grad():
+            torch._foreach_copy_(self._computing, self.master)
+            torch._foreach_lerp_(self.ema, self.master, 1 - decay)
+        return norm
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The moving average of the weights, float32, by name."""
+        return dict(zip(self.names, self.ema, strict=True))
+
+    def save(self, folder: Path, name: str, **about: Any) -> None:
+        """Write `name`-I-of-N.safetensors into `folder`; `about` is kept with them."""
+        tensors: dict[str, Tensor] = {}
+        for key, weights, mean in zip(self.names, self.master, self.ema, strict=True):
+            tensors[f"weights.{key}"] = weights.half()
+            tensors[f"ema.{key}"] = mean.half()
+            moment = self.adam.state.get(weights, {}).get("exp_avg_sq")
+            if moment is not None:
+                tensors[f"moment.{key}"] = _to_octaves(moment)
+        save_shards(tensors, folder, name, {"step": self.step_count, **about})
+
+    def restore(self, folder: Path, name: str) -> dict[str, Any] | None:
+        """Go on from what `save` wrote; returns what was kept with it, or None if there is nothing."""
+        loaded = load_shards(folder, name)
+        if loaded is None:
+            return None
+        tensors, about = loaded
+        self.step_count = about["step"]
+        with torch.no_grad():
+            for key, weights, mean in zip(self.names, self.master, self.ema, strict=True):
+                weights.copy_(tensors[f"weights.{key}"])
+                mean.copy_(tensors[f"ema.{key}"])
+                if f"moment.{key}" in tensors:
+                    step = torch.tensor(float(self.step_count), device=weights.device if weights.is_cuda else "cpu")
+                    self.adam.state[weights] = {
+                        "step": step,
+                        "exp_avg": torch.zeros_like(weights),
+                        "exp_avg_sq": _from_octaves(tensors[f"moment.{key}"].to(weights.device)),
+                    }
+            torch._foreach_copy_(self._computing, self.master)
+        return about
+
+
+def _decays(name: str, weights: Tensor) -> bool:
+    return weights.ndim > 1 and not name.endswith(("modulation", "gamma"))
+
+
+def _to_octaves(moment: Tensor) -> Tensor:
+    return (-moment.clamp(2.0**-63, 1.0).log2() / LOG2_STEP).round().to(torch.uint8)
+
+
+def _from_octaves(stored: Tensor) -> Tensor:
+    return torch.exp2(-stored.float() * LOG2_STEP)
+
+
+def save_shards(tensors: dict[str, Tensor], folder: Path, name: str, about: dict[str, Any]) -> None:
+    """Tensors as `name`-I-of-N.safetensors of at most 15 MB each; the shards of an older N are removed."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for key, tensor in tensors.items():
+        size += tensor.nbytes
+        if size > SHARD_BYTES:
+            shards.append({})
+            size = tensor.nbytes
+        shards[-1][key] = tensor.detach().cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    written = set()
+    for i, shard in enumerate(shards):
+        path = folder / f"{name}-{i + 1}-of-{len(shards)}.safetensors"
+        part = path.with_suffix(".part")
+        save_file(shard, part, {"about": json.dumps(about)})
+        os.replace(part, path)
+        written.add(path)
+    for path in folder.glob(f"{name}-*-of-*.safetensors"):
+        if path not in written:
+            path.unlink()
+
+
+def load_shards(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What `save_shards` wrote, or None if there is nothing.
+
+    Raises:
+        FileNotFoundError: some of the shards are missing, or they are of different moments.
+    """
+    paths = sorted(folder.glob(f"{name}-*-of-*.safetensors"))
+    if not paths:
+        return None
+    tensors: dict[str, Tensor] = {}
+    abouts = []
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            abouts.append(json.loads(file.metadata()["about"]))
+            tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a safetensors handle)
+    expected = int(paths[0].stem.rsplit("-", 1)[1])
+    if len(paths) != expected or any(about != abouts[0] for about in abouts):
+        raise FileNotFoundError(f"{folder}/{name}-*: {len(paths)} of {expected} files, or files of different runs")
+    return tensors, abouts[0]

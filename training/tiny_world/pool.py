@@ -1,0 +1,139 @@
+"""Where training samples come from: walks drawn by worker processes, pictures and latents made on the GPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hyworld.config import CHUNK_LATENTS, VAE_TEMPORAL_STRIDE, frames_in
+from hyworld.vae import VAECache, WanVAE
+
+from .paths import FOCAL, Walks, draw_walks, frame_poses
+from .scenes import Scenes, render
+from .sizes import LATENT_SIZE, PATH_LATENTS, SIZE, Z_DIM
+
+PER_TASK = 16
+"""Walks a worker draws at a time (under a second)."""
+
+
+def _task(first_seed: int, count: int, latents: int) -> list[list[NDArray[np.generic]]]:
+    # NumPy arrays travel between processes by value; tensors would by shared-memory handles, which run out.
+    torch.set_num_threads(1)
+    scenes, walks = draw_walks(list(range(first_seed, first_seed + count)), latents)
+    return [[getattr(value, field.name).numpy() for field in fields(value)] for value in (scenes, walks)]
+
+
+class WalkSource:
+    """Scenes and walks with the seeds first, first + 1, ..., drawn ahead by worker processes; 0 workers: here."""
+
+    def __init__(self, first_seed: int, *, workers: int, latents: int = PATH_LATENTS) -> None:
+        self.next_seed, self._latents = first_seed, latents
+        self._executor = (
+            ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) if workers else None
+        )
+        self._pending: list[Future[list[list[NDArray[np.generic]]]]] = []
+        self._scheduled = first_seed
+        self._ahead = 2 * workers
+
+    def take(self, count: int) -> tuple[Scenes, Walks]:
+        """The next `count` scenes and walks (a multiple of 16 if workers draw them)."""
+        if self._executor is None:
+            parts = [_task(self.next_seed, count, self._latents)]
+        else:
+            parts = []
+            for _ in range(count // PER_TASK):
+                self._schedule()
+                parts.append(self._pending.pop(0).result())
+            self._schedule()
+        self.next_seed += count
+        scenes, walks = (
+            [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*kind, strict=True)]
+            for kind in zip(*parts, strict=True)
+        )
+        return Scenes(*scenes), Walks(*walks)
+
+    def _schedule(self) -> None:
+        assert self._executor is not None
+        while len(self._pending) < max(1, self._ahead):
+            self._pending.append(self._executor.submit(_task, self._scheduled, PER_TASK, self._latents))
+            self._scheduled += PER_TASK
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+class Clips:
+    """Short pieces of video along many walks, rendered when asked for; for the VAE."""
+
+    def __init__(self, scenes: Scenes, walks: Walks, *, device: torch.device, compiled: bool) -> None:
+        self.scenes = scenes.to(device)
+        poses = frame_poses(walks.poses.to(device))
+        self.poses = self.scenes.start[:, None] @ poses
+        self._compiled = compiled
+
+    def draw(self, count: int, frames: int, generator: torch.Generator) -> Tensor:
+        """Random clips `[count, 3, frames, H, W]` in [-1, 1], float32."""
+        S, total = self.poses.shape[:2]
+        which = torch.randint(S, (count,), generator=generator)
+        start = torch.randint(total - frames + 1, (count,), generator=generator)
+        at = (start[:, None] + torch.arange(frames)).to(self.poses.device)
+        which = which.to(self.poses.device)
+        return render(self.scenes[which], self.poses[which[:, None], at], FOCAL, SIZE, compiled=self._compiled)
+
+
+@torch.no_grad()
+def encoded(
+    vae: WanVAE, scenes: Scenes, poses: Tensor, *, compiled: bool = False, at_once: int = 8
+) -> Iterator[Tensor]:
+    """Latents of the videos along latents' `poses` `[S, L, 4, 4]` (relative to the start), `at_once` latents a piece.
+
+    Each `[S, Z, n, h, w]`, normalised, float32.
+    """
+    placed = scenes.start[:, None] @ frame_poses(poses)
+    parameter = next(vae.parameters())
+    cache: VAECache | None = None
+    for begin in range(0, poses.shape[1], at_once):
+        end = min(begin + at_once, poses.shape[1])
+        first, last = frames_in(begin), frames_in(end)
+        # The first piece is three frames short: rendering it at the others' length keeps to one compiled shape.
+        padding = VAE_TEMPORAL_STRIDE * (end - begin) - (last - first)
+        piece = placed[:, first:last]
+        piece = torch.cat((piece[:, :1].expand(-1, padding, -1, -1), piece), dim=1)
+        video = render(scenes, piece, FOCAL, SIZE, compiled=compiled)[:, :, padding:]
+        latents, cache = vae.encode_stream(video.to(parameter.dtype), cache)
+        yield latents.float()
+
+
+class LatentPool:
+    """Walks as latents on the GPU, the oldest replaced by new ones."""
+
+    def __init__(self, capacity: int, *, latents: int = PATH_LATENTS, device: torch.device) -> None:
+        chunks = latents // CHUNK_LATENTS
+        self.latents = torch.zeros(capacity, Z_DIM, latents, *LATENT_SIZE, dtype=torch.float16, device=device)
+        self.viewmats = torch.zeros(capacity, latents, 4, 4, device=device)
+        self.labels = torch.zeros(capacity, latents, dtype=torch.int64, device=device)
+        self.memory = torch.zeros(capacity, chunks, 16, dtype=torch.int64, device=device)
+        self.chunks, self.capacity, self.filled, self._next = chunks, capacity, 0, 0
+
+    def add(self, vae: WanVAE, scenes: Scenes, walks: Walks, *, compiled: bool = False, batch: int = 16) -> None:
+        """Render, encode and store walks."""
+        device = self.latents.device
+        for part in torch.arange(len(scenes)).split(batch):
+            some, poses = scenes[part].to(device), walks.poses[part].to(device)
+            at = (torch.arange(self._next, self._next + len(part)) % self.capacity).to(device)
+            pieces = encoded(vae, some, poses, compiled=compiled)
+            self.latents[at] = torch.cat(list(pieces), dim=2).half()
+            self.viewmats[at] = torch.linalg.inv(poses)
+            self.labels[at] = walks.labels[part].to(device)
+            self.memory[at] = walks.memory[part].to(device)
+            self._next = (self._next + len(part)) % self.capacity
+            self.filled = min(self.capacity, self.filled + len(part))

@@ -1,0 +1,190 @@
+"""Train the tiny world's VAE: `python -m training.tiny_world.vae --minutes 8 --checkpoint training_ckpt`.
+
+The same class that rollouts use, trained on whole clips. Latents carry noise of a tenth of their spread while they are
+decoded, which stands in for a variational bottleneck: neighbouring latents have to mean neighbouring pictures, and
+the decoder forgives what the network gets slightly wrong. The half of the encoder's output that would hold a variance
+is not trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyworld.config import VAEConfig
+from hyworld.vae import WanVAE
+
+from .optimise import Clock, Optimiser, load_shards, save_shards
+from .pictures import save_sheet
+from .pool import Clips, WalkSource
+from .sizes import HELD_OUT_SEED, VAE
+
+FRAMES_PER_STEP = 102
+CURRICULUM = ((0.45, 9), (0.85, 17), (1.1, 33))
+"""Up to which share of the training clips are how long; the later ones teach the decoder what a long stream is."""
+
+NOISE = 0.1
+BOUND = 1e-4
+
+
+COARSE = (4, 16)
+"""Sides of the squares, in pixels, whose mean error counts too."""
+
+
+def fresh_vae(seed: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
+    """An untrained VAE."""
+    torch.manual_seed(seed)
+    return WanVAE(VAE).to(device, dtype)
+
+
+def loss_of(vae: WanVAE, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Loss, and mean squared error, of `video` `[B, 3, 1 + 4k, H, W]` sent through the VAE."""
+    dtype = next(vae.parameters()).dtype
+    latents, _ = vae.encode_stream(video.to(dtype))
+    spread = latents.detach().std(dim=(0, 2, 3, 4), keepdim=True)
+    noise = torch.randn_like(latents) if noise is None else noise
+    decoded, _ = vae.decode_stream((latents + NOISE * spread * noise).to(dtype))
+    error = decoded.float() - video
+    edges = error.diff(dim=3).abs().mean() + error.diff(dim=4).abs().mean()
+    # What a latent cell is on average is learnt first and fastest if it is asked for by itself.
+    coarse = sum(F.avg_pool3d(error, (1, side, side)).square().mean() for side in COARSE)
+    loss = error.abs().mean() + 0.5 * edges + 2 * error.square().mean() + 4 * coarse + BOUND * latents.square().mean()
+    return loss, error.detach().square().mean()
+
+
+def psnr(mean_squared_error: float) -> float:
+    """Decibels, for values in [-1, 1]."""
+    return 10 * math.log10(4 / max(mean_squared_error, 1e-10))
+
+
+@torch.no_grad()
+def reconstruction(vae: WanVAE, video: Tensor) -> tuple[Tensor, float]:
+    """What the VAE makes of a video, and its PSNR."""
+    dtype = next(vae.parameters()).dtype
+    latents, _ = vae.encode_stream(video.to(dtype))
+    decoded = vae.decode_stream(latents.to(dtype))[0].float().clamp(-1, 1)
+    return decoded, psnr(F.mse_loss(decoded, video).item())
+
+
+@torch.no_grad()
+def with_statistics(vae: WanVAE, clips: Clips, generator: torch.Generator, *, batches: int = 24) -> VAEConfig:
+    """The VAE's sizes together with the mean and spread of its latents."""
+    dtype = next(vae.parameters()).dtype
+    drawn = (clips.draw(6, 17, generator).to(dtype) for _ in range(batches))
+    latents = torch.cat([vae.encode_stream(video)[0].transpose(0, 1).flatten(1).double() for video in drawn], dim=1)
+    mean, std = (tuple(round(x, 4) for x in value.tolist()) for value in (latents.mean(dim=1), latents.std(dim=1)))
+    return replace(vae.config, latents_mean=mean, latents_std=std)
+
+
+def save_vae(weights: dict[str, Tensor], config: VAEConfig, folder: Path) -> None:
+    """The finished VAE, float16, for `load_trained_vae`."""
+    about = {"latents_mean": config.latents_mean, "latents_std": config.latents_std}
+    save_shards({name: tensor.half() for name, tensor in weights.items()}, folder, "vae", about)
+
+
+def load_trained_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> WanVAE:
+    """The VAE that a training left in `folder`, with its statistics."""
+    loaded = load_shards(folder, "vae")
+    if loaded is None:
+        raise FileNotFoundError(f"There is no trained VAE (vae-*.safetensors) in {folder}: train it first.")
+    tensors, about = loaded
+    vae = WanVAE(replace(VAE, latents_mean=tuple(about["latents_mean"]), latents_std=tuple(about["latents_std"])))
+    vae.load_state_dict(tensors)
+    return vae.to(device, dtype).eval().requires_grad_(False)
+
+
+def train(
+    folder: Path,
+    *,
+    minutes: float,
+    total: float,
+    out: Path,
+    walks: int = 2048,
+    workers: int = 14,
+    device: torch.device,
+    compiled: bool,
+    lr: float = 1.5e-3,
+    frames_per_step: int = FRAMES_PER_STEP,
+    statistics_batches: int = 24,
+    seed: int = 0,
+) -> float:
+    """Train for `minutes` of `total` and write `vae-*` and `vae_training-*` to `out`; returns the held-out PSNR."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    vae = fresh_vae(seed, device, dtype)
+    optimiser = Optimiser(vae, lr=lr)
+    about = optimiser.restore(folder, "vae_training") or {"minutes": 0.0}
+    clock = Clock(minutes, total, about["minutes"])
+    generator = torch.Generator().manual_seed(seed + optimiser.step_count)
+
+    source = WalkSource(0, workers=workers)
+    clips = Clips(*source.take(walks), device=device, compiled=compiled)
+    source.close()
+    held_out = Clips(*WalkSource(HELD_OUT_SEED, workers=0).take(8), device=device, compiled=compiled)
+    test_video = held_out.draw(6, 17, torch.Generator().manual_seed(1))
+    print(f"{walks} walks after {clock.minutes:.1f} min; at step {optimiser.step_count}", flush=True)
+
+    reported, frames_seen = clock.minutes, 0
+    while not clock.over:
+        length = next(frames for share, frames in CURRICULUM if clock.progress < share)
+        video = clips.draw(max(1, frames_per_step // length), length, generator)
+        loss, error = loss_of(vae, video)
+        loss.backward()
+        optimiser.step(clock.progress)
+        frames_seen += video.shape[0] * length
+        if optimiser.step_count % 50 == 0 and clock.minutes > reported + 0.25:
+            rate = frames_seen / (60 * (clock.minutes - reported))
+            print(
+                f"step {optimiser.step_count}  loss {loss.item():.4f}  psnr {psnr(error.item()):.2f} dB  "
+                f"clips of {length}  {rate:.0f} frames/s  {clock.used:.1f} of {total:.1f} min",
+                flush=True,
+            )
+            reported, frames_seen = clock.minutes, 0
+
+    optimiser.save(out, "vae_training", minutes=clock.used)
+    averaged = WanVAE(VAE).to(device)
+    averaged.load_state_dict(optimiser.averaged())
+    averaged.eval().requires_grad_(False)
+    config = with_statistics(averaged, clips, generator, batches=statistics_batches)
+    save_vae(optimiser.averaged(), config, out)
+    decoded, quality = reconstruction(averaged, test_video)
+    save_sheet(torch.cat((test_video[:, :, ::4], decoded[:, :, ::4]), dim=3), out / "vae.png")
+    print(f"VAE: {optimiser.step_count} steps, held-out PSNR {quality:.2f} dB (17-frame clips, averaged weights)")
+    return quality
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options every training program has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--minutes", type=float, required=True, help="how long this call may train")
+    parser.add_argument("--total", type=float, default=0.0, help="minutes of all calls (default: just this one)")
+    parser.add_argument("--checkpoint", type=Path, default=Path("training_ckpt"), help="folder to go on from")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: the checkpoint's)")
+    parser.add_argument("--workers", type=int, default=14, help="processes that draw walks")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main() -> None:
+    options = arguments("Train the tiny world's VAE.").parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train(
+        options.checkpoint,
+        minutes=options.minutes,
+        total=options.total or options.minutes,
+        out=options.out or options.checkpoint,
+        workers=options.workers,
+        device=device,
+        compiled=device.type == "cuda" and not options.eager,
+        seed=options.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()
