@@ -12,7 +12,7 @@ import torch
 def triton_missing(device: torch.device) -> str | None:
     """None if Triton kernels run on `device`, else the reason, as the end of a sentence."""
     if device.type != "cuda":
-        return f"they are for GPUs, not for {device.type}"
+        return f"they are for CUDA and ROCm GPUs, not for {device.type}"
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed"
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):

@@ -67,6 +67,12 @@ def wants_triton(choice: KernelChoice, device: torch.device) -> bool:
     return missing is None
 
 
+def why_slower(choice: KernelChoice, device: torch.device) -> str | None:
+    """A sentence for the user of a GPU on which "auto" had to leave the Triton kernels out, with the reason."""
+    missing = triton_missing(device) if choice == "auto" and device.type == "cuda" else None
+    return None if missing is None else f"The fused GPU kernels are left out, so this is slower: {missing}."
+
+
 def network_kernels(choice: KernelChoice, device: torch.device, attend: Attend = sdpa) -> Kernels:
     """What the network's blocks run with, around the attention given; errors: see `wants_triton`."""
     if not wants_triton(choice, device):

@@ -15,7 +15,7 @@ from .. import world as worlds
 from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
 from ..errors import InputError
-from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice, Modes
+from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice, Modes, why_slower
 from ..picture import open_picture
 from ..rollout import Progress as RolloutProgress
 from ..rollout.schedule import STEPS
@@ -159,6 +159,9 @@ def generate(
             world.start(picture, prompt, seed=seed, size=(height, width))
         # After everything that may refuse the input: an error is the only line then.
         notes(path.notes)
+        slower = why_slower(kernels, world.engine.device)
+        if slower:
+            note(slower)
         if weights is None:
             note("no --weights given: the built-in tiny model has random weights: it draws coloured noise, not a world")
         bar = stack.enter_context(

@@ -21,7 +21,7 @@ from ...hyworld.dit import PLAIN, KVMemory, TextKV, WorldPlayDiT
 from ...hyworld.dit.backends import attention_backend
 from ...hyworld.dit.fp8 import QuantiseRows
 from ...hyworld.errors import InputError
-from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels
+from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.tiny import tiny_dit
 from ...hyworld.weights import dequantise_state, open_dit
 from ...hyworld.weights.fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, marker
@@ -149,6 +149,9 @@ def load_model(
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
     model.diffusion_model.kernels = network_kernels(modes.kernels, load_device, attend)
     model.fp8_rounding = fp8_rounding(modes)
+    slower = why_slower(modes.kernels, load_device)
+    if slower is not None:
+        logging.warning("HY-WorldPlay: %s", slower)
     model.unpatched_uuid = patcher.patches_uuid
     # How the host builds the model again without dynamic memory; its compile node asks for that.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base, modes))
