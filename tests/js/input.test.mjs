@@ -1,28 +1,56 @@
 // Keys, gamepad, recording and undo, without a browser.
 import assert from "node:assert/strict";
-import { mock, test } from "node:test";
+import { test } from "node:test";
 
 import { History } from "../../web/js/editor/history.js";
 import { gamepadKeys, historyKey, isForWorkflow, pathKey, spend } from "../../web/js/editor/keyboard.js";
 import { CHORD_MS, Recorder } from "../../web/js/editor/recorder.js";
 
-const STEP_MS = 10;
+/** Time that passes when told to. */
+class Clock {
+  now = 0;
+  timers = new Map();
 
-/** Runs `play(recorder, wait)` with a clock of its own; returns what was recorded, as "w", "w+right", "end". */
-function recorded(play, interval = 250) {
-  mock.timers.enable({ apis: ["setTimeout"] });
-  try {
-    const seen = [];
-    const on = { interval: () => interval, began() {}, held() {}, latent: (keys) => seen.push(keys.join("+")), ended: () => seen.push("end") };
-    // A timer set while the clock jumps starts at the end of the jump: so it goes in small steps.
-    const wait = (ms) => Array.from({ length: ms / STEP_MS }, () => mock.timers.tick(STEP_MS));
-    const recorder = new Recorder(on);
-    play(recorder, wait);
-    assert.equal(recorder.running, false);
-    return seen;
-  } finally {
-    mock.timers.reset();
+  setTimeout(action, ms) {
+    const id = Symbol("timer");
+    this.timers.set(id, { at: this.now + ms, action });
+    return id;
   }
+
+  clearTimeout(id) {
+    this.timers.delete(id);
+  }
+
+  wait(ms) {
+    const end = this.now + ms;
+    for (;;) {
+      const [id, next] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
+      if (!next || next.at > end) break;
+      this.timers.delete(id);
+      this.now = next.at;
+      next.action();
+    }
+    this.now = end;
+  }
+}
+
+/** Lets `play(recorder, wait)` act; returns what was recorded, as "w", "w+right", "end". */
+function recorded(play, interval = 250) {
+  const seen = [];
+  const clock = new Clock();
+  const recorder = new Recorder(
+    {
+      interval: () => interval,
+      began() {},
+      held() {},
+      latent: (keys) => seen.push(keys.join("+")),
+      ended: () => seen.push("end"),
+    },
+    clock,
+  );
+  play(recorder, (ms) => clock.wait(ms));
+  assert.equal(recorder.running, false);
+  return seen;
 }
 
 test("a held key lays a latent per interval, and none after it is released", () => {

@@ -23,9 +23,11 @@ export class Recorder {
    * @param {(keys: string[]) => void} on.latent the keys held in it
    * @param {() => void} on.ended
    * @param {() => void} on.held `held` has changed
+   * @param {{setTimeout: Function, clearTimeout: Function}} clock
    */
-  constructor(on) {
+  constructor(on, clock = globalThis) {
     this.on = on;
+    this.clock = clock;
   }
 
   /** The keys that are down, oldest first. */
@@ -44,7 +46,7 @@ export class Recorder {
     this.on.held();
     if (this.running) return;
     this.#laid = 0;
-    this.#timer = setTimeout(() => this.#tick(), CHORD_MS);
+    this.#timer = this.clock.setTimeout(() => this.#tick(), CHORD_MS);
     this.on.began();
   }
 
@@ -65,7 +67,7 @@ export class Recorder {
 
   #tick() {
     this.#lay();
-    this.#timer = setTimeout(() => this.#tick(), this.on.interval());
+    this.#timer = this.clock.setTimeout(() => this.#tick(), this.on.interval());
   }
 
   #lay() {
@@ -77,7 +79,7 @@ export class Recorder {
   }
 
   #finish() {
-    clearTimeout(this.#timer);
+    this.clock.clearTimeout(this.#timer);
     this.#timer = null;
     this.#lay();
     if (this.#laid) this.on.ended();
