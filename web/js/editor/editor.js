@@ -1,0 +1,314 @@
+/**
+ * The path editor: shows the path that a text describes, and writes the text that a walk or an edit makes of it.
+ *
+ * The text is the only state that is kept. What is drawn follows from it (`walkOf`); the playhead, the pace and the undo
+ * history live as long as the node does.
+ */
+
+import { endOf, insert, insertAll, locate, mirror, rekey, remove, resize, write } from "../camera/notation.js";
+import { preset } from "../camera/presets.js";
+import { retrace } from "../camera/retrace.js";
+import { FirstPerson } from "./first_person.js";
+import { History } from "./history.js";
+import { historyKey, isForWorkflow, spend } from "./keyboard.js";
+import { PathMap } from "./map.js";
+import { Playhead } from "./playhead.js";
+import { Recorder } from "./recorder.js";
+import { SegmentBar } from "./segment_bar.js";
+import { Stage } from "./stage.js";
+import { StatusLines } from "./status.js";
+import { textsFor } from "./texts.js";
+import { Timeline } from "./timeline.js";
+import { Toolbar } from "./toolbar.js";
+import { walkOf } from "./walk.js";
+import { html, set } from "./dom.js";
+
+/** A latent of the same pose as the first, within this many units and radians. */
+const SAME_POSE = 1e-6;
+
+/**
+ * @typedef {object} Source where the text is kept
+ * @property {import("../camera/notation.js").Notation} notation
+ * @property {() => string} read
+ * @property {(text: string) => void} write
+ * @property {() => Situation} situation
+ *
+ * @typedef {object} Situation what else in the node matters
+ * @property {import("../camera/integrate.js").Speeds} speeds
+ * @property {boolean} thirdPerson
+ * @property {boolean} relabels  the poses come from elsewhere; the text is only what the network is told
+ * @property {string} [linked]   the input whose text comes from a link, so that it cannot be edited
+ * @property {boolean} speedLinked a speed comes from a link, so that it is not known here
+ */
+
+export class PathEditor {
+  #history;
+  #walk;
+  #situation;
+
+  /**
+   * @param {Source} source
+   * @param {string} locale as in ComfyUI's settings
+   */
+  constructor(source, locale) {
+    this.source = source;
+    const t = (this.t = textsFor(locale));
+    this.playhead = new Playhead((shown) => this.#moved(shown));
+    this.recorder = new Recorder({
+      interval: () => 1000 / this.toolbar.rate,
+      began: () => this.#recording(true),
+      latent: (keys) => this.#lay(keys),
+      ended: () => this.#recording(false),
+      held: () => this.stage.showHeld(this.recorder.held),
+    });
+    this.map = new PathMap(t, (latent) => this.#scrub(latent));
+    this.view = new FirstPerson(t);
+    this.stage = new Stage(t, [this.map.element, this.view.element], this.recorder, (name) => this.#command(name), (focused) => this.#walking(focused));
+    this.toolbar = new Toolbar(
+      t,
+      {
+        walk: () => this.stage.focus(),
+        play: () => this.#togglePlay(),
+        undo: () => this.undo(),
+        redo: () => this.redo(),
+        mirror: () => this.#edit(mirror(this.#walk.path), this.playhead.at),
+        home: () => this.#returnHome(),
+        clear: () => this.#edit({ ...this.#walk.path, segments: [], after: "" }, 0),
+      },
+      (name) => this.#addSegments(preset(name, this.#situation.speeds)),
+    );
+    this.timeline = new Timeline(t, {
+      scrub: (latent) => this.#scrub(latent),
+      select: (index) => this.#scrub(endOf(this.#walk.path, index)),
+      resize: (index, count, done) => this.#resize(index, count, done),
+      remove: (index) => this.#remove(index),
+    });
+    this.segmentBar = new SegmentBar(t, {
+      rekey: (keys) => this.#edit(rekey(this.#walk.path, this.#current, keys), this.playhead.at),
+      resize: (count) => this.#resize(this.#current, count, true),
+      insert: () => this.#addSegments([{ keys: ["w"], count: 4 }]),
+      remove: () => this.#remove(this.#current),
+    });
+    this.status = new StatusLines(t, (missing) => this.#fill(missing));
+    const { counts, message, live } = this.status;
+    const parts = [counts, this.stage, this.toolbar, this.timeline, this.segmentBar].map((part) => part.element ?? part);
+    this.element = html("div", { class: "hyw-editor", role: "group", tabindex: -1, "aria-label": t("editor") }, ...parts, message, live);
+    this.#keepFromGraph();
+    this.reset();
+  }
+
+  /** The text, a speed or a link may have changed: look, and draw what is new. */
+  refresh() {
+    if (this.recorder.running) return;
+    const text = this.source.read();
+    if (text !== this.#walk.text) {
+      this.#history.typed(text);
+      this.playhead.stop();
+    }
+    this.#show(text);
+    if (this.playhead.at > this.#walk.motions.length) this.playhead.set(this.#walk.motions.length);
+  }
+
+  /** Another workflow was loaded into the node: begin anew. */
+  reset() {
+    const text = this.source.read();
+    this.#history = new History(text);
+    this.#show(text);
+    this.playhead.set(this.#walk.motions.length);
+  }
+
+  undo() {
+    if (this.#history.canUndo) this.#replace(this.#history.undo());
+  }
+
+  redo() {
+    if (this.#history.canRedo) this.#replace(this.#history.redo());
+  }
+
+  /** Whether the text can be changed from here. */
+  get editable() {
+    return !this.#situation.linked && (this.#walk.kind === "path" || this.#walk.kind === "empty");
+  }
+
+  /** The node is gone. */
+  destroy() {
+    this.playhead.stop();
+    this.stage.destroy();
+    this.status.destroy();
+    for (const part of [this.map, this.view, this.timeline]) part.forget();
+  }
+
+  /** The segment at the playhead; -1 for none. */
+  get #current() {
+    return locate(this.#walk.path, this.playhead.at).index;
+  }
+
+  #show(text) {
+    this.#situation = this.source.situation();
+    this.#walk = walkOf(text, { notation: this.source.notation, ...this.#situation });
+    this.element.classList.toggle("hyw-relabels", this.#situation.relabels);
+    this.stage.enabled = this.editable;
+    this.map.show(this.#walk, this.playhead.shown);
+    this.view.show(this.#walk, this.playhead.shown);
+    this.timeline.show(this.#walk, this.#current, this.editable);
+    this.toolbar.show({ walk: this.#walk, history: this.#history, editable: this.editable, closed: this.#lastAtStart === this.#walk.motions.length });
+    this.status.show(this.#walk, this.#situation, this.editable);
+    this.#showPlace();
+  }
+
+  /** The playhead moves: cheap, for every frame. */
+  #moved(shown) {
+    const at = Math.min(shown, this.#walk.motions.length);
+    this.map.moveTo(at);
+    this.view.moveTo(at);
+    this.timeline.moveTo(at);
+    this.#showPlace();
+  }
+
+  #showPlace() {
+    const at = Math.min(this.playhead.at, this.#walk.motions.length);
+    const words = this.status.place(this.#walk, at);
+    this.stage.caption.textContent = words;
+    this.timeline.describe(at, words);
+    this.timeline.markCurrent(this.#current);
+    this.segmentBar.show(this.#walk.path.segments[this.#current], { editable: this.editable, hasIdle: this.source.notation.hasIdle });
+  }
+
+  #scrub(latent) {
+    this.#pause();
+    if (latent !== this.playhead.at) this.playhead.goTo(latent);
+  }
+
+  /** Write a text, where it differs; the playhead glides to `at`. */
+  #put(text, at, ms) {
+    if (text !== this.#walk.text) this.source.write(text);
+    this.playhead.shown = Math.min(this.playhead.shown, this.#shownLimit(text));
+    this.playhead.at = at;
+    this.#show(text);
+    this.playhead.goTo(Math.min(at, this.#walk.motions.length), ms);
+  }
+
+  #shownLimit(text) {
+    return walkOf(text, { notation: this.source.notation, ...this.#situation }).motions.length;
+  }
+
+  /** One step of editing. */
+  #edit(path, at) {
+    this.#pause();
+    const text = write(path);
+    this.#history.record(text);
+    this.#put(text, at);
+  }
+
+  /** Undo and redo: the playhead goes to where the texts differ no more, at most to the end. */
+  #replace(text) {
+    this.#pause();
+    this.recorder.stop();
+    this.#put(text, this.playhead.at);
+  }
+
+  #addSegments(segments) {
+    const { at } = this.playhead;
+    const length = segments.reduce((sum, { count }) => sum + count, 0);
+    this.#edit(insertAll(this.#walk.path, at, segments), at + length);
+  }
+
+  #resize(index, count, done) {
+    const path = resize(this.#walk.path, index, count);
+    const at = endOf(path, index);
+    if (done) this.#edit(path, at);
+    else this.#put(write(path), at, 1);
+  }
+
+  #remove(index) {
+    if (index >= 0 && this.editable) this.#edit(remove(this.#walk.path, index), endOf(this.#walk.path, index - 1));
+  }
+
+  /** Lengthen the last segment until the last chunk is full. */
+  #fill(missing) {
+    const { path, motions, held } = this.#walk;
+    const keys = held.at(-1) ?? ["w"];
+    this.#edit(insert(path, motions.length, keys, missing), motions.length + missing);
+  }
+
+  /** Walk the way back that leads from the end to the start. */
+  #returnHome() {
+    const { path, held, motions } = this.#walk;
+    const back = retrace(held.slice(this.#lastAtStart));
+    const length = back.reduce((sum, { count }) => sum + count, 0);
+    this.#edit(insertAll(path, motions.length, back), motions.length + length);
+  }
+
+  /** The last latent that has the pose of the first. */
+  get #lastAtStart() {
+    return this.#walk.poses.findLastIndex(({ rotation, position }) => {
+      const off = [...position, rotation[0] - 1, rotation[1], rotation[2], rotation[5], rotation[4] - 1];
+      return off.every((value) => Math.abs(value) < SAME_POSE);
+    });
+  }
+
+  #walking(focused) {
+    set(this.toolbar.walk, { "aria-pressed": String(focused) });
+  }
+
+  #recording(running) {
+    this.element.classList.toggle("hyw-recording", running);
+    if (running) this.#pause();
+    else this.#history.record(this.#walk.text);
+    if (!running) this.#show(this.#walk.text);
+  }
+
+  /** One latent of a recording goes in at the playhead. */
+  #lay(keys) {
+    const at = this.playhead.at + 1;
+    this.#put(write(insert(this.#walk.path, this.playhead.at, keys)), at, 1000 / this.toolbar.rate);
+  }
+
+  /** A key of the stage that is not part of a path. */
+  #command(name) {
+    const { at } = this.playhead;
+    const last = this.#walk.motions.length;
+    if (name === "play") this.#togglePlay();
+    if (name === "toStart") this.#scrub(0);
+    if (name === "toEnd") this.#scrub(last);
+    if (name === "remove") this.#remove(this.#current);
+    if (name === "takeBack" && at > 0 && this.editable) {
+      const index = this.#current;
+      this.#edit(resize(this.#walk.path, index, this.#walk.path.segments[index].count - 1), at - 1);
+    }
+  }
+
+  #togglePlay() {
+    if (this.#playing) return this.#pause();
+    const last = this.#walk.motions.length;
+    if (this.playhead.at >= last) this.playhead.set(0);
+    this.#playing = this.toolbar.playing = true;
+    this.playhead.play(last, this.toolbar.rate, () => this.#pause());
+  }
+
+  #playing = false;
+
+  #pause() {
+    if (!this.#playing) return;
+    this.#playing = this.toolbar.playing = false;
+    this.playhead.stop();
+  }
+
+  /** What is typed here is for the editor: undo and redo are its own, and no key is a shortcut of the graph. */
+  #keepFromGraph() {
+    const stop = (event) => event.stopPropagation();
+    set(this.element, {
+      onkeydown: (event) => {
+        const step = historyKey(event);
+        if (step) {
+          spend(event);
+          this[step]();
+        } else if (!isForWorkflow(event)) stop(event);
+      },
+      onkeyup: stop,
+      oncopy: stop,
+      oncut: stop,
+      onpaste: stop,
+    });
+  }
+}
