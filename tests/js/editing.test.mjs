@@ -97,6 +97,7 @@ test("the way back ends exactly where the path began", () => {
     { keys: ["s", "left"], count: 3 },
     { keys: ["left"], count: 1 },
   ]);
+  assert.deepEqual(retrace(heldKeys(path("w-4, right-3"))), [{ keys: ["left"], count: 3 }, { keys: ["s"], count: 4 }]);
 });
 
 test("of two opposed keys the later counts", () => {

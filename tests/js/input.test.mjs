@@ -119,22 +119,24 @@ test("losing the focus ends a recording at once", () => {
 
 test("undo and redo", () => {
   const history = new History("a");
-  history.record("b");
-  history.record("b");
+  history.record("b", 3);
+  history.record("b", 9);
   history.record("c");
-  assert.deepEqual([history.undo(), history.undo(), history.undo(), history.canUndo], ["b", "a", "a", false]);
-  assert.deepEqual([history.redo(), history.canRedo], ["b", true]);
-  history.record("d");
-  assert.deepEqual([history.canRedo, history.undo()], [false, "b"]);
+  const undo = () => history.undo().text;
+  assert.deepEqual([undo(), undo(), undo(), history.canUndo], ["b", "a", "a", false]);
+  assert.deepEqual([history.redo(), history.canRedo], [{ text: "b", at: 3 }, true]);
+  history.record("d", 4);
+  assert.deepEqual([history.canRedo, undo()], [false, "b"]);
 });
 
 test("typing is undone in bursts", () => {
   const history = new History("");
-  ["w", "w-", "w-8"].forEach((text, i) => history.typed(text, 100 * i));
-  history.typed("w-8, d-2", 5000);
+  ["w", "w-", "w-8"].forEach((text, i) => history.typed(text, 0, 100 * i));
+  history.typed("w-8, d-2", 0, 5000);
   history.record("w-8, d-3");
-  history.typed("w-8", 5100);
-  assert.deepEqual([history.undo(), history.undo(), history.undo(), history.undo()], ["w-8, d-3", "w-8, d-2", "w-8", ""]);
+  history.typed("w-8", 0, 5100);
+  const undo = () => history.undo().text;
+  assert.deepEqual([undo(), undo(), undo(), undo()], ["w-8, d-3", "w-8, d-2", "w-8", ""]);
 });
 
 const key = (code, more = {}) => ({ code, key: code.replace(/^Key/, "").toLowerCase(), ...more });

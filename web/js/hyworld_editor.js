@@ -36,7 +36,13 @@ app.registerExtension({
 function addEditor(node, { input, notation }) {
   const text = node.widgets.find((widget) => widget.name === input);
   const editor = new PathEditor(
-    { notation, read: () => String(text.value ?? ""), write: (value) => write(text, value), situation: () => situationOf(node, input) },
+    {
+      notation,
+      read: () => String(text.value ?? ""),
+      write: (value) => (text.value = value),
+      edited: noteEdit,
+      situation: () => situationOf(node, input),
+    },
     app.ui.settings.getSettingValue("Comfy.Locale") ?? "en",
   );
   // The text keeps its height: what the node has to spare goes to the editor.
@@ -57,12 +63,10 @@ function addEditor(node, { input, notation }) {
   node.setSize([Math.max(node.size[0], width, NODE_WIDTH), Math.max(node.size[1], height)]);
 }
 
-/** Write the text as if it had been typed, and let the graph's own undo see it as one change. */
-function write(text, value) {
-  app.canvas?.emitBeforeChange?.();
-  text.value = value;
-  app.canvas?.emitAfterChange?.();
-  app.graph?.setDirtyCanvas(true);
+/** Let the graph's own undo compare the workflow with what it was: a recording, or a drag, is one change. */
+function noteEdit() {
+  app.canvas.emitBeforeChange();
+  app.canvas.emitAfterChange();
 }
 
 /** @returns {import("./editor/editor.js").Situation} */

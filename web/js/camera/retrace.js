@@ -14,22 +14,25 @@ const ORDER = [
 ];
 
 /**
- * Undo latents one motion after another, the last first. A latent can undo several motions if they come in the order
- * in which a latent makes them: after `w+right-4` (turn, step, …, turn, step) the way back is `s-1, s+left-3, left-1`.
+ * Undo latents one motion after another, the last first. A latent can undo two motions of combined latents if they come
+ * in the order in which a latent makes them: after `w+right-4` (turn, step, …, turn, step) the way back is
+ * `s-1, s+left-3, left-1`, and after `w-4, right-4` simply `left-4, s-4`.
  * @param {string[][]} held the keys of each latent
  * @returns {{keys: string[], count: number}[]}
  */
 export function retrace(held) {
   const back = [];
-  let last = ORDER.length;
+  let open = ORDER.length;
   for (const keys of [...held].reverse()) {
+    const stages = ORDER.map((stage) => keys.filter((key) => stage.includes(key)).map(opposite));
+    const combined = stages.filter((undo) => undo.length).length > 1;
     for (let stage = ORDER.length - 1; stage >= 0; stage--) {
-      const undo = keys.filter((key) => ORDER[stage].includes(key)).map(opposite);
+      const undo = stages[stage];
       if (!undo.length) continue;
-      const fits = back.length > 0 && stage > last && !back.at(-1).some((key) => undo.some((other) => opposed(key, other)));
-      if (fits) back.at(-1).push(...undo);
+      const clash = back.at(-1)?.some((key) => undo.some((other) => opposed(key, other)));
+      if (combined && stage > open && !clash) back.at(-1).push(...undo);
       else back.push(undo);
-      last = stage;
+      open = combined ? stage : ORDER.length;
     }
   }
   return segmentsOf(back.map(inOrder));

@@ -31,6 +31,7 @@ const SAME_POSE = 1e-6;
  * @property {import("../camera/notation.js").Notation} notation
  * @property {() => string} read
  * @property {(text: string) => void} write
+ * @property {() => void} edited an edit is complete: the graph's own undo may take note of it
  * @property {() => Situation} situation
  *
  * @typedef {object} Situation what else in the node matters
@@ -91,8 +92,14 @@ export class PathEditor {
     });
     this.status = new StatusLines(t, (missing) => this.#fill(missing));
     const { counts, message, live } = this.status;
-    const parts = [counts, this.stage, this.toolbar, this.timeline, this.segmentBar].map((part) => part.element ?? part);
-    this.element = html("div", { class: "hyw-editor", role: "group", tabindex: -1, "aria-label": t("editor") }, ...parts, message, live);
+    this.element = html(
+      "div",
+      { class: "hyw-editor", role: "group", tabindex: -1, "aria-label": t("editor") },
+      html("div", { class: "hyw-bar hyw-head" }, counts, this.toolbar.pace),
+      ...[this.stage, this.toolbar, this.timeline, this.segmentBar].map((part) => part.element),
+      message,
+      live,
+    );
     this.#keepFromGraph();
     this.reset();
   }
@@ -101,12 +108,12 @@ export class PathEditor {
   refresh() {
     if (this.recorder.running) return;
     const text = this.source.read();
-    if (text !== this.#walk.text) {
-      this.#history.typed(text);
-      this.playhead.stop();
-    }
+    const wasAtEnd = this.playhead.at >= this.#walk.motions.length;
+    const isNew = text !== this.#walk.text;
+    if (isNew) this.#pause();
     this.#show(text);
-    if (this.playhead.at > this.#walk.motions.length) this.playhead.set(this.#walk.motions.length);
+    if (isNew && wasAtEnd) this.playhead.set(this.#walk.motions.length);
+    if (isNew) this.#history.typed(text, this.playhead.at);
   }
 
   /** Another workflow was loaded into the node: begin anew. */
@@ -118,10 +125,12 @@ export class PathEditor {
   }
 
   undo() {
+    this.recorder.stop();
     if (this.#history.canUndo) this.#replace(this.#history.undo());
   }
 
   redo() {
+    this.recorder.stop();
     if (this.#history.canRedo) this.#replace(this.#history.redo());
   }
 
@@ -146,6 +155,7 @@ export class PathEditor {
   #show(text) {
     this.#situation = this.source.situation();
     this.#walk = walkOf(text, { notation: this.source.notation, ...this.#situation });
+    this.playhead.keepWithin(this.#walk.motions.length);
     this.element.classList.toggle("hyw-relabels", this.#situation.relabels);
     this.stage.enabled = this.editable;
     this.map.show(this.#walk, this.playhead.shown);
@@ -158,15 +168,12 @@ export class PathEditor {
 
   /** The playhead moves: cheap, for every frame. */
   #moved(shown) {
-    const at = Math.min(shown, this.#walk.motions.length);
-    this.map.moveTo(at);
-    this.view.moveTo(at);
-    this.timeline.moveTo(at);
+    for (const picture of [this.map, this.view, this.timeline]) picture.moveTo(shown);
     this.#showPlace();
   }
 
   #showPlace() {
-    const at = Math.min(this.playhead.at, this.#walk.motions.length);
+    const { at } = this.playhead;
     const words = this.status.place(this.#walk, at);
     this.stage.caption.textContent = words;
     this.timeline.describe(at, words);
@@ -179,32 +186,29 @@ export class PathEditor {
     if (latent !== this.playhead.at) this.playhead.goTo(latent);
   }
 
-  /** Write a text, where it differs; the playhead glides to `at`. */
+  /** Show a text and write it; the playhead glides to `at`. */
   #put(text, at, ms) {
-    if (text !== this.#walk.text) this.source.write(text);
-    this.playhead.shown = Math.min(this.playhead.shown, this.#shownLimit(text));
     this.playhead.at = at;
     this.#show(text);
-    this.playhead.goTo(Math.min(at, this.#walk.motions.length), ms);
-  }
-
-  #shownLimit(text) {
-    return walkOf(text, { notation: this.source.notation, ...this.#situation }).motions.length;
+    // Shown first, so that the echo of what is written here is not taken for typing.
+    this.source.write(text);
+    this.playhead.goTo(this.playhead.at, ms);
   }
 
   /** One step of editing. */
   #edit(path, at) {
     this.#pause();
     const text = write(path);
-    this.#history.record(text);
+    this.#history.record(text, at);
     this.#put(text, at);
+    this.source.edited();
   }
 
-  /** Undo and redo: the playhead goes to where the texts differ no more, at most to the end. */
-  #replace(text) {
+  /** Undo and redo. */
+  #replace({ text, at }) {
     this.#pause();
-    this.recorder.stop();
-    this.#put(text, this.playhead.at);
+    this.#put(text, at);
+    this.source.edited();
   }
 
   #addSegments(segments) {
@@ -253,9 +257,10 @@ export class PathEditor {
 
   #recording(running) {
     this.element.classList.toggle("hyw-recording", running);
-    if (running) this.#pause();
-    else this.#history.record(this.#walk.text);
-    if (!running) this.#show(this.#walk.text);
+    if (running) return this.#pause();
+    this.#history.record(this.#walk.text, this.playhead.at);
+    this.source.edited();
+    this.#show(this.#walk.text);
   }
 
   /** One latent of a recording goes in at the playhead. */

@@ -1,5 +1,5 @@
 /**
- * Undo and redo of a text.
+ * Undo and redo of a text, with the latent the playhead was at.
  */
 
 const MOST = 200;
@@ -7,51 +7,52 @@ const MOST = 200;
 const BURST_MS = 1000;
 
 export class History {
-  #texts;
-  #at = 0;
+  #steps;
+  #index = 0;
   #lastTyped = -Infinity;
 
-  constructor(text) {
-    this.#texts = [text];
+  /** @param {string} text */
+  constructor(text, at = 0) {
+    this.#steps = [{ text, at }];
   }
 
   get canUndo() {
-    return this.#at > 0;
+    return this.#index > 0;
   }
 
   get canRedo() {
-    return this.#at < this.#texts.length - 1;
+    return this.#index < this.#steps.length - 1;
   }
 
   /** An edit is done. */
-  record(text) {
+  record(text, at = 0) {
     this.#lastTyped = -Infinity;
-    this.#add(text);
+    this.#add({ text, at });
   }
 
   /** Somebody types. */
-  typed(text, now = performance.now()) {
+  typed(text, at = 0, now = performance.now()) {
     const burst = now - this.#lastTyped < BURST_MS && !this.canRedo;
     this.#lastTyped = now;
-    if (burst) this.#texts[this.#at] = text;
-    else this.#add(text);
+    if (burst) this.#steps[this.#index] = { text, at };
+    else this.#add({ text, at });
   }
 
-  /** @returns {string} the text before */
+  /** @returns {{text: string, at: number}} the step before */
   undo() {
-    if (this.canUndo) this.#at--;
-    return this.#texts[this.#at];
+    if (this.canUndo) this.#index--;
+    return this.#steps[this.#index];
   }
 
-  /** @returns {string} the text after */
+  /** @returns {{text: string, at: number}} the step after */
   redo() {
-    if (this.canRedo) this.#at++;
-    return this.#texts[this.#at];
+    if (this.canRedo) this.#index++;
+    return this.#steps[this.#index];
   }
 
-  #add(text) {
-    if (text === this.#texts[this.#at]) return;
-    this.#texts = [...this.#texts.slice(0, this.#at + 1), text].slice(-MOST);
-    this.#at = this.#texts.length - 1;
+  #add(step) {
+    if (step.text === this.#steps[this.#index].text) return;
+    this.#steps = [...this.#steps.slice(0, this.#index + 1), step].slice(-MOST);
+    this.#index = this.#steps.length - 1;
   }
 }

@@ -5,13 +5,13 @@
 import { CHUNK_LATENTS } from "../camera/counts.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
-const MARGIN = 26;
+const MARGIN = 38;
 /** Scene units the map shows at least, so that a camera that stands is not blown up. */
 const LEAST_SPAN = 0.5;
 const MOST_CONES = 24;
 const MOST_PIECES = 60;
 const MOST_NUMBERS = 12;
-const CONE_PX = 22;
+const CONE_PX = 20;
 const CONE_DEG = 60;
 /** Pixels within which a pointer means the path. */
 const REACH_PX = 40;

@@ -27,6 +27,12 @@ export class Playhead {
     this.moved(at);
   }
 
+  /** The path ends here now. */
+  keepWithin(last) {
+    this.at = Math.min(this.at, last);
+    this.shown = Math.min(this.shown, last);
+  }
+
   /** Glide to a latent. */
   goTo(at, ms = GLIDE_MS) {
     this.at = at;

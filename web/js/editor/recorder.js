@@ -14,7 +14,6 @@ export class Recorder {
   #down = [];
   #tapped = [];
   #timer = null;
-  #laid = 0;
 
   /**
    * @param {object} on
@@ -45,7 +44,6 @@ export class Recorder {
     this.#tapped.push(key);
     this.on.held();
     if (this.running) return;
-    this.#laid = 0;
     this.#timer = this.clock.setTimeout(() => this.#tick(), CHORD_MS);
     this.on.began();
   }
@@ -73,15 +71,13 @@ export class Recorder {
   #lay() {
     const keys = compatible([...this.#tapped.filter((key) => !this.#down.includes(key)), ...this.#down]);
     this.#tapped = [];
-    if (!keys.length) return;
-    this.#laid++;
-    this.on.latent(keys);
+    if (keys.length) this.on.latent(keys);
   }
 
   #finish() {
     this.clock.clearTimeout(this.#timer);
     this.#timer = null;
     this.#lay();
-    if (this.#laid) this.on.ended();
+    this.on.ended();
   }
 }

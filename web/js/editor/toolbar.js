@@ -1,5 +1,5 @@
 /**
- * Playing, undo, and what changes the whole path.
+ * Playing, undo, and what changes the whole path. The pace stands beside the counts, above (see editor.js).
  */
 
 import { LATENT_RATE } from "../camera/counts.js";
@@ -46,7 +46,7 @@ export class Toolbar {
     this.element = html(
       "div",
       { class: "hyw-bar" },
-      html("div", { class: "hyw-group" }, this.walk, this.play, this.pace),
+      html("div", { class: "hyw-group" }, this.walk, this.play),
       html("div", { class: "hyw-group" }, this.undo, this.redo),
       html("div", { class: "hyw-group" }, this.preset, this.mirror, this.home, this.clear),
     );
