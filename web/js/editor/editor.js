@@ -10,7 +10,7 @@ import { preset } from "../camera/presets.js";
 import { retrace } from "../camera/retrace.js";
 import { FirstPerson } from "./first_person.js";
 import { History } from "./history.js";
-import { historyKey, isForWorkflow, spend } from "./keyboard.js";
+import { historyKey, isForSelection, isForWorkflow, spend } from "./keyboard.js";
 import { PathMap } from "./map.js";
 import { Playhead } from "./playhead.js";
 import { Recorder } from "./recorder.js";
@@ -308,12 +308,10 @@ export class PathEditor {
         if (step) {
           spend(event);
           this[step]();
-        } else if (!isForWorkflow(event)) stop(event);
+        } else if (isForSelection(event)) spend(event);
+        else if (!isForWorkflow(event)) stop(event);
       },
       onkeyup: stop,
-      oncopy: stop,
-      oncut: stop,
-      onpaste: stop,
     });
   }
 }

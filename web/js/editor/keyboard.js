@@ -35,6 +35,12 @@ export function isForWorkflow(event) {
   return (event.ctrlKey || event.metaKey) && (event.key === "Enter" || event.key.toLowerCase() === "s");
 }
 
+/** Shortcuts that copy, paste or select: outside a field the browser gives them to the graph. */
+export function isForSelection(event) {
+  const inField = event.target.matches("input, textarea");
+  return (event.ctrlKey || event.metaKey) && !inField && ["a", "c", "v", "x"].includes(event.key.toLowerCase());
+}
+
 /** Use an event up: neither the browser nor the graph acts on it. */
 export function spend(event) {
   event.preventDefault();
