@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from .browser_tools import chromium, drive, node  # noqa: F401
+from .browser import drive
 from .conftest import street_picture
 from .server import REPOSITORY, ComfyServer
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.host, pytest.mark.browser]
 QUICK_START = REPOSITORY / "example_workflows" / "quick_start.json"
 
 
-def test_the_quick_start_runs_in_the_browser(node: str, chromium: str, server: ComfyServer, tmp_path: Path) -> None:  # noqa: F811
+def test_the_quick_start_runs_in_the_browser(node: str, chromium: str, server: ComfyServer, tmp_path: Path) -> None:
     street_picture().save(server.input / "example.png")
     documentation = os.environ.get("HYWORLD_DOCS")
     screenshot = tmp_path / "quick_start.png"

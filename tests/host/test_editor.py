@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from hyworld import Trajectory
 from hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
 
-from .browser_tools import chromium, drive, node  # noqa: F401
+from .browser import drive
 from .client import Client
 from .conftest import street_picture
 from .server import REPOSITORY, ComfyServer
@@ -26,8 +25,8 @@ QUICK_START = REPOSITORY / "example_workflows" / "quick_start.json"
 @pytest.fixture(scope="module", params=["classic", "vue"])
 def seen(
     request: pytest.FixtureRequest,
-    node: str,  # noqa: F811
-    chromium: str,  # noqa: F811
+    node: str,
+    chromium: str,
     server: ComfyServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def test_the_video_walks_the_recorded_path(seen: dict[str, Any], client: Client)
     run, text = seen["run"], seen["saved"]["before"]["text"]
     assert run["ended"] == "execution_success"
     prompt = json.loads(client.get(f"/history/{run['promptId']}"))[run["promptId"]]["prompt"][2]
-    assert [node["inputs"] for node in prompt.values() if node["class_type"] == "HYWorldCameraTrajectory"] == [
+    assert [x["inputs"] for x in prompt.values() if x["class_type"] == "HYWorldCameraTrajectory"] == [
         {"path": text, "move_speed": 0.08, "turn_speed": 3, "third_person": False}
     ]
     path = Trajectory.from_tokens(text)
