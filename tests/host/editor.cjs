@@ -23,15 +23,23 @@ function editorOf(page) {
   };
 }
 
-/** Put the node in the middle of the window. */
-async function centre(page, zoom) {
-  await page.evaluate((scale) => {
-    const [x, y] = theNode().pos;
-    app.canvas.ds.scale = scale;
-    app.canvas.ds.offset = [420 / scale - x, 140 / scale - y];
-    app.canvas.setDirty(true, true);
-  }, zoom);
+/** Put the node in the middle of the window, or what is so far to its right. */
+async function centre(page, zoom, right = 0) {
+  await page.evaluate(
+    ([scale, shift]) => {
+      const [x, y] = theNode().pos;
+      app.canvas.ds.scale = scale;
+      app.canvas.ds.offset = [420 / scale - x - shift, 140 / scale - y];
+      app.canvas.setDirty(true, true);
+    },
+    [zoom, right],
+  );
   await page.waitForTimeout(700);
+}
+
+/** A picture of an editor, for the help pages. */
+async function picture(page, selector, name) {
+  if (scene.pictures) await page.locator(selector).first().screenshot({ path: `${scene.pictures}/${name}` });
 }
 
 async function hold(page, keys, ms) {
@@ -71,7 +79,7 @@ async function walk(page, editor) {
   if (scene.pictures) {
     await page.keyboard.down("w");
     await page.waitForTimeout(500);
-    await page.screenshot({ path: `${scene.pictures}/recording.png`, clip: { x: 400, y: 90, width: 490, height: 690 } });
+    await picture(page, EDITOR, "camera_trajectory_recording.png");
     await page.keyboard.up("w");
     await page.keyboard.press("Control+z");
   }
@@ -98,12 +106,26 @@ async function undo(page, editor) {
 async function shortcuts(page, editor) {
   await page.evaluate(() => {
     globalThis.cameThrough = [];
-    for (const kind of ["keydown", "keyup", "paste"]) addEventListener(kind, (event) => cameThrough.push(event.key ?? kind));
+    for (const kind of ["keydown", "keyup", "paste"])
+      addEventListener(kind, (event) => cameThrough.push(event.key ?? kind));
   });
   const before = await editor.text();
   const nodes = await page.evaluate(() => app.graph._nodes.length);
   await editor.part(".hyw-ruler").focus();
-  for (const key of ["q", "r", "n", "m", "p", ".", "Control+a", "Control+c", "Control+v", "Control+m", "Delete", "Escape"]) {
+  for (const key of [
+    "q",
+    "r",
+    "n",
+    "m",
+    "p",
+    ".",
+    "Control+a",
+    "Control+c",
+    "Control+v",
+    "Control+m",
+    "Delete",
+    "Escape",
+  ]) {
     await page.keyboard.press(key);
   }
   await page.waitForTimeout(500);
@@ -167,20 +189,77 @@ async function byPointer(page, editor, zoom) {
 
 /** Typed text is shown, and kept even if it is no path. */
 async function typing(page, editor) {
-  const field = page.locator("textarea:visible").nth(await page.evaluate(() => {
-    const shown = [...document.querySelectorAll("textarea")].filter((field) => field.checkVisibility());
-    return shown.findIndex((field) => field.value === theNode().widgets[0].value);
-  }));
+  const field = page.locator("textarea:visible").nth(
+    await page.evaluate(() => {
+      const shown = [...document.querySelectorAll("textarea")].filter((field) => field.checkVisibility());
+      return shown.findIndex((field) => field.value === theNode().widgets[0].value);
+    }),
+  );
   const before = await editor.text();
   await field.fill("w-7, jump-4");
   await page.waitForTimeout(300);
-  const broken = { text: await editor.text(), message: await editor.message(), walk: await editor.button("Record").isEnabled() };
+  const broken = {
+    text: await editor.text(),
+    message: await editor.message(),
+    walk: await editor.button("Record").isEnabled(),
+  };
   await field.fill("w-3, d-2");
   await page.waitForTimeout(300);
   const typed = { counts: await editor.counts(), message: await editor.message() };
+  if (scene.pictures) {
+    await field.fill("w-9, w+right-12, up-3, left-10, orbit_left-15, down-3, s-7");
+    await centre(page, 1);
+    await picture(page, EDITOR, "camera_trajectory_editor.png");
+    await page.screenshot({ path: `${scene.pictures}/path_editor.png`, clip: { x: 320, y: 60, width: 960, height: 780 } });
+  }
   await field.fill(before);
   await page.waitForTimeout(300);
   return { broken, typed };
+}
+
+/** The left stick of a gamepad, pushed forward for a while. */
+async function byGamepad(page, editor) {
+  await editor.part(".hyw-ruler").focus();
+  await page.keyboard.press("End");
+  await page.waitForTimeout(400);
+  await page.evaluate(() => {
+    const pad = { connected: true, axes: [0, -1, 0, 0], buttons: [] };
+    navigator.getGamepads = () => [pad];
+    setTimeout(() => (pad.axes = [0, 0, 0, 0]), 700);
+  });
+  const before = await editor.text();
+  await editor.stage.focus();
+  await page.waitForTimeout(1200);
+  const walked = await editor.text();
+  await page.evaluate(() => (navigator.getGamepads = () => []));
+  await page.keyboard.press("Control+z");
+  await page.waitForTimeout(300);
+  return { before, walked, undone: await editor.text() };
+}
+
+/** The other node: keys that walk a path of their own, and keys for a path that is wired in. */
+async function keyPresses(page) {
+  const place = await page.evaluate(() => {
+    const node = LiteGraph.createNode("HYWorldActionSequence");
+    const [x, y] = theNode().pos;
+    node.pos = [x + 500, y];
+    app.graph.add(node);
+    globalThis.theKeys = node;
+    node.widgets.find((widget) => widget.name === "hyworld_editor").element.id = "other-editor";
+    return node.id;
+  });
+  await centre(page, 1, 500);
+  const part = (selector) => page.locator(`#other-editor ${selector}`).first();
+  await part(`button[aria-label^="Clear"]`).click();
+  await part(".hyw-stage").focus();
+  await hold(page, ["w", "ArrowRight"], 600);
+  const walked = await page.evaluate(() => theKeys.widgets[0].value);
+  await page.evaluate(() => theNode().connect(0, theKeys, "trajectory"));
+  await page.waitForTimeout(400);
+  const relabels = { message: await part(".hyw-message").innerText(), map: await part(".hyw-map").isVisible() };
+  await picture(page, "#other-editor", "action_sequence_editor.png");
+  await page.evaluate((id) => app.graph.remove(app.graph.getNodeById(id)), place);
+  return { walked, relabels };
 }
 
 /** The text from another node: the editor shows that and leaves it alone. */
@@ -188,7 +267,11 @@ async function linked(page, editor) {
   await page.evaluate(() => {
     const source = LiteGraph.createNode("PrimitiveStringMultiline") ?? LiteGraph.createNode("PrimitiveString");
     app.graph.add(source);
-    source.connect(0, theNode(), theNode().inputs.findIndex((slot) => slot.name === "path"));
+    source.connect(
+      0,
+      theNode(),
+      theNode().inputs.findIndex((slot) => slot.name === "path"),
+    );
     globalThis.theSource = source;
   });
   await page.waitForTimeout(400);
@@ -208,7 +291,11 @@ async function saveAndReload(page, editor) {
   const values = saved.nodes.find((node) => node.type === "HYWorldCameraTrajectory").widgets_values;
   const before = { text: await editor.text(), counts: await editor.counts() };
   await loadWorkflow(page, saved);
-  const after = { text: await editor.text(), counts: await editor.counts(), undo: await editor.button("Undo").isEnabled() };
+  const after = {
+    text: await editor.text(),
+    counts: await editor.counts(),
+    undo: await editor.button("Undo").isEnabled(),
+  };
   return { values, before, after };
 }
 
@@ -216,7 +303,8 @@ async function run(page) {
   await page.evaluate(() => {
     globalThis.ended = null;
     app.api.addEventListener("executed", (event) => (globalThis.promptId = event.detail.prompt_id));
-    for (const kind of ["execution_success", "execution_error"]) app.api.addEventListener(kind, () => (globalThis.ended = kind));
+    for (const kind of ["execution_success", "execution_error"])
+      app.api.addEventListener(kind, () => (globalThis.ended = kind));
   });
   await pressRun(page);
   await page.waitForFunction(() => globalThis.ended, null, PATIENCE);
@@ -238,6 +326,8 @@ inBrowser({ ...scene, width: 1500, height: 1000 }, async (page) => {
     keyboard: await byKeyboard(page, editor),
     zoomedOut: await byPointer(page, editor, 0.7),
     zoomedIn: await byPointer(page, editor, 1.3),
+    gamepad: await byGamepad(page, editor),
+    keyPresses: await keyPresses(page),
     typing: await typing(page, editor),
     linked: await linked(page, editor),
     saved: await saveAndReload(page, editor),

@@ -11,8 +11,16 @@ async function inBrowser({ chromium: executablePath, profile, width = 2400, heig
     executablePath,
     headless: true,
     viewport: { width, height },
-    args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
   });
   try {
     console.log(JSON.stringify(await act(context.pages()[0] ?? (await context.newPage()))));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from typing import Any
 
 import pytest
@@ -32,17 +33,22 @@ def seen(
 ) -> dict[str, Any]:
     """What happened in one session in the browser, in one of the front end's two renderers."""
     street_picture().save(server.input / "example.png")
+    pictures = tmp_path_factory.mktemp("pictures")
+    documents = os.environ.get("HYWORLD_DOCS") and request.param == "classic"
     scene = {
         "url": server.url,
         "chromium": chromium,
         "profile": str(tmp_path_factory.mktemp("profile")),
         "workflow": str(QUICK_START),
         "vue": request.param == "vue",
-        "pictures": os.environ.get("HYWORLD_DOCS") and str(REPOSITORY / "web" / "docs" / "images"),
+        "pictures": str(pictures) if documents else None,
     }
     session = drive(node, "editor.cjs", scene)
     if "skipped" in session:
         pytest.skip(session["skipped"])
+    for file in pictures.iterdir():
+        folder = "docs" if file.stem == "path_editor" else "web/docs"
+        shutil.copy(file, REPOSITORY / folder / "images")
     return session
 
 
@@ -104,6 +110,19 @@ def first_count(text: str) -> int:
     found = re.match(r"w-(\d+)", text)
     assert found is not None, text
     return int(found[1])
+
+
+def test_a_gamepad_walks(seen: dict[str, Any]) -> None:
+    gamepad = seen["gamepad"]
+    assert re.fullmatch(re.escape(gamepad["before"]) + r", w-\d+", gamepad["walked"])
+    assert gamepad["undone"] == gamepad["before"]
+
+
+def test_key_presses(seen: dict[str, Any]) -> None:
+    presses = seen["keyPresses"]
+    assert re.fullmatch(r"W\+→\*\d+", presses["walked"])
+    assert presses["relabels"]["message"].startswith("The wired trajectory is where the camera goes")
+    assert not presses["relabels"]["map"]
 
 
 def test_text_that_is_no_path_is_kept_and_said(seen: dict[str, Any]) -> None:

@@ -6,7 +6,19 @@ import { countsOf } from "../../web/js/camera/counts.js";
 import { integrate, motionOf, TRAINED } from "../../web/js/camera/integrate.js";
 import { KEY_NAMES, checkKeys, compatible } from "../../web/js/camera/keys.js";
 import {
-  endOf, heldKeys, insert, insertAll, locate, mirror, motionLatents, read, rekey, remove, resize, segmentsOf, write,
+  endOf,
+  heldKeys,
+  insert,
+  insertAll,
+  locate,
+  mirror,
+  motionLatents,
+  read,
+  rekey,
+  remove,
+  resize,
+  segmentsOf,
+  write,
 } from "../../web/js/camera/notation.js";
 import { PRESETS, preset } from "../../web/js/camera/presets.js";
 import { presses } from "../../web/js/camera/presses.js";
@@ -73,14 +85,23 @@ test("a mirror exchanges left and right, and only that", () => {
 
 test("key presses are written as they are printed on the keyboard", () => {
   const pressed = read("W*4; idle\nw+→", presses);
-  assert.deepEqual(pressed.segments.map(({ keys, count }) => [keys, count]), [[["w"], 4], [[], 1], [["w", "right"], 1]]);
+  assert.deepEqual(
+    pressed.segments.map(({ keys, count }) => [keys, count]),
+    [
+      [["w"], 4],
+      [[], 1],
+      [["w", "right"], 1],
+    ],
+  );
   assert.equal(write(pressed), "W*4; idle\nw+→");
   assert.equal(write(insert(pressed, 6, [], 2)), "W*4; idle\nw+→, idle*2");
   assert.equal(write(insert(pressed, 6, ["orbit_left", "up"])), "W*4; idle\nw+→, ↑+orbit_left*1");
 });
 
 test("the way back ends exactly where the path began", () => {
-  const combinations = KEY_NAMES.flatMap((a) => KEY_NAMES.flatMap((b) => KEY_NAMES.map((c) => [...new Set([a, b, c])])));
+  const combinations = KEY_NAMES.flatMap((a) =>
+    KEY_NAMES.flatMap((b) => KEY_NAMES.map((c) => [...new Set([a, b, c])])),
+  );
   const possible = combinations.filter((keys) => compatible(keys).length === keys.length);
   assert.ok(possible.length > 100);
   for (const keys of possible) {
@@ -97,7 +118,10 @@ test("the way back ends exactly where the path began", () => {
     { keys: ["s", "left"], count: 3 },
     { keys: ["left"], count: 1 },
   ]);
-  assert.deepEqual(retrace(heldKeys(path("w-4, right-3"))), [{ keys: ["left"], count: 3 }, { keys: ["s"], count: 4 }]);
+  assert.deepEqual(retrace(heldKeys(path("w-4, right-3"))), [
+    { keys: ["left"], count: 3 },
+    { keys: ["s"], count: 4 },
+  ]);
 });
 
 test("of two opposed keys the later counts", () => {
@@ -113,7 +137,10 @@ test("presets are paths, at any speed", () => {
       assert.equal(path(write(made)).error, undefined, name);
     }
   }
-  assert.deepEqual(preset("glance", { move: 1, turn: 5 }), segmentsOf([...Array(6).fill(["left"]), ...Array(6).fill(["right"])]));
+  assert.deepEqual(
+    preset("glance", { move: 1, turn: 5 }),
+    segmentsOf([...Array(6).fill(["left"]), ...Array(6).fill(["right"])]),
+  );
 });
 
 test("counts", () => {

@@ -64,7 +64,10 @@ test("a held key lays a latent per interval, and none after it is released", () 
 });
 
 test("a tap is one latent", () => {
-  assert.deepEqual(recorded((recorder) => (recorder.press("w"), recorder.release("w"))), ["w", "end"]);
+  assert.deepEqual(
+    recorded((recorder) => (recorder.press("w"), recorder.release("w"))),
+    ["w", "end"],
+  );
 });
 
 test("keys pressed one after the other within a moment count together", () => {

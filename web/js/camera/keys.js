@@ -6,7 +6,7 @@
 
 import { closest } from "./closest.js";
 
-/** What each key moves: a field of `Motion` (see integrate.js) and its sign. Orbits are named by the way the camera turns. */
+/** What each key moves: a field of `Motion` (see integrate.js) and its sign. Orbits are named by how the camera turns. */
 export const KEYS = Object.freeze({
   w: ["forward", 1],
   s: ["forward", -1],

@@ -32,7 +32,10 @@ export const TURNS = Object.freeze([
   "left+down",
 ]);
 
-/** [first axis][second axis] → number, of moves (forward, right) and of turns (right, up); an axis is 0 for none, 1 for its positive side, 2 for its negative side. */
+/**
+ * [first axis][second axis] → number, of moves (forward, right) and of turns (right, up). An axis is 0 for none, 1 for
+ * its positive side, 2 for its negative side.
+ */
 const COMBINED = [
   [0, 3, 4],
   [1, 5, 6],

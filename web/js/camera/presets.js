@@ -2,7 +2,10 @@
  * Walks to start from. Turns are in degrees, so that they look the same at every turn speed.
  */
 
-const turn = (key, degrees) => (speeds) => ({ keys: [key], count: Math.max(1, Math.round(degrees / (speeds.turn || 3))) });
+const turn = (key, degrees) => (speeds) => ({
+  keys: [key],
+  count: Math.max(1, Math.round(degrees / (speeds.turn || 3))),
+});
 const walk = (key, count) => () => ({ keys: [key], count });
 
 /** Name → the segments it consists of, each for given speeds. */

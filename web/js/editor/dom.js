@@ -26,7 +26,8 @@ export function set(element, attributes) {
 
 /** Switch a control on or off. The focus moves from one that goes off to the editor around it, so that it is not lost. */
 export function enable(control, enabled) {
-  if (!enabled && control === document.activeElement) control.closest("[tabindex='-1']")?.focus({ preventScroll: true });
+  if (!enabled && control === document.activeElement)
+    control.closest("[tabindex='-1']")?.focus({ preventScroll: true });
   set(control, { disabled: !enabled });
 }
 

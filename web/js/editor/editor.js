@@ -8,6 +8,7 @@
 import { endOf, insert, insertAll, locate, mirror, rekey, remove, resize, write } from "../camera/notation.js";
 import { preset } from "../camera/presets.js";
 import { retrace } from "../camera/retrace.js";
+import { html, set } from "./dom.js";
 import { FirstPerson } from "./first_person.js";
 import { History } from "./history.js";
 import { historyKey, isForSelection, isForWorkflow, spend } from "./keyboard.js";
@@ -21,7 +22,6 @@ import { textsFor } from "./texts.js";
 import { Timeline } from "./timeline.js";
 import { Toolbar } from "./toolbar.js";
 import { walkOf } from "./walk.js";
-import { html, set } from "./dom.js";
 
 /** A latent of the same pose as the first, within this many units and radians. */
 const SAME_POSE = 1e-6;
@@ -46,6 +46,7 @@ export class PathEditor {
   #history;
   #walk;
   #situation;
+  #playing = false;
 
   /**
    * @param {Source} source
@@ -64,7 +65,12 @@ export class PathEditor {
     });
     this.map = new PathMap(t, (latent) => this.#scrub(latent));
     this.view = new FirstPerson(t);
-    this.stage = new Stage(t, [this.map.element, this.view.element], this.recorder, (name) => this.#command(name), (focused) => this.#walking(focused));
+    this.stage = new Stage(t, {
+      pictures: [this.map.element, this.view.element],
+      recorder: this.recorder,
+      command: (name) => this.#command(name),
+      focused: (focused) => set(this.toolbar.walk, { "aria-pressed": String(focused) }),
+    });
     this.toolbar = new Toolbar(
       t,
       {
@@ -161,7 +167,8 @@ export class PathEditor {
     this.map.show(this.#walk, this.playhead.shown);
     this.view.show(this.#walk, this.playhead.shown);
     this.timeline.show(this.#walk, this.#current, this.editable);
-    this.toolbar.show({ walk: this.#walk, history: this.#history, editable: this.editable, closed: this.#lastAtStart === this.#walk.motions.length });
+    const closed = this.#lastAtStart === this.#walk.motions.length;
+    this.toolbar.show({ walk: this.#walk, history: this.#history, editable: this.editable, closed });
     this.status.show(this.#walk, this.#situation, this.editable);
     this.#showPlace();
   }
@@ -178,7 +185,10 @@ export class PathEditor {
     this.stage.caption.textContent = words;
     this.timeline.describe(at, words);
     this.timeline.markCurrent(this.#current);
-    this.segmentBar.show(this.#walk.path.segments[this.#current], { editable: this.editable, hasIdle: this.source.notation.hasIdle });
+    const segment = this.#walk.path.segments[this.#current];
+    this.stage.showKeys(segment?.keys ?? []);
+    const { hasIdle } = this.source.notation;
+    this.segmentBar.show(segment, { editable: this.editable, hasIdle });
   }
 
   #scrub(latent) {
@@ -251,10 +261,6 @@ export class PathEditor {
     });
   }
 
-  #walking(focused) {
-    set(this.toolbar.walk, { "aria-pressed": String(focused) });
-  }
-
   #recording(running) {
     this.element.classList.toggle("hyw-recording", running);
     if (running) return this.#pause();
@@ -290,8 +296,6 @@ export class PathEditor {
     this.#playing = this.toolbar.playing = true;
     this.playhead.play(last, this.toolbar.rate, () => this.#pause());
   }
-
-  #playing = false;
 
   #pause() {
     if (!this.#playing) return;

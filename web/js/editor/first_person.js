@@ -40,7 +40,16 @@ export class FirstPerson {
     this.horizon = svg("path", { class: "hyw-horizon" });
     this.bearings = svg("g", { class: "hyw-bearings" });
     this.frame = svg("rect", { class: "hyw-frame" });
-    const parts = [this.ground, ...this.floor, this.trail, this.posts, this.start, this.horizon, this.bearings, this.frame];
+    const parts = [
+      this.ground,
+      ...this.floor,
+      this.trail,
+      this.posts,
+      this.start,
+      this.horizon,
+      this.bearings,
+      this.frame,
+    ];
     this.picture = svg("svg", { role: "img", "aria-label": t("view") }, ...parts);
     this.element = html("div", { class: "hyw-view" }, this.picture);
     this.forget = onSize(this.element, (...size) => {
@@ -66,7 +75,11 @@ export class FirstPerson {
     set(this.ground, { d: this.#groundData(pose) });
     this.#floorLines(pose).forEach((lines, i) => set(this.floor[i], { d: lines.map((line) => see(...line)).join("") }));
     set(this.trail, { d: see(...this.#footprints) });
-    set(this.posts, { d: postsAround(pose.position).map((foot) => see(foot, top(foot))).join("") });
+    set(this.posts, {
+      d: postsAround(pose.position)
+        .map((foot) => see(foot, top(foot)))
+        .join(""),
+    });
     const origin = [0, EYE_HEIGHT, 0];
     set(this.start, { d: see(origin, top(origin)) });
     this.#drawBearings(pose);
@@ -102,7 +115,12 @@ export class FirstPerson {
     const [width, height] = this.#size;
     const [dx, dy, dz] = unturned(rotation, [0, 1, 0]);
     const depth = ([x, y]) => dx * (x - width / 2) + dy * (y - height / 2) + dz * this.focal;
-    const corners = [[0, 0], [width, 0], [width, height], [0, height]];
+    const corners = [
+      [0, 0],
+      [width, 0],
+      [width, height],
+      [0, height],
+    ];
     const below = cutPolygon(corners, depth);
     return below.length ? `${pathData(below)}Z` : "";
   }
@@ -118,8 +136,14 @@ export class FirstPerson {
         fades[FADES.findIndex((reach) => away <= reach + 1e-9)].push(line(k * GRID_STEP));
       }
     };
-    along(cx, (x) => [[x, EYE_HEIGHT, cz - GRID_REACH], [x, EYE_HEIGHT, cz + GRID_REACH]]);
-    along(cz, (z) => [[cx - GRID_REACH, EYE_HEIGHT, z], [cx + GRID_REACH, EYE_HEIGHT, z]]);
+    along(cx, (x) => [
+      [x, EYE_HEIGHT, cz - GRID_REACH],
+      [x, EYE_HEIGHT, cz + GRID_REACH],
+    ]);
+    along(cz, (z) => [
+      [cx - GRID_REACH, EYE_HEIGHT, z],
+      [cx + GRID_REACH, EYE_HEIGHT, z],
+    ]);
     return fades;
   }
 
@@ -145,7 +169,8 @@ export class FirstPerson {
 /** The part of a line before the camera; undefined if it lies behind. */
 function cutNear(a, b) {
   if (a[2] < NEAR && b[2] < NEAR) return undefined;
-  const cut = (behind, before) => added(behind, added(before, behind, -1), (NEAR - behind[2]) / (before[2] - behind[2]));
+  const cut = (behind, before) =>
+    added(behind, added(before, behind, -1), (NEAR - behind[2]) / (before[2] - behind[2]));
   return [a[2] < NEAR ? cut(a, b) : a, b[2] < NEAR ? cut(b, a) : b];
 }
 

@@ -21,5 +21,9 @@ const OUTLINES = {
 
 /** @param {keyof typeof OUTLINES} name */
 export function icon(name) {
-  return svg("svg", { class: "hyw-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: OUTLINES[name] }));
+  return svg(
+    "svg",
+    { class: "hyw-icon", viewBox: "0 0 16 16", "aria-hidden": "true" },
+    svg("path", { d: OUTLINES[name] }),
+  );
 }

@@ -29,12 +29,7 @@ export class PathMap {
   constructor(t, scrub) {
     this.scrub = scrub;
     this.drawing = svg("g");
-    this.now = svg(
-      "g",
-      { class: "hyw-now" },
-      svg("path", { d: cone(CONE_PX * 1.5) }),
-      svg("circle", { r: 4.5 }),
-    );
+    this.now = svg("g", { class: "hyw-now" }, svg("path", { d: cone(CONE_PX * 1.5) }), svg("circle", { r: 4.5 }));
     this.picture = svg("svg", { role: "img", "aria-label": t("map") }, this.drawing, this.now);
     this.element = html("div", { class: "hyw-map" }, this.picture);
     this.#listen();
@@ -124,7 +119,9 @@ export class PathMap {
       pieces.push(svg("path", { class: "hyw-path", style: this.#colour(i), d }));
     }
     if (latents > whole) {
-      pieces.push(svg("path", { class: "hyw-path hyw-left-out", d: pathData(this.#points.slice(Math.max(0, whole - 1))) }));
+      pieces.push(
+        svg("path", { class: "hyw-path hyw-left-out", d: pathData(this.#points.slice(Math.max(0, whole - 1))) }),
+      );
     }
     return pieces;
   }

@@ -3,9 +3,9 @@
  */
 
 import { compatible } from "../camera/keys.js";
+import { button } from "./button.js";
+import { capsOf } from "./caps.js";
 import { enable, html, set } from "./dom.js";
-import { icon } from "./icons.js";
-import { capsOf } from "./timeline.js";
 
 const ORDER = ["w", "a", "s", "d", "left", "right", "up", "down", "orbit_left", "orbit_right"];
 
@@ -28,7 +28,8 @@ export class SegmentBar {
     this.longer = button("longer", t("longer"), () => on.resize(this.#segment.count + 1));
     this.insert = button("insert", t("insert"), on.insert);
     this.remove = button("remove", t("remove"), on.remove);
-    this.keys = html("div", { class: "hyw-keys", role: "group", "aria-label": t("segmentKeys") }, ...ORDER.map((key) => this.#key(key, t)));
+    const group = { class: "hyw-keys", role: "group", "aria-label": t("segmentKeys") };
+    this.keys = html("div", group, ...ORDER.map((key) => this.#key(key, t)));
     this.element = html(
       "div",
       { class: "hyw-bar" },
@@ -57,19 +58,17 @@ export class SegmentBar {
   }
 
   #key(key, t) {
-    const toggle = html("button", { type: "button", class: "hyw-key", title: t(`key.${key}`), "aria-label": t(`key.${key}`) }, capsOf([key]));
-    set(toggle, {
-      onclick: () => {
-        const { keys } = this.#segment;
-        this.on.rekey(keys.includes(key) ? keys.filter((other) => other !== key) : compatible([...keys, key]));
-      },
-    });
+    const onclick = () => {
+      const { keys } = this.#segment;
+      this.on.rekey(keys.includes(key) ? keys.filter((other) => other !== key) : compatible([...keys, key]));
+    };
+    const name = t(`key.${key}`);
+    const toggle = html(
+      "button",
+      { type: "button", class: "hyw-key", title: name, "aria-label": name, onclick },
+      capsOf([key]),
+    );
     this.#keys.set(key, toggle);
     return toggle;
   }
-}
-
-/** A button with an icon; what it does is its tooltip and its name for screen readers. */
-export function button(iconName, label, onclick, ...words) {
-  return html("button", { type: "button", class: "hyw-button", title: label, "aria-label": label, onclick }, icon(iconName), ...words);
 }

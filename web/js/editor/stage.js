@@ -4,10 +4,10 @@
  */
 
 import { KEY_NAMES } from "../camera/keys.js";
+import { capsOf } from "./caps.js";
 import { html, set } from "./dom.js";
 import { GamepadKeys } from "./gamepad.js";
 import { pathKey } from "./keyboard.js";
-import { capsOf } from "./timeline.js";
 
 /** The keys as they lie on a keyboard; a dot is a gap. */
 const LAYOUT = [
@@ -21,15 +21,19 @@ export class Stage {
 
   /**
    * @param {ReturnType<import("./texts.js").textsFor>} t
-   * @param {Element[]} pictures
-   * @param {import("./recorder.js").Recorder} recorder
-   * @param {(command: string) => void} command one of `SPARE_KEYS` was pressed
-   * @param {(focused: boolean) => void} focused
+   * @param {object} parts
+   * @param {Element[]} parts.pictures
+   * @param {import("./recorder.js").Recorder} parts.recorder
+   * @param {(command: string) => void} parts.command one of `SPARE_KEYS` was pressed
+   * @param {(focused: boolean) => void} parts.focused the stage has or has lost the focus
    */
-  constructor(t, pictures, recorder, command, focused) {
+  constructor(t, { pictures, recorder, command, focused }) {
     this.recorder = recorder;
     this.command = command;
-    this.gamepad = new GamepadKeys((key) => recorder.press(key), (key) => recorder.release(key));
+    this.gamepad = new GamepadKeys(
+      (key) => recorder.press(key),
+      (key) => recorder.release(key),
+    );
     this.caption = html("div", { class: "hyw-caption" });
     this.hint = html("div", { class: "hyw-hint", "aria-hidden": "true" }, t("stageHint"));
     this.element = html(
@@ -38,7 +42,11 @@ export class Stage {
       ...pictures,
       this.caption,
       this.hint,
-      html("div", { class: "hyw-caps" }, ...LAYOUT.map((row) => html("div", {}, ...row.map((key) => this.#cap(key, t))))),
+      html(
+        "div",
+        { class: "hyw-caps" },
+        ...LAYOUT.map((row) => html("div", {}, ...row.map((key) => this.#cap(key, t)))),
+      ),
     );
     set(this.element, {
       onkeydown: (event) => this.#keyDown(event),
@@ -62,7 +70,12 @@ export class Stage {
 
   /** Light the keys that are down. */
   showHeld(held) {
-    for (const key of KEY_NAMES) this.#caps.get(key).classList.toggle("hyw-down", held.includes(key));
+    this.#mark("hyw-down", held);
+  }
+
+  /** Mark the keys that the path holds at the playhead. */
+  showKeys(keys) {
+    this.#mark("hyw-here", keys);
   }
 
   /** Whether keys may record. */
@@ -74,6 +87,10 @@ export class Stage {
 
   destroy() {
     this.#release();
+  }
+
+  #mark(name, keys) {
+    for (const key of KEY_NAMES) this.#caps.get(key).classList.toggle(name, keys.includes(key));
   }
 
   #release() {

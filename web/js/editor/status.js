@@ -26,7 +26,12 @@ export class StatusLines {
 
   show(walk, situation, editable) {
     const { latents, chunks, frames, seconds } = walk.counts;
-    const counts = this.t(chunks === 1 ? "countsOne" : "counts", { latents, chunks, frames, seconds: seconds.toFixed(1) });
+    const counts = this.t(chunks === 1 ? "countsOne" : "counts", {
+      latents,
+      chunks,
+      frames,
+      seconds: seconds.toFixed(1),
+    });
     const { kind, text, action } = this.#message(walk, situation, editable);
     this.counts.textContent = counts;
     this.message.className = `hyw-message hyw-${kind}`;
@@ -48,7 +53,11 @@ export class StatusLines {
 
   #action(label) {
     const { move, turn } = partsOf(label);
-    const words = (name) => name.split("+").map((part) => this.t(part)).join("+");
+    const words = (name) =>
+      name
+        .split("+")
+        .map((part) => this.t(part))
+        .join("+");
     const parts = [];
     if (move !== "none") parts.push(words(move));
     if (turn !== "none") parts.push(this.t("turn", { way: words(turn) }));
@@ -62,7 +71,8 @@ export class StatusLines {
     if (kind === "broken") return { kind: "error", text: path.error };
     if (kind === "empty") return { kind: "note", text: this.t("empty") };
     if (relabels) return { kind: "note", text: this.t("relabels", { latents: counts.latents }) };
-    if (counts.left) return { kind: "warning", text: this.#leftOut(counts), action: editable && this.#fillButton(counts.missing) };
+    if (counts.left)
+      return { kind: "warning", text: this.#leftOut(counts), action: editable && this.#fillButton(counts.missing) };
     if (path.notes.length) return { kind: "note", text: path.notes.join(" ") };
     return { kind: "note", text: speedLinked ? this.t("linkedSpeed") : "" };
   }

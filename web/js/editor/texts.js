@@ -6,7 +6,8 @@ const ENGLISH = {
   editor: "Path editor",
   map: "Path from above",
   view: "What the camera sees: a floor, the horizon, degrees from the first view",
-  stage: "Walk. Hold W A S D to move, the arrow keys to turn, Q or E to orbit. Space plays, Backspace takes one latent back.",
+  stage:
+    "Walk. Hold W A S D to move, the arrow keys to turn, Q or E to orbit. Space plays, Backspace takes one latent back.",
   stageHint: "Click here, then hold W A S D or the arrow keys",
   recording: "recording",
   counts: "{latents} latents · {chunks} chunks · {frames} frames · {seconds} s",
@@ -51,7 +52,8 @@ const ENGLISH = {
   json: "This is pose JSON or a file of it: edit it where it was made, and see its map here after a run. Clear the text to walk.",
   linkedText: "The text comes from a link, so it cannot be edited here. Disconnect {input} to walk.",
   linkedSpeed: "A speed comes from a link: the path is drawn at the trained speed.",
-  relabels: "The wired trajectory is where the camera goes; these keys are what the network is told. They fit a path of {latents} latents.",
+  relabels:
+    "The wired trajectory is where the camera goes; these keys are what the network is told. They fit a path of {latents} latents.",
   idle: "idle",
   forward: "forward",
   backward: "backward",

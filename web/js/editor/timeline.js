@@ -4,7 +4,7 @@
  */
 
 import { CHUNK_LATENTS } from "../camera/counts.js";
-import { keyCap } from "../camera/presses.js";
+import { capsOf } from "./caps.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
 /** Pixels of a latent, at least; longer paths are scrolled. */
@@ -14,12 +14,6 @@ const LEAST_CELLS = 16;
 const MOST_SEGMENTS = 300;
 const NUMBER_ROOM = 18;
 const RULER_HEIGHT = 16;
-const CAPS = { orbit_left: "⟲", orbit_right: "⟳" };
-
-/** Keys as they are drawn on a segment: `W→`. */
-export function capsOf(keys) {
-  return keys.map((key) => CAPS[key] ?? keyCap(key)).join("");
-}
 
 export class Timeline {
   #walk = null;
@@ -27,6 +21,7 @@ export class Timeline {
   #current = -1;
   #width = 0;
   #drag = null;
+  #editable = true;
 
   /**
    * @param {ReturnType<import("./texts.js").textsFor>} t
@@ -40,7 +35,8 @@ export class Timeline {
     this.t = t;
     this.on = on;
     this.ticks = svg("svg", { class: "hyw-ticks", height: RULER_HEIGHT, "aria-hidden": "true" });
-    this.ruler = html("div", { class: "hyw-ruler", role: "slider", tabindex: 0, "aria-label": t("position"), "aria-valuemin": 0 }, this.ticks);
+    const slider = { role: "slider", tabindex: 0, "aria-label": t("position"), "aria-valuemin": 0 };
+    this.ruler = html("div", { class: "hyw-ruler", ...slider }, this.ticks);
     this.row = html("ol", { class: "hyw-segments", "aria-label": t("timeline") });
     this.line = html("div", { class: "hyw-playhead", "aria-hidden": "true" });
     this.strip = html("div", { class: "hyw-strip" }, this.ruler, this.row, this.line);
@@ -51,8 +47,6 @@ export class Timeline {
       if (this.#walk) this.show(this.#walk, this.#current, this.#editable);
     });
   }
-
-  #editable = true;
 
   /** Draw the segments of a path; `current` is the one at the playhead, -1 for none. */
   show(walk, current, editable) {
@@ -74,8 +68,8 @@ export class Timeline {
   markCurrent(current) {
     this.#current = current;
     for (const button of this.row.querySelectorAll("button")) {
-      const isCurrent = Number(button.dataset.index) === current;
-      set(button, { "aria-pressed": String(isCurrent), tabindex: isCurrent || (current < 0 && button.dataset.index === "0") ? 0 : -1 });
+      const index = Number(button.dataset.index);
+      set(button, { "aria-pressed": String(index === current), tabindex: index === Math.max(current, 0) ? 0 : -1 });
     }
   }
 
@@ -105,11 +99,14 @@ export class Timeline {
     for (let chunk = 0; chunk <= chunks; chunk++) {
       const x = chunk * chunkWidth;
       const numbered = chunk < chunks && chunk % every === 0;
-      lines += pathData([[x + 0.5, numbered ? 2 : 9], [x + 0.5, RULER_HEIGHT]]);
+      lines += pathData([
+        [x + 0.5, numbered ? 2 : 9],
+        [x + 0.5, RULER_HEIGHT],
+      ]);
       if (numbered) marks.push(svg("text", { x: x + 4, y: 10 }, String(chunk)));
     }
-    const leftOut = left ? [svg("rect", { class: "hyw-left-out", x: chunks * chunkWidth, width: left * this.cell, height: RULER_HEIGHT })] : [];
-    this.ticks.replaceChildren(...leftOut, svg("path", { d: lines }), ...marks);
+    const leftOut = { x: chunks * chunkWidth, width: left * this.cell, height: RULER_HEIGHT };
+    this.ticks.replaceChildren(svg("rect", { class: "hyw-left-out", ...leftOut }), svg("path", { d: lines }), ...marks);
   }
 
   #drawSegments(segments) {
@@ -120,7 +117,9 @@ export class Timeline {
     const rest = segments.length - shown.length;
     const more = rest ? [html("li", { class: "hyw-more" }, this.t("more", { count: rest }))] : [];
     this.row.replaceChildren(start, ...items, ...more);
-    if (focused) this.row.querySelectorAll("button")[Math.max(0, Math.min(this.#current, shown.length - 1))]?.focus({ preventScroll: true });
+    // What had the focus is drawn anew.
+    const current = Math.min(Math.max(this.#current, 0), shown.length - 1);
+    if (focused) (items[current]?.firstChild ?? this.ruler).focus({ preventScroll: true });
   }
 
   #segment({ keys, count }, index, all) {

@@ -4,9 +4,9 @@
 
 import { LATENT_RATE } from "../camera/counts.js";
 import { PRESETS } from "../camera/presets.js";
+import { button } from "./button.js";
 import { enable, html, set } from "./dom.js";
 import { icon } from "./icons.js";
-import { button } from "./segment_bar.js";
 
 const PACES = [0.5, 1, 2, 4];
 
@@ -41,7 +41,10 @@ export class Toolbar {
     this.pace = html(
       "select",
       { class: "hyw-select", title: t("pace"), "aria-label": t("pace") },
-      ...PACES.map((factor) => html("option", { value: factor, selected: factor === 1 }, t("paceOption", { factor, rate: factor * LATENT_RATE }))),
+      ...PACES.map((factor) => {
+        const words = t("paceOption", { factor, rate: factor * LATENT_RATE });
+        return html("option", { value: factor, selected: factor === 1 }, words);
+      }),
     );
     this.element = html(
       "div",
