@@ -39,7 +39,11 @@ async function centre(page, zoom, right = 0) {
 
 /** A picture of an editor, for the help pages. */
 async function picture(page, selector, name) {
-  if (scene.pictures) await page.locator(selector).first().screenshot({ path: `${scene.pictures}/${name}` });
+  if (scene.pictures)
+    await page
+      .locator(selector)
+      .first()
+      .screenshot({ path: `${scene.pictures}/${name}` });
 }
 
 async function hold(page, keys, ms) {
@@ -57,9 +61,7 @@ function hasVueRenderer(page) {
 async function prepare(page) {
   await page.evaluate(async (vue) => {
     globalThis.theNode = () => app.graph._nodes.find((node) => node.type === "HYWorldCameraTrajectory");
-    const settings = app.extensionManager.setting;
-    await settings.set("Comfy.VueNodes.Enabled", vue);
-    await settings.set("Comfy.Minimap.Visible", false).catch(() => {});
+    await app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue);
   }, scene.vue);
   await loadWorkflow(page, JSON.parse(readFileSync(scene.workflow, "utf8")));
   await centre(page, 1);
@@ -210,7 +212,10 @@ async function typing(page, editor) {
     await field.fill("w-9, w+right-12, up-3, left-10, orbit_left-15, down-3, s-7");
     await centre(page, 1);
     await picture(page, EDITOR, "camera_trajectory_editor.png");
-    await page.screenshot({ path: `${scene.pictures}/path_editor.png`, clip: { x: 320, y: 60, width: 960, height: 780 } });
+    await page.screenshot({
+      path: `${scene.pictures}/path_editor.png`,
+      clip: { x: 320, y: 60, width: 960, height: 780 },
+    });
   }
   await field.fill(before);
   await page.waitForTimeout(300);
@@ -252,7 +257,7 @@ async function keyPresses(page) {
   const part = (selector) => page.locator(`#other-editor ${selector}`).first();
   await part(`button[aria-label^="Clear"]`).click();
   await part(".hyw-stage").focus();
-  await hold(page, ["w", "ArrowRight"], 600);
+  await hold(page, ["w", "ArrowRight"], 1200);
   const walked = await page.evaluate(() => theKeys.widgets[0].value);
   await page.evaluate(() => theNode().connect(0, theKeys, "trajectory"));
   await page.waitForTimeout(400);
@@ -313,12 +318,17 @@ async function run(page) {
   return { ended, promptId: await page.evaluate(() => globalThis.promptId), video: await playingVideo(page) };
 }
 
+/** The server keeps settings: other tests find the usual renderer. */
+async function tidyUp(page) {
+  await page.evaluate(() => app.extensionManager.setting.set("Comfy.VueNodes.Enabled", false));
+}
+
 inBrowser({ ...scene, width: 1500, height: 1000 }, async (page) => {
   await openFrontEnd(page, scene.url);
   if (scene.vue && !(await hasVueRenderer(page))) return { skipped: "this front end has no Vue renderer yet" };
   await prepare(page);
   const editor = editorOf(page);
-  return {
+  const seen = {
     walk: await walk(page, editor),
     undo: await undo(page, editor),
     shortcuts: await shortcuts(page, editor),
@@ -333,4 +343,6 @@ inBrowser({ ...scene, width: 1500, height: 1000 }, async (page) => {
     saved: await saveAndReload(page, editor),
     run: await run(page),
   };
+  await tidyUp(page);
+  return seen;
 }).catch(failing);

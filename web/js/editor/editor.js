@@ -159,6 +159,7 @@ export class PathEditor {
   }
 
   #show(text) {
+    const hadFocus = this.element.contains(document.activeElement);
     this.#situation = this.source.situation();
     this.#walk = walkOf(text, { notation: this.source.notation, ...this.#situation });
     this.playhead.keepWithin(this.#walk.motions.length);
@@ -171,6 +172,8 @@ export class PathEditor {
     this.toolbar.show({ walk: this.#walk, history: this.#history, editable: this.editable, closed });
     this.status.show(this.#walk, this.#situation, this.editable);
     this.#showPlace();
+    // What had the focus may be gone; elsewhere, the next key would be a shortcut of the graph.
+    if (hadFocus && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
   }
 
   /** The playhead moves: cheap, for every frame. */

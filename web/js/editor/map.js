@@ -131,20 +131,24 @@ export class PathMap {
     const starts = this.#chunkStarts();
     const every = Math.ceil(starts.length / MOST_NUMBERS);
     const taken = [this.#points[0]];
-    const marks = [];
+    const numbers = [];
+    let ticks = "";
     for (const i of starts.slice(1)) {
       const [x, y] = this.#points[i];
       const across = this.#across(i);
       if (!across) continue;
       const [dx, dy] = across.map((part) => 5 * part);
-      marks.push(svg("path", { class: "hyw-tick", d: `M${x - dx} ${y - dy}L${x + dx} ${y + dy}` }));
+      ticks += pathData([
+        [x - dx, y - dy],
+        [x + dx, y + dy],
+      ]);
       const chunk = i / CHUNK_LATENTS;
       const place = [x + 2.4 * dx, y + 2.4 * dy];
       if (chunk % every || taken.some(([tx, ty]) => Math.hypot(tx - place[0], ty - place[1]) < 13)) continue;
       taken.push(place);
-      marks.push(svg("text", { class: "hyw-number", x: place[0], y: place[1] }, String(chunk)));
+      numbers.push(svg("text", { class: "hyw-number", x: place[0], y: place[1] }, String(chunk)));
     }
-    return marks;
+    return [svg("path", { class: "hyw-tick", d: ticks }), ...numbers];
   }
 
   #ends() {

@@ -41,10 +41,7 @@ export class Toolbar {
     this.pace = html(
       "select",
       { class: "hyw-select", title: t("pace"), "aria-label": t("pace") },
-      ...PACES.map((factor) => {
-        const words = t("paceOption", { factor, rate: factor * LATENT_RATE });
-        return html("option", { value: factor, selected: factor === 1 }, words);
-      }),
+      ...PACES.map((factor) => html("option", { value: factor, selected: factor === 1 }, t("paceOption", { factor }))),
     );
     this.element = html(
       "div",
