@@ -51,6 +51,7 @@ export class Timeline {
   /** Draw the segments of a path; `current` is the one at the playhead, -1 for none. */
   show(walk, current, editable) {
     this.#walk = walk;
+    this.#current = current;
     this.#editable = editable;
     if (!this.#width) return;
     const cells = walk.counts.latents;
