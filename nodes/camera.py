@@ -61,10 +61,16 @@ def describe(path: Path3D) -> str:
     return "\n".join((*lines, *path.notes))
 
 
-def drawn(path: Path3D, cls: Any, *outputs: Any) -> io.NodeOutput:
-    """Outputs that end with the map of the path, which the node shows too."""
+def drawn(path: Path3D, cls: Any, *outputs: Any, shown: bool = True) -> io.NodeOutput:
+    """Outputs that end with the map of the path. It is `shown` in the node unless the editor there has drawn it."""
     picture = picture_to_image(draw_top_down(path))
-    return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls))
+    return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls) if shown else None)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a path is pose JSON or the name of a file of it, which only the engine reads."""
+    source = text.strip().lower()
+    return source.startswith(("{", "[")) or source.endswith(".json")
 
 
 class CameraTrajectory(io.ComfyNode):
@@ -124,7 +130,7 @@ class CameraTrajectory(io.ComfyNode):
         third_person: bool = False,
     ) -> io.NodeOutput:
         walk = read_path(path, move_speed, turn_speed, third_person)
-        return drawn(walk, cls, walk, walk.chunks)
+        return drawn(walk, cls, walk, walk.chunks, shown=_is_json(path))
 
 
 class ActionSequence(io.ComfyNode):
@@ -190,7 +196,7 @@ class ActionSequence(io.ComfyNode):
         else:
             path = relabel(trajectory, sequence)
             summary = f"The keys replace the labels of the trajectory; its poses stay.\n{describe(path)}"
-        return drawn(path, cls, path, tuple(sequence), summary)
+        return drawn(path, cls, path, tuple(sequence), summary, shown=trajectory is not None)
 
 
 class JoinTrajectories(io.ComfyNode):

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from .browser import drive
 from .conftest import street_picture
 from .server import REPOSITORY, ComfyServer
 
 pytestmark = [pytest.mark.host, pytest.mark.browser]
 
-HERE = Path(__file__).parent
 QUICK_START = REPOSITORY / "example_workflows" / "quick_start.json"
-
-
-@pytest.fixture(scope="module")
-def node() -> str:
-    """Node.js, which finds playwright-core."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("no Node.js")
-    wanted = os.environ.get("PLAYWRIGHT_CORE") or "playwright-core"
-    if subprocess.run([found, "-e", f"require({json.dumps(wanted)})"], cwd=HERE, capture_output=True).returncode:
-        pytest.skip("no playwright-core: neither in $PLAYWRIGHT_CORE nor where node looks for packages")
-    return found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """A Chromium."""
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    return next(filter(None, found), None) or pytest.skip("no Chromium")
 
 
 def test_the_quick_start_runs_in_the_browser(node: str, chromium: str, server: ComfyServer, tmp_path: Path) -> None:
@@ -51,11 +30,7 @@ def test_the_quick_start_runs_in_the_browser(node: str, chromium: str, server: C
         "screenshot": str(screenshot),
         "chunks": 0 if documentation else 2,
     }
-    drive = subprocess.run(
-        [node, str(HERE / "browser.cjs"), json.dumps(scene)], capture_output=True, text=True, timeout=240
-    )
-    assert drive.returncode == 0, drive.stderr
-    seen = json.loads(drive.stdout.splitlines()[-1])
+    seen = drive(node, "browser.cjs", scene)
 
     assert seen["missing"] == []
     assert seen["dialogs"] == []

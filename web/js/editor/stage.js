@@ -1,0 +1,145 @@
+/**
+ * Where a path is walked: the map, the view, and the keys. While it has the focus, keys record; when the focus goes,
+ * they are released.
+ */
+
+import { KEY_NAMES } from "../camera/keys.js";
+import { capsOf } from "./caps.js";
+import { html, set } from "./dom.js";
+import { GamepadKeys } from "./gamepad.js";
+import { pathKey } from "./keyboard.js";
+
+/** The keys as they lie on a keyboard; a dot is a gap. */
+const LAYOUT = [
+  ["orbit_left", "w", "orbit_right", ".", ".", "up", "."],
+  ["a", "s", "d", ".", "left", "down", "right"],
+];
+const SPARE_KEYS = { Space: "play", Backspace: "takeBack", Delete: "remove", Home: "toStart", End: "toEnd" };
+
+export class Stage {
+  #caps = new Map();
+
+  /**
+   * @param {ReturnType<import("./texts.js").textsFor>} t
+   * @param {object} parts
+   * @param {Element[]} parts.pictures
+   * @param {import("./recorder.js").Recorder} parts.recorder
+   * @param {(command: string) => void} parts.command one of `SPARE_KEYS` was pressed
+   * @param {(focused: boolean) => void} parts.focused the stage has or has lost the focus
+   */
+  constructor(t, { pictures, recorder, command, focused }) {
+    this.recorder = recorder;
+    this.command = command;
+    this.gamepad = new GamepadKeys(
+      (key) => recorder.press(key),
+      (key) => recorder.release(key),
+    );
+    this.caption = html("div", { class: "hyw-caption" });
+    this.hint = html("div", { class: "hyw-hint", "aria-hidden": "true" }, t("stageHint"));
+    this.element = html(
+      "div",
+      { class: "hyw-stage", role: "application", tabindex: 0, "aria-label": t("stage") },
+      ...pictures,
+      this.caption,
+      this.hint,
+      html(
+        "div",
+        { class: "hyw-caps" },
+        ...LAYOUT.map((row) => html("div", {}, ...row.map((key) => this.#cap(key, t)))),
+      ),
+    );
+    set(this.element, {
+      onkeydown: (event) => this.#keyDown(event),
+      onkeyup: (event) => this.#keyUp(event),
+      onpointerdown: () => this.focus(),
+      onfocusin: () => {
+        this.gamepad.watch();
+        focused(true);
+      },
+      onfocusout: (event) => {
+        if (this.element.contains(event.relatedTarget)) return;
+        this.#release();
+        focused(false);
+      },
+    });
+  }
+
+  focus() {
+    this.element.focus({ preventScroll: true });
+  }
+
+  /** Light the keys that are down. */
+  showHeld(held) {
+    this.#mark("hyw-down", held);
+  }
+
+  /** Mark the keys that the path holds at the playhead. */
+  showKeys(keys) {
+    this.#mark("hyw-here", keys);
+  }
+
+  /** Whether keys may record. */
+  set enabled(enabled) {
+    this.element.classList.toggle("hyw-locked", !enabled);
+    for (const cap of this.#caps.values()) cap.disabled = !enabled;
+    if (!enabled) this.#release();
+  }
+
+  destroy() {
+    this.#release();
+  }
+
+  #mark(name, keys) {
+    for (const key of KEY_NAMES) this.#caps.get(key).classList.toggle(name, keys.includes(key));
+  }
+
+  #release() {
+    this.gamepad.unwatch();
+    this.recorder.stop();
+  }
+
+  #keyDown(event) {
+    // macOS does not tell when a key is released while Cmd is down.
+    if (event.key === "Meta") this.recorder.stop();
+    const key = pathKey(event);
+    const command = SPARE_KEYS[event.code];
+    if (!key && !command) return;
+    event.preventDefault();
+    if (key && !event.repeat && !this.element.classList.contains("hyw-locked")) this.recorder.press(key);
+    else if (command && !event.ctrlKey && !event.metaKey) this.command(command);
+  }
+
+  #keyUp(event) {
+    const key = pathKey({ code: event.code });
+    if (key) this.recorder.release(key);
+  }
+
+  /** A key on the screen, for pointers: the keyboard has its own. */
+  #cap(key, t) {
+    if (key === ".") return html("i");
+    const release = () => this.recorder.release(key);
+    const cap = html(
+      "button",
+      {
+        type: "button",
+        class: "hyw-cap",
+        tabindex: -1,
+        title: t(`key.${key}`),
+        "aria-label": t(`key.${key}`),
+        onpointerdown: (event) => {
+          if (event.button) return;
+          event.preventDefault();
+          cap.setPointerCapture(event.pointerId);
+          this.focus();
+          this.recorder.press(key);
+        },
+        onpointerup: release,
+        onpointercancel: release,
+        onlostpointercapture: release,
+      },
+      capsOf([key]),
+    );
+    this.#caps.set(key, cap);
+    return cap;
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Puts the path editor into Camera Trajectory and Action Sequence. This file alone knows ComfyUI's front end.
+ */
+
+import { app } from "../../../scripts/app.js";
+import { presses } from "./camera/presses.js";
+import { TRAINED } from "./camera/integrate.js";
+import { tokens } from "./camera/tokens.js";
+import { PathEditor } from "./editor/editor.js";
+
+/** Which nodes have an editor, for which of their texts. */
+const NODES = {
+  HYWorldCameraTrajectory: { input: "path", notation: tokens },
+  HYWorldActionSequence: { input: "keys", notation: presses },
+};
+
+/** Pixels of the graph, at zoom 1. */
+const EDITOR_HEIGHT = 380;
+const TEXT_HEIGHT = 64;
+const NODE_WIDTH = 440;
+
+app.registerExtension({
+  name: "HYWorld.PathEditor",
+
+  setup() {
+    const href = new URL("./editor/editor.css", import.meta.url).href;
+    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
+  },
+
+  nodeCreated(node) {
+    const kind = NODES[node.comfyClass];
+    if (kind) addEditor(node, kind);
+  },
+});
+
+function addEditor(node, { input, notation }) {
+  const text = node.widgets.find((widget) => widget.name === input);
+  const editor = new PathEditor(
+    {
+      notation,
+      read: () => String(text.value ?? ""),
+      write: (value) => (text.value = value),
+      edited: noteEdit,
+      situation: () => situationOf(node, input),
+    },
+    app.ui.settings.getSettingValue("Comfy.Locale") ?? "en",
+  );
+  // The text keeps its height: what the node has to spare goes to the editor.
+  text.options.getMinHeight = text.options.getMaxHeight = () => TEXT_HEIGHT;
+  const widget = node.addDOMWidget("hyworld_editor", "hyworld_editor", editor.element, {
+    serialize: false,
+    getMinHeight: () => EDITOR_HEIGHT,
+  });
+  // Of the two, this one keeps it out of the saved workflow, the option out of the prompt.
+  widget.serialize = false;
+
+  for (const changed of node.widgets) if (changed !== widget) after(changed, "callback", () => editor.refresh());
+  after(node, "onConnectionsChange", () => editor.refresh());
+  after(node, "onConfigure", () => editor.reset());
+  after(node, "onRemoved", () => editor.destroy());
+  passWheelOn(editor.element);
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width, NODE_WIDTH), Math.max(node.size[1], height)]);
+}
+
+/** Let the graph's own undo compare the workflow with what it was: a recording, or a drag, is one change. */
+function noteEdit() {
+  app.canvas.emitBeforeChange();
+  app.canvas.emitAfterChange();
+}
+
+/** @returns {import("./editor/editor.js").Situation} */
+function situationOf(node, input) {
+  const isLinked = (name) => node.inputs?.find((slot) => slot.name === name)?.link != null;
+  const valueOf = (name) => node.widgets.find((widget) => widget.name === name)?.value;
+  const speed = (name, trained) => (isLinked(name) ? trained : Number(valueOf(name) ?? trained));
+  return {
+    speeds: { move: speed("move_speed", TRAINED.move), turn: speed("turn_speed", TRAINED.turn) },
+    thirdPerson: Boolean(valueOf("third_person")),
+    relabels: isLinked("trajectory"),
+    linked: isLinked(input) ? input : undefined,
+    speedLinked: isLinked("move_speed") || isLinked("turn_speed"),
+  };
+}
+
+/** Let `then` run after a method that the object has or has not. */
+function after(object, method, then) {
+  const before = object[method];
+  object[method] = function (...args) {
+    const result = before?.apply(this, args);
+    then();
+    return result;
+  };
+}
+
+/** The wheel zooms the graph here too. The Vue renderer sees to it itself. */
+function passWheelOn(element) {
+  element.addEventListener("wheel", (event) => {
+    if (globalThis.LiteGraph?.vueNodesMode) return;
+    event.preventDefault();
+    app.canvas.processMouseWheel(event);
+  });
+}
