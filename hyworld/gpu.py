@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from typing import Any
 
 import torch
+
+from .dit.fp8 import multiply, quantise_rows
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Make `device` the current GPU: Triton launches kernels and torch records graphs there, wherever tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @lru_cache(maxsize=8)
@@ -17,13 +26,14 @@ def triton_missing(device: torch.device) -> str | None:
         return "the package triton is not installed"
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
         return "they need an NVIDIA card of compute capability 8.0 (RTX 30) or newer"
-    from .dit import fused
-
     try:
-        x = torch.ones(1, 1, 1, 4, device=device)
-        fused.gated_add(x, x, x)
+        from .dit import fused
+
+        with current(device):
+            x = torch.ones(1, 1, 1, 4, device=device)
+            fused.gated_add(x, x, x)
     except Exception as error:  # whatever Triton or the compiler it calls may raise: no C compiler, no headers, …
-        return f"Triton cannot build kernels here ({str(error).strip().splitlines()[0] or type(error).__name__})"
+        return f"Triton cannot build kernels here ({_first_line(error)})"
     return None
 
 
@@ -33,4 +43,16 @@ def fp8_missing(device: torch.device) -> str | None:
         return "they need an NVIDIA card"
     if torch.cuda.get_device_capability(device) < (9, 0):
         return "row-wise scales need a card of compute capability 9.0 (Hopper, Blackwell)"
-    return triton_missing(device)
+    missing = triton_missing(device)
+    if missing is not None:
+        return missing
+    try:
+        rows = quantise_rows(torch.ones(128, 128, device=device))
+        multiply(*rows, *rows, None, torch.bfloat16)
+    except RuntimeError as error:  # a card newer than this torch
+        return f"torch {torch.__version__} has none for this card ({_first_line(error)})"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

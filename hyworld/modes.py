@@ -17,6 +17,7 @@ from .errors import InputError
 from .gpu import fp8_missing, triton_missing
 from .rollout import RolloutEngine
 from .vae import StreamingDecoder, WanVAE
+from .vae.kernels import PLAIN as VAE_PLAIN
 
 KernelChoice = Literal["auto", "plain", "triton"]
 LinearChoice = Literal["exact", "fp8"]
@@ -84,10 +85,12 @@ def network_kernels(choice: KernelChoice, device: torch.device, attend: Attend =
 
 def set_vae_kernels(vae: WanVAE, choice: KernelChoice, device: torch.device) -> None:
     """Let `vae` decode with the kernels chosen; errors: see `wants_triton`."""
-    if wants_triton(choice, device):
-        from .vae import fused
+    if not wants_triton(choice, device):
+        vae.kernels = VAE_PLAIN
+        return
+    from .vae import fused
 
-        vae.kernels = fused.kernels()
+    vae.kernels = fused.kernels()
 
 
 def check_modes(modes: Modes, device: torch.device) -> None:
@@ -97,7 +100,7 @@ def check_modes(modes: Modes, device: torch.device) -> None:
     if missing is not None:
         raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact.")
     if modes.graphs == "on" and not _has_graphs(device):
-        raise InputError(f"CUDA graphs need an NVIDIA card, not {device.type}: choose the graphs auto or off.")
+        raise InputError("The CUDA graphs cannot run: they need an NVIDIA card; choose the graphs auto or off.")
 
 
 def keeps_compact(modes: Modes, *, fused: bool) -> bool:

@@ -180,7 +180,7 @@ class StreamingSampler(io.ComfyNode):
                 compact=compact,
                 tiny=frames_from is not host_vae,
             )
-            stack.enter_context(explains_out_of_memory(_what_would_fit(latent_size, needed)))
+            stack.enter_context(explains_out_of_memory(_what_would_fit(latent_size, needed, compact=compact)))
 
             def load() -> None:
                 load_together(patcher, frames_from.patcher, memory_required=needed)
@@ -264,14 +264,15 @@ def _latent_size(
     return height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE
 
 
-def _what_would_fit(latent_size: tuple[int, int], needed: int) -> str:
+def _what_would_fit(latent_size: tuple[int, int], needed: int, *, compact: bool) -> str:
     """The sentence for a walk that the card's memory does not hold."""
     height, width = (side * VAE_SPATIAL_STRIDE for side in latent_size)
     smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
     example = f" such as {smaller[0]}x{smaller[1]}" if smaller else ""
+    memory = "" if compact else "kv_memory compact, "
     return (
         f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the "
-        f"weights): choose a smaller size{example}, weight_dtype fp8_e4m3fn, or the tiny decoder."
+        f"weights): choose a smaller size{example}, {memory}weight_dtype fp8_e4m3fn, or the tiny decoder."
     )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..config import CHUNK_LATENTS, MemoryConfig
 from ..dit import WorldPlayDiT
 from ..errors import InputError
 from ..gpu import triton_missing
 from ..modes import Modes
+from ..rollout.engine import fast_attention
 from ..rollout.schedule import STEPS
 from ..vae import to_uint8
 from .measure import Memory, Run, Say, release
@@ -27,14 +27,6 @@ from .workload import Setup, Source, prompt, start, walk
 REPEATS = 7
 FIRST_FULL = MemoryConfig().frames // CHUNK_LATENTS
 """First chunk with a full memory behind it."""
-
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
-"""The engine's order: the yardstick is not to lose by a slower attention."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     text = prompt(network.config.text_dim, source.preset.text_tokens).to(source.device, source.dtype)
     memory, clock = Memory(source.device), Clock(source.device)
     memory.forget_peak()
-    with sdpa_kernel(ATTENTION, set_priority=True):
+    with fast_attention(source.device):  # the engine's, for the yardstick is not to lose by a slower one
         stored = naive.prefill(*_arguments(prefill, text))
         mine = naive.denoise(*_arguments(step, text), stored)
         difference = relative(mine, flow)

@@ -19,13 +19,13 @@ from ..bench.suite import suite as suite_of
 from ..bench.workload import Setup, Source, preset_for
 from ..config import PRESETS, WAN_5B, check_size
 from ..errors import InputError
-from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice, Modes
+from ..modes import Modes
 from ..world import pick_device, pick_dtype
 from .console import console, note, parse_size, reports_errors, stderr, write_whole
+from .options import KV, SPEED, Graphs, Kernels, Linears
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
-SPEED = "Speed and memory"
 OUTPUT = "Output"
 
 LOG_WIDTH = 160
@@ -89,28 +89,10 @@ def bench(
     decoder: Annotated[
         Literal["full", "tiny"], typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=SPEED)
     ] = "full",
-    kernels: Annotated[
-        KernelChoice,
-        typer.Option(
-            help="triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.",
-            rich_help_panel=SPEED,
-        ),
-    ] = "auto",
-    linears: Annotated[
-        LinearChoice,
-        typer.Option(help="exact, or fp8: faster and half the weights' memory, at some error.", rich_help_panel=SPEED),
-    ] = "exact",
-    kv: Annotated[
-        KVChoice,
-        typer.Option(
-            help="Memory for remembered latents: fast, or compact (half of it, a little slower).",
-            rich_help_panel=SPEED,
-        ),
-    ] = "auto",
-    graphs: Annotated[
-        GraphChoice,
-        typer.Option(help="Replay the network as CUDA graphs: less work for the CPU.", rich_help_panel=SPEED),
-    ] = "auto",
+    kernels: Kernels = "auto",
+    linears: Linears = "exact",
+    kv: KV = "auto",
+    graphs: Graphs = "auto",
     decode_at_once: Annotated[
         int | None,
         typer.Option(min=1, max=4, help="Latents the decoder is fed per call.", rich_help_panel=SPEED),

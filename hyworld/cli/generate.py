@@ -15,19 +15,19 @@ from .. import world as worlds
 from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
 from ..errors import InputError
-from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice, Modes, why_slower
+from ..modes import Modes, why_slower
 from ..picture import open_picture
 from ..rollout import Progress as RolloutProgress
 from ..rollout.schedule import STEPS
 from ..video import VideoWriter
 from ..weights import open_dit, open_vae
 from .console import console, free_name, note, notes, parse_size, reports_errors, stderr
+from .options import KV, Graphs, Kernels, Linears
 
 DEFAULT_POSE = "w-7, right-8, w-8, left-8"
 DEFAULT_OUTPUT = Path("walk.mp4")
 
 MODEL = "Model files (default: the built-in tiny preset)"
-SPEED = "Speed and memory"
 OUTPUT = "Output"
 
 
@@ -89,28 +89,10 @@ def generate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
-    kernels: Annotated[
-        KernelChoice,
-        typer.Option(
-            help="triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.",
-            rich_help_panel=SPEED,
-        ),
-    ] = "auto",
-    linears: Annotated[
-        LinearChoice,
-        typer.Option(help="exact, or fp8: faster and half the weights' memory, at some error.", rich_help_panel=SPEED),
-    ] = "exact",
-    kv: Annotated[
-        KVChoice,
-        typer.Option(
-            help="Memory for remembered latents: fast, or compact (half of it, a little slower).",
-            rich_help_panel=SPEED,
-        ),
-    ] = "auto",
-    graphs: Annotated[
-        GraphChoice,
-        typer.Option(help="Replay the network as CUDA graphs: less work for the CPU.", rich_help_panel=SPEED),
-    ] = "auto",
+    kernels: Kernels = "auto",
+    linears: Linears = "exact",
+    kv: KV = "auto",
+    graphs: Graphs = "auto",
     output: Annotated[
         Path | None,
         typer.Option(

@@ -37,9 +37,18 @@ def multiply(
     if not x.is_cuda:
         product = (x.float() * x_scale) @ (weight.float() * weight_scale).t()
         return (product if bias is None else product + bias.float()).to(dtype)
-    return torch._scaled_mm(
-        x, weight.t(), scale_a=x_scale, scale_b=weight_scale.t(), bias=bias, out_dtype=dtype, use_fast_accum=True
+    # With a scale for every row, older torch gives bfloat16 alone; it is finer than the factors were.
+    wide = torch.bfloat16
+    product = torch._scaled_mm(
+        x,
+        weight.t(),
+        scale_a=x_scale,
+        scale_b=weight_scale.t(),
+        bias=None if bias is None else bias.to(wide),
+        out_dtype=wide,
+        use_fast_accum=True,
     )
+    return product.to(dtype)
 
 
 class Fp8Linear(nn.Module):

@@ -22,6 +22,7 @@ from ..camera import Trajectory
 from ..config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
 from ..dit import KVMemory, TextKV
 from ..errors import InputError
+from ..gpu import current
 from ..memory import sample_points, select_memory_frames
 from ..vae.stream import StreamingDecoder, to_uint8
 from .handover import HandOver
@@ -182,7 +183,8 @@ class RolloutEngine:
     def resume(self, state: RolloutState) -> None:
         """Go on from `state`, which may come from this engine or from another with the same weights."""
         if self._state is None or self._state.text is not state.text:
-            self._text_kv = self.model.text_keys_values(state.text.to(self.device, self.dtype))
+            with current(self.device):
+                self._text_kv = self.model.text_keys_values(state.text.to(self.device, self.dtype))
         tokens = state.latent_size[0] * state.latent_size[1] // PATCH**2
         if self._kv is None or self._kv.tokens_per_frame != tokens:
             self._kv = None  # freed before its successor is allocated
@@ -238,8 +240,9 @@ class RolloutEngine:
             InputError: not exactly 4 poses, noise of another shape, or a network that returns NaN.
         """
         before = self.state()
-        if len(cameras) != CHUNK_LATENTS:
-            raise InputError(f"A chunk takes exactly {CHUNK_LATENTS} camera poses, got {len(cameras)}.")
+        for poses in (cameras, following):
+            if poses is not None and len(poses) != CHUNK_LATENTS:
+                raise InputError(f"A chunk takes exactly {CHUNK_LATENTS} camera poses, got {len(poses)}.")
         shape = (1, self.model.config.latent_channels, CHUNK_LATENTS, *before.latent_size)
         if noise is not None and tuple(noise.shape) != shape:
             raise InputError(f"The noise of a chunk must have the shape {list(shape)}, got {list(noise.shape)}.")
@@ -257,7 +260,7 @@ class RolloutEngine:
         context = self._context(world, remembered)
         control = self._control(world, list(range(now, now + CHUNK_LATENTS)))
 
-        with _fast_attention(self.device):
+        with current(self.device), fast_attention(self.device):
             self._prefill(context)
             if noise is None:  # drawn while the device is busy
                 noise = chunk_noise(before.seed, before.chunks, shape)
@@ -265,7 +268,8 @@ class RolloutEngine:
             report(Progress(before.chunks, 0))
             latents = self._denoise(before, x, control, report)
         finite = torch.isfinite(latents).all()
-        pictures, cache = self._decode(latents, before.decoder_cache)
+        with current(self.device):
+            pictures, cache = self._decode(latents, before.decoder_cache)
         if following is not None:
             ahead = torch.cat((world.viewmats, torch.tensor(following.viewmats)))
             self._foreseen = (ahead, self._remembered(ahead, now + CHUNK_LATENTS))
@@ -344,10 +348,11 @@ class RolloutEngine:
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on `device`, without waiting for what the device has to do before."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    pinned = tensor.is_cpu and device.type == "cuda"
+    return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
 
 
-def _fast_attention(device: torch.device) -> AbstractContextManager[None]:
+def fast_attention(device: torch.device) -> AbstractContextManager[None]:
     """Prefer cuDNN's attention, the fastest exact one on recent NVIDIA cards; the others stay as fall-backs."""
     if device.type != "cuda":
         return nullcontext()

@@ -161,11 +161,11 @@ class TinyDecoder(nn.Module):
 
         Args:
             latents: `[B, C, n, h, w]`, normalised, n >= 1.
-            cache: what the previous call returned; None begins a stream.
+            cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
 
         Returns:
             Frames `[B, 3, 4n, 16h, 16w]` (4n - 3 where the stream begins) in [-1, 1], and the cache to go on from.
-            Every cache may be used any number of times.
+            The cache is a value that may be used any number of times.
 
         Raises:
             InputError: latents of another shape, or a cache of another stream.

@@ -131,7 +131,7 @@ class WanVAE(nn.Module):
 
         Returns:
             Frames `[B, 3, 4n, 16h, 16w]` (4n - 3 where the stream begins) in about [-1, 1], not clamped, and the
-            cache to go on from. Every cache may be used any number of times.
+            cache to go on from, a value that may be used any number of times.
 
         Raises:
             InputError: latents of another shape, or a cache of another stream.

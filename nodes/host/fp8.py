@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
+import comfy.ops
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ...hyworld.dit.fp8 import QuantiseRows, multiply
@@ -15,11 +15,15 @@ from ...hyworld.dit.fp8 import QuantiseRows, multiply
 _LEAST_WIDTH = 1024
 """Narrower products are not worth rounding: the head's, and those of the embeddings for a handful of frames."""
 
+_QUANTISED = getattr(comfy.ops, "QuantizedTensor", None)
+"""What newer hosts keep the weights of a scaled fp8 file in; it takes part in a product as it is."""
+
 
 class Fp8Products(TorchFunctionMode):
-    """While active, `F.linear` of wide bfloat16 and float16 matrices multiplies in float8, a scale for every row.
+    """While active, `F.linear` of wide matrices multiplies in float8, a scale for every row.
 
-    Both factors are rounded anew each time: so weights may be offloaded, stored in any dtype and changed by LoRAs.
+    Both factors are rounded anew each time: so weights may be offloaded, stored in any dtype or quantised by the host,
+    and changed by LoRAs.
     """
 
     def __init__(self, quantise: QuantiseRows) -> None:
@@ -40,6 +44,8 @@ class Fp8Products(TorchFunctionMode):
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         rows = self._rounded(x)
+        if type(weight) is _QUANTISED:
+            weight = weight.dequantize()
         product = multiply(*rows, *self._quantise(weight), bias, x.dtype)
         return product.view(*x.shape[:-1], -1)
 
@@ -53,11 +59,7 @@ class Fp8Products(TorchFunctionMode):
 def _worth_it(x: Any, weight: Any, bias: Any = None) -> bool:
     return (
         type(x) is Tensor
-        and isinstance(weight, Tensor)
-        and type(weight) in (Tensor, torch.nn.Parameter)
-        and x.is_cuda
-        and x.dtype in (torch.bfloat16, torch.float16)
-        and weight.dtype == x.dtype
+        and type(weight) in (Tensor, nn.Parameter, _QUANTISED)
         and x.shape[:-1].numel() >= _LEAST_WIDTH // 8
         and min(weight.shape) >= _LEAST_WIDTH
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...hyworld.config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
+from ...hyworld.gpu import current
 from ...hyworld.modes import set_vae_kernels
 from ...hyworld.tiny import tiny_vae
 from ...hyworld.vae import TinyDecoder, WanVAE
@@ -131,9 +132,10 @@ class HostVAE:
         """See `StreamingDecoder.decode_stream`; the user may interrupt it at every latent."""
         raise_if_interrupted()
         latents = latents.to(self.device, self.dtype)
-        if self._weights_in_place():
+        if not self._weights_in_place():
+            return self._decode_with_host_layers(latents, cache)
+        with current(self.device):  # the user may have chosen another GPU than the network's
             return self._ours.decode_stream(latents, cache)
-        return self._decode_with_host_layers(latents, cache)
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw VAE latents, as LATENT sockets carry them → normalised latents, as the network sees them."""

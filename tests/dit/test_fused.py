@@ -60,6 +60,17 @@ def test_branches_and_projection(batch: int, heads: int, head_dim: int, dtype: t
         close(FUSED.project(want[batch:], matrix), PLAIN.project(want[batch:], matrix))
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_branches_of_slices(batch: int):
+    """A third of q, k and v side by side, the first frames of a longer memory, and both at once."""
+    frames, width = 3, 64
+    matrix = rows(batch, frames, 4, 4)
+    wide, long = rows(batch, frames, 6, 3 * width), rows(batch, frames + 2, 6, width)
+    both = rows(batch, frames + 2, 6, 3 * width)
+    for x in (wide.chunk(3, dim=-1)[1], long[:, :frames], both[:, :frames, :, width : 2 * width]):
+        close(FUSED.branches(x, 4, None, None, matrix), PLAIN.branches(x, 4, None, None, matrix))
+
+
 def test_a_norm_of_another_class_is_asked_itself():
     """A host's layers fetch or patch their weights while they run; their weight alone would be the wrong one."""
 

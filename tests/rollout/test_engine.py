@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from hyworld import InputError, Progress, RolloutEngine, Trajectory
 from hyworld.config import TINY, DiTConfig, VAEConfig
 from hyworld.dit import WorldPlayDiT
+from hyworld.rollout import engine as engine_module
 from hyworld.rollout.schedule import STEPS, chunk_noise
 from hyworld.vae import WanVAE
 from hyworld.verify.network import check_rollout
@@ -83,6 +86,32 @@ def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
     assert straight.state().memory_frames == turned.state().memory_frames == plain.state().memory_frames
     assert torch.equal(straight.state().latents, plain.state().latents)
     assert torch.equal(turned.state().latents, plain.state().latents)
+
+
+def test_networks_run_while_the_engines_device_is_the_current_one(
+    model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch
+):
+    """Triton and CUDA graphs go to the current GPU, whichever the tensors are on."""
+    inside: list[torch.device] = []
+    seen: list[list[torch.device]] = []
+
+    @contextmanager
+    def current(device: torch.device) -> Iterator[None]:
+        inside.append(device)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(engine_module, "current", current)
+    for owner, name in ((WorldPlayDiT, "text_keys_values"), (WorldPlayDiT, "forward"), (WanVAE, "decode_stream")):
+        inner = getattr(owner, name)
+
+        def watched(self, *args, inner=inner, **kwargs):
+            seen.append(list(inside))
+            return inner(self, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
+    started(model, vae).step(PATH.chunk(0))
+    assert seen == [[torch.device("cpu")]] * (1 + STEPS + 1)
 
 
 def test_a_longer_plan_does_not_change_the_beginning(model: WorldPlayDiT):
@@ -187,8 +216,11 @@ def test_a_path_that_is_too_short_names_both_counts(model: WorldPlayDiT):
 
 
 def test_a_chunk_takes_four_poses(model: WorldPlayDiT):
+    short = Trajectory.from_tokens("w-2")
     with pytest.raises(InputError, match="exactly 4"):
-        started(model).step(Trajectory.from_tokens("w-2"))
+        started(model).step(short)
+    with pytest.raises(InputError, match="exactly 4"):
+        started(model).step(PATH.chunk(0), following=short)
 
 
 def test_bfloat16_stays_close_to_float32(model: WorldPlayDiT):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.rollout.handover import HandOver
+from hyworld.rollout.schedule import chunk_noise
 from hyworld.vae import WanVAE
 from hyworld.weights.random import randomise
 
@@ -62,6 +65,32 @@ def test_recorded_forwards_are_bit_identical(model: WorldPlayDiT, compact: bool)
     assert torch.equal(walk(engine), plain)
     assert [len(recordings) for recordings in network._recordings.values()] == [2], "a prefill and a step"
     assert torch.equal(walk(engine), plain), "a second walk replays what the first recorded"
+
+
+def test_noise_that_is_on_the_device_already(model: WorldPlayDiT):
+    noise = chunk_noise(3, 0, (1, 6, 4, 8, 10))
+    steps = []
+    for given in (noise, noise.cuda()):
+        engine = engine_for(model)
+        engine.start(PROMPTS[0], latent_size=(8, 10))
+        steps.append(engine.step(PATH.chunk(0), noise=given).latents)
+    assert torch.equal(*steps)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_a_gpu_that_is_not_the_current_one(model: WorldPlayDiT, vae: WanVAE):
+    """Triton launches on the current GPU and torch records there, so the engine must make its own the current one."""
+    other = torch.device("cuda", 1)
+    networks = [(model, vae, torch.device("cuda")), (deepcopy(model).to(other), deepcopy(vae).to(other), other)]
+    walks = []
+    for network, decoder, device in networks:
+        engine = RolloutEngine(
+            GraphedNetwork(network), decoder=decoder, device=device, dtype=torch.bfloat16, points=POINTS
+        )
+        engine.start(PROMPTS[0], latent_size=(8, 10))
+        walks.append(torch.cat([chunk.frames for chunk in engine.run(PATH, CHUNKS)]))
+    assert torch.equal(*walks)
+    assert torch.cuda.current_device() == 0
 
 
 def test_compact_memory_gives_the_same_numbers(model: WorldPlayDiT):

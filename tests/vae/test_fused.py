@@ -60,13 +60,14 @@ def test_norm_and_sum(fused, dtype: torch.dtype, batch: int):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("skip", [0, 1])
 @pytest.mark.parametrize("spread", [(1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2)])
-def test_doubling(fused, spread: tuple[int, int, int], skip: int, dtype: torch.dtype):
+def test_doubling(fused, spread: tuple[int, int, int], skip: int, batch: int, dtype: torch.dtype):
     """Four 2x2 convolutions, interleaved, are one 3x3 convolution of the doubled picture; copies go where they went."""
     conv = nn.Conv2d(8, 12, 3, padding=1, device=DEVICE, dtype=dtype)
-    source = video(1, 12 * spread[0] * spread[1] * spread[2], 3, 3, 5, dtype=dtype)
-    x = video(1, 8, 6 - skip, 3, 5, dtype=dtype)
+    source = video(batch, 12 * spread[0] * spread[1] * spread[2], 3, 3, 5, dtype=dtype)
+    x = video(batch, 8, 6 - skip, 3, 5, dtype=dtype)
     cells = Cells(source, 2, spread, skip)
     with torch.no_grad():
         close(fused.double(conv, x, cells), PLAIN.double(conv, x, cells))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,11 +112,11 @@ def check_default_leaves_a_bf16_file_to_the_hosts_choice() -> str:
     return same(latents_of(model), exact, "walk of a bf16 file as it is and the engine's with the same numbers")
 
 
-def scaled_fp8_file() -> tuple[str, dict[str, Tensor]]:
+def scaled_fp8_file(name: str = "scaled.safetensors", config: Any = None) -> tuple[str, dict[str, Tensor]]:
     """A scaled fp8 file as `hyworld convert --dtype fp8` writes it, and its weights multiplied out."""
-    config = small_config()
-    source = write_state("to_scale.safetensors", random_state(config), config)
-    target = model_file("scaled.safetensors")
+    config = config or small_config()
+    source = write_state(f"to_be_{name}", random_state(config), config)
+    target = model_file(name)
     weights = pack("hyworld.weights")
     if not target.exists():
         weights.convert(model_file(source), target, dtype="fp8")

@@ -42,10 +42,10 @@ LAYERS = (
 Pair = tuple[Tensor, Tensor]
 
 
-def low_rank(layers: tuple[str, ...] = LAYERS) -> dict[str, Pair]:
+def low_rank(layers: tuple[str, ...] = LAYERS, config: Any = None) -> dict[str, Pair]:
     """Random (down, up) of every layer, as large as the weights they change."""
     generator = torch.Generator().manual_seed(9)
-    shapes = {name: tensor.shape for name, tensor in random_state(small_config()).items()}
+    shapes = {name: tensor.shape for name, tensor in random_state(config or small_config()).items()}
     return {
         layer: (
             torch.randn(RANK, shapes[f"{layer}.weight"][1], generator=generator) * 0.2,
