@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from hyworld.camera import Trajectory
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import PLAIN, WorldPlayDiT
+from hyworld.dit.rope import rope_table
 from hyworld.rollout import RolloutEngine
 from hyworld.weights.random import randomise
 from training.tiny_world.batched import Sample, denoise, joint_flow, timesteps, walk
+from training.tiny_world.kernels import TRAINING
 from training.tiny_world.sizes import DIT, LATENT_SIZE, Z_DIM
 
 PATH = Trajectory.from_tokens("w-4, right-9, w+a-4, left-6")
@@ -63,3 +65,16 @@ def test_the_loss_reaches_through_the_memory(network: WorldPlayDiT) -> None:
     joint_flow(network, sample, torch.zeros_like(sample.target), timestep).square().sum().backward()
     assert sample.memory.grad is not None
     assert sample.memory.grad.abs().max() > 0
+
+
+def test_the_training_kernels_are_the_plain_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 64, generator=generator)
+    matrix = torch.randn(2, 3, 4, 4, generator=generator)
+    twice = matrix.repeat(2, 1, 1, 1)
+    for kind in ((torch.nn.RMSNorm(64), rope_table(32, 0, 3, 1, 5)), (None, None)):
+        ours = TRAINING.branches(x, 2, *kind, matrix)
+        assert torch.allclose(ours, PLAIN.branches(x, 2, *kind, matrix), atol=1e-5)
+        assert torch.allclose(TRAINING.project(ours, twice), PLAIN.project(ours, twice), atol=1e-4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(TRAINING.branches(x, 2, None, None, matrix), ours)

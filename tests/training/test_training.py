@@ -86,8 +86,8 @@ def test_the_network_learns_in_both_stages() -> None:
     generator = torch.Generator().manual_seed(0)
     walks = torch.arange(4)
     losses = []
-    for _ in range(60):
-        losses.append(flow_step(trainee, filled, walks, generator).item())
+    for i in range(90):
+        losses.append(flow_step(trainee, filled, walks, generator, reach=(0, 4, 16)[i % 3]).item())
         optimiser.step(0.0)
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     before = [weights.clone() for weights in optimiser.master]
@@ -100,7 +100,7 @@ def test_a_run_is_resumed(tmp_path: Path) -> None:
     optimiser = Optimiser(trainee.network, lr=1e-3)
     filled, generator = _filled_pool(), torch.Generator().manual_seed(0)
     for _ in range(3):
-        flow_step(trainee, filled, torch.arange(2), generator)
+        flow_step(trainee, filled, torch.arange(2), generator, reach=4)
         optimiser.step(0.0)
     optimiser.save(tmp_path, "network", minutes={"flow": 1.5})
 
@@ -117,7 +117,7 @@ def test_a_run_is_resumed(tmp_path: Path) -> None:
     assert torch.equal(
         again.network.get_parameter("head.head.weight"), resumed.master[resumed.names.index("head.head.weight")]
     )
-    flow_step(again, filled, torch.arange(2), generator)
+    flow_step(again, filled, torch.arange(2), generator, reach=0)
     assert torch.isfinite(resumed.step(0.5))
     assert Clock(1.0, 4.0, used=2.0).progress == pytest.approx(0.5, abs=1e-3)
 

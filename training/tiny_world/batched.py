@@ -19,6 +19,8 @@ from hyworld.dit import Attend, KVMemory, TextKV, WorldPlayDiT, sdpa
 from hyworld.memory import sample_points, select_memory_frames
 from hyworld.rollout.schedule import CONTEXT_TIMESTEP, STEPS, TIMESTEPS, chunk_noise, step_size
 
+from .kernels import TRAINING
+
 MEMORY = MemoryConfig().frames
 
 
@@ -77,8 +79,8 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
     B, K = len(noisy), sample.remembered
     latents = torch.cat((sample.memory, noisy), dim=2)
     context = torch.full((B, K), CONTEXT_TIMESTEP, device=noisy.device)
-    attend = network.attend
-    network.attend = causal(K * noisy.shape[3] * noisy.shape[4] // PATCH**2)
+    kernels = network.kernels
+    network.kernels = TRAINING._replace(attend=causal(K * noisy.shape[3] * noisy.shape[4] // PATCH**2))
     try:
         flow = network(
             latents.to(network.patch_embedding.weight.dtype),
@@ -89,7 +91,7 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
             action=sample.labels,
         )
     finally:
-        network.attend = attend
+        network.kernels = kernels
     return flow[:, :, K:].float()
 
 

@@ -11,7 +11,7 @@ forced  The same, but the last chunks of the memory come from the network's own 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from torch import Tensor
 
 from hyworld.config import CHUNK_LATENTS
 from hyworld.dit import WorldPlayDiT
-from hyworld.dit.compiled import compile_blocks
 from hyworld.rollout.schedule import STEPS
 
 from .batched import MEMORY, Sample, denoise, joint_flow, timesteps
@@ -30,12 +29,17 @@ from .pool import LatentPool, WalkSource
 from .sizes import DIT, HELD_OUT_SEED
 from .vae import arguments, load_trained_vae
 
-FULL_MEMORY_SHARE = 0.6
-"""Share of the steps at chunks 4 and later, which remember 16 latents; the rest go to chunks 0 to 3 alike."""
+COMPILED = (0, CHUNK_LATENTS, MEMORY)
+"""Memories, in latents, for which the blocks are compiled."""
 
-SHORT_SHARE = 0.35
-"""Share of the flow stage in which chunks remember the last 4 latents alone: how pictures move with the camera is
-learnt there at a third of the cost."""
+SHORT_SHARE = 0.3
+"""Share of the flow stage that sees first chunks and memories of the last 4 latents alone: how pictures move with the
+camera is learnt there at a fifth of the cost."""
+
+SHORT_MIX = ((0, 0.5), (4, 0.5))
+FULL_MIX = ((0, 0.15), (4, 0.12), (8, 0.04), (12, 0.04), (16, 0.65))
+"""How many latents are remembered in which share of the steps. All steps have about as many tokens: few remembered
+latents make many chunks."""
 
 WITHOUT_PICTURE = 0.15
 """Share of first chunks that start from noise alone."""
@@ -55,7 +59,8 @@ def sample_of(
     reach: how many latents it remembers at most; the last ones.
     """
     now = CHUNK_LATENTS * chunk
-    remembered = pool.memory[walks, chunk, : min(now, MEMORY)][:, -reach:]
+    remembered = pool.memory[walks, chunk, : min(now, MEMORY)]
+    remembered = remembered[:, max(0, remembered.shape[1] - reach) :]
     here = torch.arange(now, now + CHUNK_LATENTS, device=walks.device).expand(len(walks), -1)
     frames = torch.cat((remembered, here), dim=1)
     at = walks[:, None]
@@ -71,7 +76,7 @@ def sample_of(
 
 
 class Trainee:
-    """The network in training, with its compiled blocks for the two shapes that most steps have.
+    """The network in training, and a twin with the same weights whose blocks are compiled for the commonest shapes.
 
     Compiling takes some ten seconds a shape: the others run the plain blocks.
     """
@@ -81,17 +86,16 @@ class Trainee:
         self.network = WorldPlayDiT(DIT)
         start_quiet(self.network)
         self.network.to(device, dtype)
-        self._plain: Callable[..., Tensor] = self.network.run_block
+        self._fast = self.network
         if compiled:
-            compile_blocks(self.network)
-        self._fast, self.network.run_block = self.network.run_block, self._plain
+            self._fast = copy.deepcopy(self.network, {id(weights): weights for weights in self.network.parameters()})
+            for block in self._fast.blocks:
+                block.compile(dynamic=False)
 
     def flow(self, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
         """See `joint_flow`."""
-        self.network.run_block = self._fast if sample.remembered in (CHUNK_LATENTS, MEMORY) else self._plain
-        flow = joint_flow(self.network, sample, noisy, timestep)
-        self.network.run_block = self._plain
-        return flow
+        network = self._fast if sample.remembered in COMPILED else self.network
+        return joint_flow(network, sample, noisy, timestep)
 
 
 def start_quiet(network: WorldPlayDiT) -> None:
@@ -108,18 +112,20 @@ def loss_against(flow: Tensor, noisy: Tensor, target: Tensor, sigma: Tensor, hel
     return (flow - wanted)[:, :, held:].square().mean(dim=(1, 2, 3, 4))
 
 
-def random_chunk(generator: torch.Generator, chunks: int) -> int:
-    """A chunk of a walk, early ones as often as `FULL_MEMORY_SHARE` leaves."""
-    if torch.rand((), generator=generator) < FULL_MEMORY_SHARE:
-        return int(torch.randint(MEMORY // CHUNK_LATENTS, chunks, (), generator=generator))
-    return int(torch.randint(0, MEMORY // CHUNK_LATENTS, (), generator=generator))
+def random_reach(generator: torch.Generator, mix: tuple[tuple[int, float], ...]) -> int:
+    """How many latents the chunks of a step remember."""
+    shares = torch.tensor([share for _, share in mix])
+    return mix[int(torch.multinomial(shares, 1, generator=generator))][0]
 
 
-def flow_step(
-    trainee: Trainee, pool: LatentPool, walks: Tensor, generator: torch.Generator, *, reach: int = MEMORY
-) -> Tensor:
-    """Loss of one step of flow matching; gradients are left in the network. For `reach` see `sample_of`."""
-    chunk = random_chunk(generator, pool.chunks)
+def random_chunk(generator: torch.Generator, chunks: int, reach: int) -> int:
+    """A chunk of a walk that can remember `reach` latents; the first one, if that is none."""
+    return int(torch.randint(reach // CHUNK_LATENTS, chunks, (), generator=generator)) if reach else 0
+
+
+def flow_step(trainee: Trainee, pool: LatentPool, walks: Tensor, generator: torch.Generator, *, reach: int) -> Tensor:
+    """Loss of one step of flow matching on chunks that remember `reach` latents; gradients are left in the network."""
+    chunk = random_chunk(generator, pool.chunks, reach)
     held = int(chunk == 0 and torch.rand((), generator=generator) >= WITHOUT_PICTURE)
     sample = sample_of(pool, walks, chunk, held=held, reach=reach)
     strength = DISTURBED * torch.rand(len(walks), 1, 1, 1, 1, device=walks.device)
@@ -182,17 +188,18 @@ def train(
     workers: int = 14,
     batch: int = 64,
     lr: float = 1e-3,
-    capacity: int = 6144,
-    first_walks: int = 512,
+    capacity: int = 8192,
+    first_walks: int = 384,
     fresh_walks: int = 32,
-    fresh_every: int = 100,
+    fresh_share: float = 0.2,
     seed: int = 0,
     report_scenes: int = 8,
 ) -> float:
     """Train for `minutes` of `total` and write `network-*` to `out`; returns the last mean loss.
 
-    The pool begins with `first_walks` and takes `fresh_walks` more every `fresh_every` steps until `capacity`, then
-    they replace the oldest. A resumed call goes on with walks it has not seen.
+    batch: chunks of a step that remember 16 latents. The pool begins with `first_walks` and takes `fresh_walks` more
+    as often as `fresh_share` of the time allows; beyond `capacity` they replace the oldest. A resumed call goes on
+    with walks it has not seen.
     """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.manual_seed(seed)
@@ -210,32 +217,39 @@ def train(
         pool.add(vae, *source.take(fresh_walks), compiled=compiled)
     print(f"{pool.filled} walks after {clock.minutes:.2f} min; at step {optimiser.step_count}", flush=True)
 
-    recent: list[Tensor] = []
-    reported, reported_step, next_fresh = clock.minutes, optimiser.step_count, optimiser.step_count + fresh_every
-    mean = float("nan")
+    recent: dict[int, list[Tensor]] = {}
+    begun, reported, reported_step, drawing = clock.minutes, clock.minutes, optimiser.step_count, 0.0
     while not clock.over:
-        walks = torch.randint(pool.filled, (batch,), device=device)
         if stage == "forced":
-            recent.append(forced_steps(trainee, optimiser, pool, walks, clock.progress, generator))
+            walks = torch.randint(pool.filled, (batch,), device=device)
+            loss = forced_steps(trainee, optimiser, pool, walks, clock.progress, generator)
+            recent.setdefault(MEMORY, []).append(loss)
         else:
-            reach = CHUNK_LATENTS if clock.progress < SHORT_SHARE else MEMORY
-            recent.append(flow_step(trainee, pool, walks, generator, reach=reach))
+            reach = random_reach(generator, SHORT_MIX if clock.progress < SHORT_SHARE else FULL_MIX)
+            count = batch * (MEMORY + CHUNK_LATENTS) // (reach + CHUNK_LATENTS)
+            walks = torch.randint(pool.filled, (count,), device=device)
+            recent.setdefault(reach, []).append(flow_step(trainee, pool, walks, generator, reach=reach))
             optimiser.step(clock.progress)
-        if optimiser.step_count >= next_fresh:
-            next_fresh += fresh_every
+        if drawing < fresh_share * (clock.minutes - begun):
+            _wait(device)
+            before = clock.minutes
             pool.add(vae, *source.take(fresh_walks), compiled=compiled)
-        if len(recent) % 20 == 0 and clock.minutes > reported + 0.33:
-            mean = torch.stack(recent).mean().item()
+            _wait(device)
+            drawing += clock.minutes - before
+        if clock.minutes > reported + 0.25:
+            losses = "  ".join(
+                f"{reach}: {torch.stack(some).mean().item():.4f}" for reach, some in sorted(recent.items())
+            )
             steps = optimiser.step_count - reported_step
-            pace = steps / (60 * (clock.minutes - reported))
             print(
-                f"{stage} step {optimiser.step_count}  loss {mean:.4f}  {pace:.1f} steps/s of {batch} chunks  "
-                f"{pool.filled} walks  {clock.used:.1f} of {total:.1f} min",
+                f"{stage} step {optimiser.step_count}  loss by memory {losses}  "
+                f"{steps / (60 * (clock.minutes - reported)):.1f} steps/s  {pool.filled} walks "
+                f"(of {source.next_seed}, {drawing / (clock.minutes - begun):.0%} of the time)  "
+                f"{clock.used:.1f} of {total:.1f} min",
                 flush=True,
             )
-            recent, reported, reported_step = [], clock.minutes, optimiser.step_count
-    if recent:
-        mean = torch.stack(recent).mean().item()
+            recent, reported, reported_step = {}, clock.minutes, optimiser.step_count
+    mean = torch.stack([loss for some in recent.values() for loss in some]).mean().item() if recent else float("nan")
     source.close()
     optimiser.save(
         out, "network", minutes=about["minutes"] | {stage: clock.used}, next_seed=source.next_seed, loss=mean
@@ -245,6 +259,11 @@ def train(
     if report_scenes:
         print(walk_report(averaged, vae, HELD_OUT_SEED, report_scenes, out / "walks.png"), flush=True)
     return mean
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def main() -> None:

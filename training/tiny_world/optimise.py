@@ -77,7 +77,7 @@ class Optimiser:
         self.adam = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=lr,
-            betas=(0.9, 0.98),
+            betas=(0.9, 0.95),
             fused=self.master[0].is_cuda,
         )
 

@@ -25,8 +25,8 @@ VAE = VAEConfig(
 DIT = DiTConfig(num_heads=8, head_dim=32, num_layers=8, ffn_dim=768, latent_channels=Z_DIM, text_dim=64, freq_dim=64)
 """8.6 M parameters."""
 
-PATH_LATENTS = 96
-"""Latents (24 chunks) of a training path: long enough to leave a view and come back after ten chunks and more."""
+PATH_LATENTS = 64
+"""Latents (16 chunks) of a training path: just long enough to leave a view and come back after ten chunks and more."""
 
 HELD_OUT_SEED = 1 << 40
 """Scenes from this seed on are never trained on; training counts up from 0."""

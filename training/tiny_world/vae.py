@@ -12,10 +12,11 @@ import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyworld.config import VAEConfig
 from hyworld.vae import WanVAE
@@ -40,7 +41,17 @@ COARSE = (4, 16)
 def fresh_vae(seed: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
     """An untrained VAE."""
     torch.manual_seed(seed)
-    return WanVAE(VAE).to(device, dtype)
+    return channels_last(WanVAE(VAE).to(device, dtype))
+
+
+def channels_last(vae: WanVAE) -> WanVAE:
+    """The same VAE with the channels of a position side by side in the encoder too: what cuDNN is fast at."""
+
+    def relay(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return given[0].contiguous(memory_format=torch.channels_last_3d), *given[1:]
+
+    vae.encoder.register_forward_pre_hook(relay)
+    return vae
 
 
 def loss_of(vae: WanVAE, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -96,7 +107,7 @@ def load_trained_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> 
     tensors, about = loaded
     vae = WanVAE(replace(VAE, latents_mean=tuple(about["latents_mean"]), latents_std=tuple(about["latents_std"])))
     vae.load_state_dict(tensors)
-    return vae.to(device, dtype).eval().requires_grad_(False)
+    return channels_last(vae.to(device, dtype).eval().requires_grad_(False))
 
 
 def train(
@@ -109,7 +120,7 @@ def train(
     workers: int = 14,
     device: torch.device,
     compiled: bool,
-    lr: float = 1.5e-3,
+    lr: float = 1.2e-3,
     frames_per_step: int = FRAMES_PER_STEP,
     statistics_batches: int = 24,
     seed: int = 0,
@@ -117,6 +128,7 @@ def train(
     """Train for `minutes` of `total` and write `vae-*` and `vae_training-*` to `out`; returns the held-out PSNR."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = fresh_vae(seed, device, dtype)
+    torch.backends.cudnn.benchmark = True
     optimiser = Optimiser(vae, lr=lr)
     about = optimiser.restore(folder, "vae_training") or {"minutes": 0.0}
     clock = Clock(minutes, total, about["minutes"])
@@ -137,7 +149,7 @@ def train(
         loss.backward()
         optimiser.step(clock.progress)
         frames_seen += video.shape[0] * length
-        if optimiser.step_count % 50 == 0 and clock.minutes > reported + 0.25:
+        if optimiser.step_count % 50 == 0 and clock.minutes > reported + 0.2:
             rate = frames_seen / (60 * (clock.minutes - reported))
             print(
                 f"step {optimiser.step_count}  loss {loss.item():.4f}  psnr {psnr(error.item()):.2f} dB  "
@@ -147,7 +159,7 @@ def train(
             reported, frames_seen = clock.minutes, 0
 
     optimiser.save(out, "vae_training", minutes=clock.used)
-    averaged = WanVAE(VAE).to(device)
+    averaged = channels_last(WanVAE(VAE).to(device))
     averaged.load_state_dict(optimiser.averaged())
     averaged.eval().requires_grad_(False)
     config = with_statistics(averaged, clips, generator, batches=statistics_batches)
