@@ -93,15 +93,64 @@ async function undo(page, editor) {
   await editor.stage.focus();
   await hold(page, ["d", "ArrowRight"], 500);
   const together = await editor.text();
+  await page.evaluate(() => (globalThis.sameNode = theNode()));
   await page.keyboard.press("Control+z");
   await page.waitForTimeout(300);
   const undone = await editor.text();
+  const graphStays = await page.evaluate(() => sameNode === theNode());
   await page.keyboard.press("Control+y");
   await page.waitForTimeout(300);
   const redone = await editor.text();
   await page.keyboard.press("Control+z");
   await page.waitForTimeout(300);
-  return { together, undone, redone };
+  return { together, undone, redone, graphStays };
+}
+
+/** With the focus elsewhere, the graph's undo takes a whole recording back. */
+async function graphUndo(page, editor) {
+  const before = await editor.text();
+  await editor.stage.focus();
+  await page.keyboard.press("End");
+  await hold(page, ["d"], 500);
+  const walked = await editor.text();
+  await page.keyboard.press("Escape");
+  const left = await page.evaluate(() => document.activeElement === document.body);
+  await page.keyboard.press("Control+z");
+  await page.waitForTimeout(1500);
+  return { before, walked, left, undone: await editor.text() };
+}
+
+/** Space while a key is held, and Space held down: the path is not touched, and it plays once. */
+async function playing(page, editor) {
+  await editor.stage.focus();
+  await page.keyboard.press("End");
+  const before = await editor.text();
+  await page.keyboard.down("d");
+  await page.waitForTimeout(300);
+  for (let i = 0; i < 4; i++) await page.keyboard.down("Space");
+  const playing = await editor.button("Stop playing").isVisible();
+  await page.waitForTimeout(300);
+  await page.keyboard.up("Space");
+  await page.keyboard.up("d");
+  const walked = await editor.text();
+  await editor.button("Stop playing").click();
+  const hint = await editor.part(".hyw-hint").count();
+  await editor.button("Undo").click();
+  return { before, playing, walked, hint, undone: await editor.text() };
+}
+
+/** The middle button moves the graph, over the editor too. */
+async function panned(page, editor) {
+  await centre(page, 1);
+  const place = () => page.evaluate(() => [...app.canvas.ds.offset]);
+  const before = await place();
+  const { x, y } = await editor.part(".hyw-view").boundingBox();
+  await page.mouse.move(x + 30, y + 30);
+  await page.mouse.down({ button: "middle" });
+  await page.mouse.move(x + 70, y + 50, { steps: 4 });
+  await page.mouse.up({ button: "middle" });
+  const after = await place();
+  return after.map((value, i) => Math.round(value - before[i]));
 }
 
 /** Keys that are the graph's own shortcuts, pressed in the editor, and what of it came through to the window. */
@@ -126,7 +175,6 @@ async function shortcuts(page, editor) {
     "Control+v",
     "Control+m",
     "Delete",
-    "Escape",
   ]) {
     await page.keyboard.press(key);
   }
@@ -200,10 +248,14 @@ async function typing(page, editor) {
   const before = await editor.text();
   await field.fill("w-7, jump-4");
   await page.waitForTimeout(300);
+  await gamepadForward(page);
+  await editor.stage.focus();
+  await page.waitForTimeout(500);
+  await noGamepad(page);
   const broken = {
     text: await editor.text(),
     message: await editor.message(),
-    walk: await editor.button("Record").isEnabled(),
+    walk: await editor.button("Walk").isEnabled(),
   };
   await field.fill("w-3, d-2");
   await page.waitForTimeout(300);
@@ -222,21 +274,29 @@ async function typing(page, editor) {
   return { broken, typed };
 }
 
-/** The left stick of a gamepad, pushed forward for a while. */
-async function byGamepad(page, editor) {
-  await editor.part(".hyw-ruler").focus();
-  await page.keyboard.press("End");
-  await page.waitForTimeout(400);
-  await page.evaluate(() => {
+/** A gamepad whose left stick is pushed forward for a while. */
+function gamepadForward(page) {
+  return page.evaluate(() => {
     const pad = { connected: true, axes: [0, -1, 0, 0], buttons: [] };
     navigator.getGamepads = () => [pad];
     setTimeout(() => (pad.axes = [0, 0, 0, 0]), 700);
   });
+}
+
+function noGamepad(page) {
+  return page.evaluate(() => (navigator.getGamepads = () => []));
+}
+
+async function byGamepad(page, editor) {
+  await editor.part(".hyw-ruler").focus();
+  await page.keyboard.press("End");
+  await page.waitForTimeout(400);
+  await gamepadForward(page);
   const before = await editor.text();
   await editor.stage.focus();
   await page.waitForTimeout(1200);
   const walked = await editor.text();
-  await page.evaluate(() => (navigator.getGamepads = () => []));
+  await noGamepad(page);
   await page.keyboard.press("Control+z");
   await page.waitForTimeout(300);
   return { before, walked, undone: await editor.text() };
@@ -280,13 +340,13 @@ async function linked(page, editor) {
     globalThis.theSource = source;
   });
   await page.waitForTimeout(400);
-  const seen = { message: await editor.message(), enabled: await editor.button("Record").isEnabled() };
+  const seen = { message: await editor.message(), enabled: await editor.button("Walk").isEnabled() };
   await page.evaluate(() => {
     theNode().disconnectInput(theNode().inputs.findIndex((slot) => slot.name === "path"));
     app.graph.remove(theSource);
   });
   await page.waitForTimeout(400);
-  return { ...seen, enabledAgain: await editor.button("Record").isEnabled() };
+  return { ...seen, enabledAgain: await editor.button("Walk").isEnabled() };
 }
 
 async function saveAndReload(page, editor) {
@@ -333,6 +393,9 @@ inBrowser({ ...scene, width: 1500, height: 1000 }, async (page) => {
     undo: await undo(page, editor),
     shortcuts: await shortcuts(page, editor),
     blur: await blur(page, editor),
+    graphUndo: await graphUndo(page, editor),
+    playing: await playing(page, editor),
+    panned: await panned(page, editor),
     keyboard: await byKeyboard(page, editor),
     zoomedOut: await byPointer(page, editor, 0.7),
     zoomedIn: await byPointer(page, editor, 1.3),

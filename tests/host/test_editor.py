@@ -81,6 +81,26 @@ def test_keys_combine_and_are_undone(seen: dict[str, Any]) -> None:
     assert re.fullmatch(re.escape(returned) + r", d\+right-\d+", undo["together"])
     assert undo["undone"] == returned
     assert undo["redone"] == undo["together"]
+    assert undo["graphStays"]
+
+
+def test_the_graphs_own_undo_takes_a_recording_back(seen: dict[str, Any]) -> None:
+    undo = seen["graphUndo"]
+    assert re.fullmatch(re.escape(undo["before"]) + r", d-\d+", undo["walked"])
+    assert undo["left"], "Escape gives the keys back to the graph"
+    assert undo["undone"] == undo["before"]
+
+
+def test_playing_ends_a_recording(seen: dict[str, Any]) -> None:
+    playing = seen["playing"]
+    assert playing["playing"], "a held Space starts to play, and does not stop again"
+    assert re.fullmatch(re.escape(playing["before"]) + r", d-\d+", playing["walked"])
+    assert playing["undone"] == playing["before"]
+    assert playing["hint"] == 0, "a hint would cover what the camera sees"
+
+
+def test_the_middle_button_moves_the_graph(seen: dict[str, Any]) -> None:
+    assert seen["panned"] == [40, 20]
 
 
 def test_no_key_reaches_the_graph(seen: dict[str, Any]) -> None:
@@ -127,7 +147,7 @@ def test_key_presses(seen: dict[str, Any]) -> None:
 
 def test_text_that_is_no_path_is_kept_and_said(seen: dict[str, Any]) -> None:
     broken = seen["typing"]["broken"]
-    assert broken["text"] == "w-7, jump-4"
+    assert broken["text"] == "w-7, jump-4"  # after a gamepad was pushed, too
     assert broken["message"].startswith('Token 2 of the camera path, "jump-4", has the unknown key "jump"')
     assert not broken["walk"]
 

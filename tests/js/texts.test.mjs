@@ -1,5 +1,6 @@
 // The words of the editor.
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
 import { MOVES, TURNS } from "../../web/js/camera/labels.js";
@@ -20,6 +21,17 @@ test("keys, presets, moves and turns have names", () => {
   const words = new Set([...MOVES, ...TURNS].flatMap((name) => name.split("+")).filter((name) => name !== "none"));
   const named = [...KEY_NAMES.map((key) => `key.${key}`), ...PRESETS.map((name) => `preset.${name}`), ...words];
   for (const key of named) assert.ok(LANGUAGES.en[key], key);
+});
+
+test("no text is left that nobody shows", () => {
+  const folder = new URL("../../web/js/editor/", import.meta.url);
+  const files = readdirSync(folder).filter((name) => name.endsWith(".js") && name !== "texts.js");
+  const source = files.map((name) => readFileSync(new URL(name, folder), "utf8")).join("");
+  const chosen = [...MOVES, ...TURNS].flatMap((name) => name.split("+"));
+  for (const key of Object.keys(LANGUAGES.en)) {
+    const used = chosen.includes(key) || /^(key|preset)\./.test(key) || source.includes(`"${key}"`);
+    assert.ok(used, key);
+  }
 });
 
 test("a language the pack does not speak is English", () => {

@@ -14,6 +14,8 @@ const NODES = {
   HYWorldActionSequence: { input: "keys", notation: presses },
 };
 
+const WIDGET = "hyworld_editor";
+
 /** Pixels of the graph, at zoom 1. */
 const EDITOR_HEIGHT = 380;
 const TEXT_HEIGHT = 64;
@@ -43,11 +45,11 @@ function addEditor(node, { input, notation }) {
       edited: noteEdit,
       situation: () => situationOf(node, input),
     },
-    app.ui.settings.getSettingValue("Comfy.Locale") ?? "en",
+    app.extensionManager.setting.get("Comfy.Locale") ?? "en",
   );
   // The text keeps its height: what the node has to spare goes to the editor.
   text.options.getMinHeight = text.options.getMaxHeight = () => TEXT_HEIGHT;
-  const widget = node.addDOMWidget("hyworld_editor", "hyworld_editor", editor.element, {
+  const widget = node.addDOMWidget(WIDGET, WIDGET, editor.element, {
     serialize: false,
     getMinHeight: () => EDITOR_HEIGHT,
   });
@@ -57,10 +59,25 @@ function addEditor(node, { input, notation }) {
   for (const changed of node.widgets) if (changed !== widget) after(changed, "callback", () => editor.refresh());
   after(node, "onConnectionsChange", () => editor.refresh());
   after(node, "onConfigure", () => editor.reset());
-  after(node, "onRemoved", () => editor.destroy());
-  passWheelOn(editor.element);
+  after(node, "onRemoved", () => {
+    editor.destroy();
+    handOver(node.id, editor.element);
+  });
+  passToGraph(editor.element);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width, NODE_WIDTH), Math.max(node.size[1], height)]);
+}
+
+/**
+ * When the graph's undo replaces a node by one with the same number, the Vue renderer goes on showing the old editor:
+ * put the new one there.
+ */
+function handOver(id, element) {
+  requestAnimationFrame(() => {
+    const node = element.isConnected && app.canvas.graph?.getNodeById(id);
+    const editor = node?.widgets?.find(({ name }) => name === WIDGET);
+    if (editor && editor.element !== element) element.replaceWith(editor.element);
+  });
 }
 
 /** Let the graph's own undo compare the workflow with what it was: a recording, or a drag, is one change. */
@@ -93,11 +110,16 @@ function after(object, method, then) {
   };
 }
 
-/** The wheel zooms the graph here too. The Vue renderer sees to it itself. */
-function passWheelOn(element) {
-  element.addEventListener("wheel", (event) => {
-    if (globalThis.LiteGraph?.vueNodesMode) return;
-    event.preventDefault();
-    app.canvas.processMouseWheel(event);
-  });
+/** The wheel zooms the graph here too, and the middle button moves it. The Vue renderer sees to both itself. */
+function passToGraph(element) {
+  const pass = (type, handler, isMeant) =>
+    element.addEventListener(type, (event) => {
+      if (globalThis.LiteGraph?.vueNodesMode || !isMeant(event)) return;
+      event.preventDefault();
+      app.canvas[handler](event);
+    });
+  pass("wheel", "processMouseWheel", () => true);
+  pass("pointerdown", "processMouseDown", ({ button }) => button === 1);
+  pass("pointermove", "processMouseMove", ({ buttons }) => buttons & 4);
+  pass("pointerup", "processMouseUp", ({ button }) => button === 1);
 }

@@ -2,9 +2,11 @@
  * Walks to start from. Turns are in degrees, so that they look the same at every turn speed.
  */
 
+import { TRAINED } from "./integrate.js";
+
 const turn = (key, degrees) => (speeds) => ({
   keys: [key],
-  count: Math.max(1, Math.round(degrees / (speeds.turn || 3))),
+  count: Math.max(1, Math.round(degrees / (speeds.turn || TRAINED.turn))),
 });
 const walk = (key, count) => () => ({ keys: [key], count });
 

@@ -47,6 +47,7 @@ export class PathEditor {
   #walk;
   #situation;
   #playing = false;
+  #placed = -1;
 
   /**
    * @param {Source} source
@@ -75,7 +76,7 @@ export class PathEditor {
       t,
       {
         walk: () => this.stage.focus(),
-        play: () => this.#togglePlay(),
+        play: () => this.#command("play"),
         undo: () => this.undo(),
         redo: () => this.redo(),
         mirror: () => this.#edit(mirror(this.#walk.path), this.playhead.at),
@@ -114,8 +115,9 @@ export class PathEditor {
   refresh() {
     if (this.recorder.running) return;
     const text = this.source.read();
-    const wasAtEnd = this.playhead.at >= this.#walk.motions.length;
     const isNew = text !== this.#walk.text;
+    if (!isNew && JSON.stringify(this.source.situation()) === JSON.stringify(this.#situation)) return;
+    const wasAtEnd = this.playhead.at >= this.#walk.motions.length;
     if (isNew) this.#pause();
     this.#show(text);
     if (isNew && wasAtEnd) this.playhead.set(this.#walk.motions.length);
@@ -132,12 +134,20 @@ export class PathEditor {
 
   undo() {
     this.recorder.stop();
-    if (this.#history.canUndo) this.#replace(this.#history.undo());
+    if (this.canUndo) this.#replace(this.#history.undo());
   }
 
   redo() {
     this.recorder.stop();
-    if (this.#history.canRedo) this.#replace(this.#history.redo());
+    if (this.canRedo) this.#replace(this.#history.redo());
+  }
+
+  get canUndo() {
+    return !this.#situation.linked && this.#history.canUndo;
+  }
+
+  get canRedo() {
+    return !this.#situation.linked && this.#history.canRedo;
   }
 
   /** Whether the text can be changed from here. */
@@ -169,7 +179,8 @@ export class PathEditor {
     this.view.show(this.#walk, this.playhead.shown);
     this.timeline.show(this.#walk, this.#current, this.editable);
     const closed = this.#lastAtStart === this.#walk.motions.length;
-    this.toolbar.show({ walk: this.#walk, history: this.#history, editable: this.editable, closed });
+    const { canUndo, canRedo, editable } = this;
+    this.toolbar.show({ moves: this.#walk.motions.length > 0, canUndo, canRedo, editable, closed });
     this.status.show(this.#walk, this.#situation, this.editable);
     this.#showPlace();
     // What had the focus may be gone; elsewhere, the next key would be a shortcut of the graph.
@@ -179,11 +190,12 @@ export class PathEditor {
   /** The playhead moves: cheap, for every frame. */
   #moved(shown) {
     for (const picture of [this.map, this.view, this.timeline]) picture.moveTo(shown);
-    this.#showPlace();
+    if (this.playhead.at !== this.#placed) this.#showPlace();
   }
 
   #showPlace() {
     const { at } = this.playhead;
+    this.#placed = at;
     const words = this.status.place(this.#walk, at);
     this.stage.caption.textContent = words;
     this.timeline.describe(at, words);
@@ -278,8 +290,9 @@ export class PathEditor {
     this.#put(write(insert(this.#walk.path, this.playhead.at, keys)), at, 1000 / this.toolbar.rate);
   }
 
-  /** A key of the stage that is not part of a path. */
+  /** A key of the stage that is not part of a path: it ends a recording. */
   #command(name) {
+    this.recorder.stop();
     const { at } = this.playhead;
     const last = this.#walk.motions.length;
     if (name === "play") this.#togglePlay();
@@ -306,7 +319,10 @@ export class PathEditor {
     this.playhead.stop();
   }
 
-  /** What is typed here is for the editor: undo and redo are its own, and no key is a shortcut of the graph. */
+  /**
+   * What is typed here is for the editor: undo and redo are its own, and no key is a shortcut of the graph. Escape
+   * gives the keys back. Whoever has come here needs no hint any more: it would cover what the camera sees.
+   */
   #keepFromGraph() {
     const stop = (event) => event.stopPropagation();
     set(this.element, {
@@ -315,10 +331,14 @@ export class PathEditor {
         if (step) {
           spend(event);
           this[step]();
+        } else if (event.key === "Escape") {
+          stop(event);
+          document.activeElement.blur();
         } else if (isForSelection(event)) spend(event);
         else if (!isForWorkflow(event)) stop(event);
       },
       onkeyup: stop,
+      onfocusin: () => this.stage.hint.remove(),
     });
   }
 }

@@ -5,7 +5,7 @@
 import { CHUNK_LATENTS } from "../camera/counts.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
-const MARGIN = 38;
+const MARGIN = 32;
 /** Scene units the map shows at least, so that a camera that stands is not blown up. */
 const LEAST_SPAN = 0.5;
 const MOST_CONES = 24;

@@ -7,6 +7,7 @@ import { button } from "./button.js";
 import { capsOf } from "./caps.js";
 import { enable, html, set } from "./dom.js";
 
+const MOST_LATENTS = 9999;
 const ORDER = ["w", "a", "s", "d", "left", "right", "up", "down", "orbit_left", "orbit_right"];
 
 export class SegmentBar {
@@ -23,7 +24,7 @@ export class SegmentBar {
    */
   constructor(t, on) {
     this.on = on;
-    this.count = html("input", { type: "number", min: 1, max: 9999, class: "hyw-count", "aria-label": t("length") });
+    this.count = html("input", { type: "number", min: 1, max: MOST_LATENTS, class: "hyw-count", "aria-label": t("length") });
     this.shorter = button("shorter", t("shorter"), () => on.resize(this.#segment.count - 1));
     this.longer = button("longer", t("longer"), () => on.resize(this.#segment.count + 1));
     this.insert = button("insert", t("insert"), on.insert);
@@ -38,7 +39,7 @@ export class SegmentBar {
       html("div", { class: "hyw-group" }, this.insert, this.remove),
     );
     set(this.count, {
-      onchange: () => on.resize(Math.max(1, Math.round(Number(this.count.value)) || 1)),
+      onchange: () => on.resize(Math.min(Math.max(1, Math.round(Number(this.count.value))), MOST_LATENTS)),
     });
   }
 

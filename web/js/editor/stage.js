@@ -18,6 +18,7 @@ const SPARE_KEYS = { Space: "play", Backspace: "takeBack", Delete: "remove", Hom
 
 export class Stage {
   #caps = new Map();
+  #enabled = true;
 
   /**
    * @param {ReturnType<import("./texts.js").textsFor>} t
@@ -31,7 +32,7 @@ export class Stage {
     this.recorder = recorder;
     this.command = command;
     this.gamepad = new GamepadKeys(
-      (key) => recorder.press(key),
+      (key) => this.#press(key),
       (key) => recorder.release(key),
     );
     this.caption = html("div", { class: "hyw-caption" });
@@ -51,7 +52,9 @@ export class Stage {
     set(this.element, {
       onkeydown: (event) => this.#keyDown(event),
       onkeyup: (event) => this.#keyUp(event),
-      onpointerdown: () => this.focus(),
+      onpointerdown: (event) => {
+        if (!event.button) this.focus();
+      },
       onfocusin: () => {
         this.gamepad.watch();
         focused(true);
@@ -80,9 +83,10 @@ export class Stage {
 
   /** Whether keys may record. */
   set enabled(enabled) {
+    this.#enabled = enabled;
     this.element.classList.toggle("hyw-locked", !enabled);
     for (const cap of this.#caps.values()) cap.disabled = !enabled;
-    if (!enabled) this.#release();
+    if (!enabled) this.recorder.stop();
   }
 
   destroy() {
@@ -91,6 +95,10 @@ export class Stage {
 
   #mark(name, keys) {
     for (const key of KEY_NAMES) this.#caps.get(key).classList.toggle(name, keys.includes(key));
+  }
+
+  #press(key) {
+    if (this.#enabled) this.recorder.press(key);
   }
 
   #release() {
@@ -105,8 +113,10 @@ export class Stage {
     const command = SPARE_KEYS[event.code];
     if (!key && !command) return;
     event.preventDefault();
-    if (key && !event.repeat && !this.element.classList.contains("hyw-locked")) this.recorder.press(key);
-    else if (command && !event.ctrlKey && !event.metaKey) this.command(command);
+    // Held down, only Backspace goes on: a held Space would play and stop in turns.
+    if (event.repeat && command !== "takeBack") return;
+    if (key) this.#press(key);
+    else if (!event.ctrlKey && !event.metaKey) this.command(command);
   }
 
   #keyUp(event) {
@@ -131,7 +141,7 @@ export class Stage {
           event.preventDefault();
           cap.setPointerCapture(event.pointerId);
           this.focus();
-          this.recorder.press(key);
+          this.#press(key);
         },
         onpointerup: release,
         onpointercancel: release,

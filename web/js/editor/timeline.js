@@ -12,7 +12,6 @@ const LEAST_CELL = 3;
 /** Latents the row has room for, at least, so that a short path is not blown up. */
 const LEAST_CELLS = 16;
 const MOST_SEGMENTS = 300;
-const NUMBER_ROOM = 18;
 const RULER_HEIGHT = 16;
 
 export class Timeline {
@@ -94,7 +93,7 @@ export class Timeline {
     const width = (cells + 1) * this.cell;
     set(this.ticks, { width: Math.max(width, this.#width) });
     const chunkWidth = CHUNK_LATENTS * this.cell;
-    const every = Math.ceil(NUMBER_ROOM / chunkWidth);
+    const every = Math.ceil(numberRoom(chunks) / chunkWidth);
     const marks = [];
     let lines = "";
     for (let chunk = 0; chunk <= chunks; chunk++) {
@@ -154,6 +153,12 @@ export class Timeline {
         if (this.ruler.hasPointerCapture(event.pointerId)) this.on.scrub(this.#latentAt(event));
       },
       onkeydown: (event) => this.#rulerKey(event),
+    });
+    set(this.element, {
+      onwheel: (event) => {
+        const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+        if (sideways && this.element.scrollWidth > this.#width) event.stopPropagation();
+      },
     });
     set(this.row, {
       onclick: (event) => {
@@ -223,6 +228,11 @@ export class Timeline {
   #zoom() {
     return this.element.getBoundingClientRect().width / this.element.offsetWidth || 1;
   }
+}
+
+/** Pixels a chunk's number takes: a tick, and its digits. */
+function numberRoom(chunk) {
+  return 10 + 6 * String(chunk).length;
 }
 
 /** Moves are blue, turns amber, both together green, orbits violet, rest grey. */

@@ -57,12 +57,12 @@ export class Toolbar {
     return Number(this.pace.value) * LATENT_RATE;
   }
 
-  show({ walk, history, editable, closed }) {
-    const moves = walk.motions.length > 0;
+  /** What can be done; `closed` is a path that ends where it began. */
+  show({ moves, canUndo, canRedo, editable, closed }) {
     for (const control of [this.walk, this.preset]) enable(control, editable);
     enable(this.play, moves);
-    enable(this.undo, history.canUndo);
-    enable(this.redo, history.canRedo);
+    enable(this.undo, canUndo);
+    enable(this.redo, canRedo);
     enable(this.mirror, editable && moves);
     enable(this.home, editable && !closed);
     enable(this.clear, editable && moves);
