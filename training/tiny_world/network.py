@@ -173,7 +173,8 @@ def train(
     torch.manual_seed(seed)
     vae = load_trained_vae(folder, device, dtype)
     trainee = Trainee(device, dtype, compiled=compiled, seed=seed)
-    optimiser = Optimiser(trainee.network, lr=lr if stage == "flow" else lr / 8)
+    judged = stage == "judged"
+    optimiser = Optimiser(trainee.network, lr=lr / 8 if judged else lr, ema=0.998 if judged else 0.999)
     about = optimiser.restore(folder, "network") or {"minutes": {}, "next_seed": 0}
     clock = Clock(minutes, total, about["minutes"].get(stage, 0.0))
     torch.manual_seed(seed + 1 + optimiser.step_count)
@@ -185,11 +186,11 @@ def train(
         pool.add(vae, *source.take(fresh_walks), compiled=compiled)
     print(f"{pool.filled} walks after {clock.minutes:.2f} min; at step {optimiser.step_count}", flush=True)
 
-    trial = Trial(trainee.network, pool, lr=lr / 5, weight=JUDGED_WEIGHT) if stage == "judged" else None
+    trial = Trial(trainee.network, pool, lr=lr / 5, weight=JUDGED_WEIGHT) if judged else None
     recent: dict[str, list[Tensor]] = {}
     begun, reported, reported_step, drawing = clock.minutes, clock.minutes, optimiser.step_count, 0.0
     while not clock.over:
-        reach = random_reach(generator, SHORT_MIX if stage == "flow" and clock.progress < SHORT_SHARE else FULL_MIX)
+        reach = random_reach(generator, SHORT_MIX if not judged and clock.progress < SHORT_SHARE else FULL_MIX)
         count = batch * (MEMORY + CHUNK_LATENTS) // (reach + CHUNK_LATENTS)
         if trial is not None:
             count = count // 2
