@@ -6,6 +6,7 @@ Shape suffixes: B walks, K remembered latents, C channels.
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -76,6 +77,20 @@ def causal(memory_tokens: int) -> Attend:
         return torch.cat((memory, sdpa(q[:, :, m:], k, v)), dim=2)
 
     return attend
+
+
+def compiled_twin(network: WorldPlayDiT) -> WorldPlayDiT:
+    """A copy with the same weights (not copies of them) whose blocks are compiled, anew for every shape.
+
+    That takes some ten seconds a shape: rare shapes are better left to `network`. It runs with the kernels of training.
+    """
+    torch._dynamo.config.recompile_limit = 16  # shapes; the default gives up, without an error, at 8
+    twin = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
+    for block in twin.blocks:
+        # The forward alone, so that hooks on the block stay Python's.
+        block.forward = torch.compile(block.forward, dynamic=False)
+    twin.kernels = TRAINING
+    return twin
 
 
 def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:

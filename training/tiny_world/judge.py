@@ -21,7 +21,7 @@ from hyworld.config import CHUNK_LATENTS
 from hyworld.dit import WorldPlayDiT
 from hyworld.rollout.schedule import CONTEXT_TIMESTEP
 
-from .batched import MEMORY, Sample, denoise, joint_flow
+from .batched import MEMORY, Sample, compiled_twin, denoise, joint_flow
 from .optimise import Optimiser
 from .pool import LatentPool, sample_of
 
@@ -31,33 +31,39 @@ JUDGED_BLOCKS = (2, 4, 7)
 SMOOTHED = 0.1
 """Standard deviation of the noise that must not change the judgement much."""
 
-SMOOTHNESS = 50.0
+SMOOTHNESS = 100.0
 """Weight of that demand."""
 
 CHUNKS = 2
 """Chunks in a row that are judged together."""
 
 
+COMPILED = (0, MEMORY)
+"""Memories, in latents, for which the judge's blocks are compiled, if they are."""
+
+
 class Judge(nn.Module):
     """Logits of being rendered, from a copy of `network`."""
 
-    def __init__(self, network: WorldPlayDiT) -> None:
+    def __init__(self, network: WorldPlayDiT, *, compiled: bool = False) -> None:
         super().__init__()
         width = network.config.dim
         self.network = copy.deepcopy(network).requires_grad_(True)
+        self._fast = [compiled_twin(self.network) if compiled else self.network]  # a list: no second module of it
         self.heads = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
             for _ in JUDGED_BLOCKS
         ).to(network.patch_embedding.weight)
         self._outputs: list[Tensor] = []
-        for i in JUDGED_BLOCKS:
-            self.network.blocks[i].register_forward_hook(lambda _block, _given, x: self._outputs.append(x))
+        for of in {self.network, self._fast[0]}:
+            for i in JUDGED_BLOCKS:
+                of.blocks[i].register_forward_hook(lambda _block, _given, x: self._outputs.append(x))
 
     def forward(self, sample: Sample, latents: Tensor) -> Tensor:
         """Logits `[B, F, S, blocks]`, float32, of the F `latents` `[B, C, F, h, w]` that follow the sample's memory."""
         timestep = torch.full((len(latents), latents.shape[2]), CONTEXT_TIMESTEP, device=latents.device)
         self._outputs.clear()
-        joint_flow(self.network, sample, latents, timestep)
+        joint_flow(self._fast[0] if sample.remembered in COMPILED else self.network, sample, latents, timestep)
         logits = [head(x[:, sample.remembered :]) for head, x in zip(self.heads, self._outputs, strict=True)]
         return torch.cat(logits, dim=-1).float()
 
@@ -72,9 +78,20 @@ class Trial:
     The judge begins anew in every call and has the first steps to itself, in which the network learns nothing from it.
     """
 
-    def __init__(self, network: WorldPlayDiT, pool: LatentPool, *, lr: float, weight: float, alone: int = 100) -> None:
-        self.judge = Judge(network)
-        self._network, self._pool = network, pool
+    def __init__(
+        self,
+        network: WorldPlayDiT,
+        pool: LatentPool,
+        *,
+        lr: float,
+        weight: float,
+        alone: int = 100,
+        fast: WorldPlayDiT | None = None,
+    ) -> None:
+        """fast: the network's compiled twin, if it has one; then the judge gets one too."""
+        compiled = fast is not None and fast is not network
+        self.judge = Judge(network, compiled=compiled)
+        self._network, self._fast, self._pool = network, fast or network, pool
         self._optimiser = Optimiser(self.judge, lr=lr, warm_up=max(1, alone // 2), betas=(0.5, 0.95))
         self._weight, self._alone, self.steps = weight, alone, 0
         self._following: tuple[Tensor, Tensor, int] | None = None
@@ -106,7 +123,8 @@ class Trial:
         made = []
         for chunk in range(first, first + CHUNKS):
             sample = sample_of(self._pool, walks, chunk, history, held=int(chunk == 0))
-            made.append(denoise(self._network, sample, torch.randn_like(sample.target))[-1])
+            network = self._fast if sample.remembered == MEMORY else self._network
+            made.append(denoise(network, sample, torch.randn_like(sample.target))[-1])
             history[:, :, CHUNK_LATENTS * chunk : CHUNK_LATENTS * (chunk + 1)] = made[-1].detach()
         sample = sample_of(self._pool, walks, first, chunks=CHUNKS, reach=shown_memory)
         generated = torch.cat(made, dim=2)
@@ -136,6 +154,5 @@ def judges_loss(judge: Judge, sample: Sample, rendered: Tensor, generated: Tenso
 
 def walkers_loss(judge: Judge, sample: Sample, rendered: Tensor, generated: Tensor) -> Tensor:
     """What the network has to lower: gradients reach it through `generated` `[B, C, F, h, w]`."""
-    with torch.no_grad():
-        real = judge(sample, rendered)
-    return F.softplus(real - judge(sample, generated)).mean()
+    # Not under no_grad: one compiled form serves all of the judge's forwards.
+    return F.softplus(judge(sample, rendered).detach() - judge(sample, generated)).mean()

@@ -11,7 +11,6 @@ judged  The same, and beside it whole rollouts of four steps a chunk, whose resu
 from __future__ import annotations
 
 import argparse
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from hyworld.config import CHUNK_LATENTS
 from hyworld.dit import WorldPlayDiT
 from hyworld.rollout.schedule import STEPS
 
-from .batched import MEMORY, Sample, joint_flow, timesteps
+from .batched import MEMORY, Sample, compiled_twin, joint_flow, timesteps
 from .evaluate import walk_report
 from .judge import Trial
 from .optimise import Clock, Optimiser, load_shards
@@ -56,25 +55,18 @@ JUDGED_LAST_STEP = 0.25
 
 
 class Trainee:
-    """The network in training, and a twin with the same weights whose blocks are compiled for the commonest shapes.
-
-    Compiling takes some ten seconds a shape: the others run the plain blocks.
-    """
+    """The network in training, and `fast`, a compiled twin of it for the commonest shapes (or the network itself)."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, *, compiled: bool, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.network = WorldPlayDiT(DIT)
         start_quiet(self.network)
         self.network.to(device, dtype)
-        self._fast = self.network
-        if compiled:
-            self._fast = copy.deepcopy(self.network, {id(weights): weights for weights in self.network.parameters()})
-            for block in self._fast.blocks:
-                block.compile(dynamic=False)
+        self.fast = compiled_twin(self.network) if compiled else self.network
 
     def flow(self, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
         """See `joint_flow`."""
-        network = self._fast if sample.remembered in COMPILED else self.network
+        network = self.fast if sample.remembered in COMPILED else self.network
         return joint_flow(network, sample, noisy, timestep)
 
 
@@ -186,7 +178,7 @@ def train(
         pool.add(vae, *source.take(fresh_walks), compiled=compiled)
     print(f"{pool.filled} walks after {clock.minutes:.2f} min; at step {optimiser.step_count}", flush=True)
 
-    trial = Trial(trainee.network, pool, lr=lr / 5, weight=JUDGED_WEIGHT) if judged else None
+    trial = Trial(trainee.network, pool, fast=trainee.fast, lr=lr / 5, weight=JUDGED_WEIGHT) if judged else None
     recent: dict[str, list[Tensor]] = {}
     begun, reported, reported_step, drawing = clock.minutes, clock.minutes, optimiser.step_count, 0.0
     while not clock.over:
