@@ -10,7 +10,7 @@ from hyworld.config import DiTConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.weights.random import randomise
 from training.tiny_world import judge, pool
-from training.tiny_world.judge import Judge, Trial, judges_loss, walkers_loss
+from training.tiny_world.judge import Judge, Trial, faith_loss, judges_loss, walkers_loss
 from training.tiny_world.optimise import Optimiser
 from training.tiny_world.paths import draw_walks
 from training.tiny_world.pool import LatentPool, sample_of
@@ -109,3 +109,13 @@ def test_followed_walks_go_on_where_they_were_and_begin_anew(network: WorldPlayD
             made = (history - walks.latents[trial._following[0]].float()).abs().amax(dim=(0, 1, 3, 4)) > 0
             assert made.tolist() == [0 < latent < 4 * done for latent in range(24)]  # the first one is given
     assert begun == [2, 4, 6, 2]
+
+
+def test_faith_pulls_what_is_near_and_leaves_what_is_far() -> None:
+    rendered = torch.zeros(1, 2, 1, 1, 2)
+    generated = torch.tensor([0.2, 4.0]).expand(1, 2, 1, 1, 2).clone().requires_grad_(True)
+    loss = faith_loss(generated, rendered)
+    loss.backward()
+    near, far = generated.grad[0, 0, 0, 0].tolist()
+    assert near > 50 * far > 0
+    assert loss.item() == pytest.approx((0.04 / 0.1 + 16 / 16.06) / 2)

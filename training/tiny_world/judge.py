@@ -37,6 +37,11 @@ SMOOTHNESS = 100.0
 CHUNKS = 2
 """Chunks in a row that are judged together."""
 
+NEAR = 0.06
+"""Squared error of a latent up to which it counts as meant to be the rendered one."""
+
+FAITH = 0.2
+"""Weight of `faith_loss`."""
 
 COMPILED = (0, MEMORY)
 """Memories, in latents, for which the judge's blocks are compiled, if they are."""
@@ -102,7 +107,8 @@ class Trial:
         return self.steps > self._alone
 
     def step(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of the judge, and the network's gradients: `weight` times those of `walkers_loss`.
+        """One step of the judge, and the network's gradients: `weight` times those of `walkers_loss`, and on walks
+        that branched off from rendered ones those of `faith_loss`.
 
         Returns the walker's loss, the judge's, and in how many tokens the judge is right.
         """
@@ -136,7 +142,10 @@ class Trial:
         self.steps += 1
         walkers = walkers_loss(self.judge, sample, sample.target, shown)
         if self.teaches:
-            (slope,) = torch.autograd.grad(self._weight * walkers, shown)
+            asked = self._weight * walkers
+            if shown_memory:
+                asked = asked + FAITH * faith_loss(shown, sample.target)
+            (slope,) = torch.autograd.grad(asked, shown)
             generated.backward(slope)
         return walkers.detach(), judges.detach(), right
 
@@ -156,3 +165,13 @@ def walkers_loss(judge: Judge, sample: Sample, rendered: Tensor, generated: Tens
     """What the network has to lower: gradients reach it through `generated` `[B, C, F, h, w]`."""
     # Not under no_grad: one compiled form serves all of the judge's forwards.
     return F.softplus(judge(sample, rendered).detach() - judge(sample, generated)).mean()
+
+
+def faith_loss(generated: Tensor, rendered: Tensor) -> Tensor:
+    """Asks latents `[B, C, F, h, w]` that almost are the rendered ones to be those, and leaves the others alone.
+
+    What the memory shows comes out near, and the judge forgives it waves; what it does not show comes out as one of
+    many continuations, which the mean of them all must not blur (Geman and McClure's robust error).
+    """
+    error = (generated - rendered).square().mean(dim=1)
+    return (error / (error + NEAR)).mean()

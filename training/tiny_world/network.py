@@ -47,7 +47,7 @@ WITHOUT_PICTURE = 0.15
 DISTURBED = 0.25
 """Largest standard deviation of the noise on remembered latents."""
 
-JUDGED_WEIGHT = 0.1
+JUDGED_WEIGHT = 0.15
 """Of what the judge asks for, beside the flow loss."""
 
 JUDGED_LAST_STEP = 0.25
@@ -151,7 +151,7 @@ def train(
     capacity: int = 8192,
     first_walks: int = 384,
     fresh_walks: int = 32,
-    fresh_share: float = 0.2,
+    fresh_share: float = 0.1,
     seed: int = 0,
     report_scenes: int = 8,
 ) -> float:
@@ -166,7 +166,7 @@ def train(
     vae = load_trained_vae(folder, device, dtype)
     trainee = Trainee(device, dtype, compiled=compiled, seed=seed)
     judged = stage == "judged"
-    optimiser = Optimiser(trainee.network, lr=lr / 8 if judged else lr, ema=0.998 if judged else 0.999)
+    optimiser = Optimiser(trainee.network, lr=lr / 5 if judged else lr, ema=0.998 if judged else 0.999)
     about = optimiser.restore(folder, "network") or {"minutes": {}, "next_seed": 0}
     clock = Clock(minutes, total, about["minutes"].get(stage, 0.0))
     torch.manual_seed(seed + 1 + optimiser.step_count)
