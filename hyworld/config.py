@@ -184,7 +184,7 @@ TINY = Preset(
     text_tokens=64,
     size=(160, 288),
 )
-"""The world that training/tiny_world trains; the statistics of its latents are measured and come with its VAE's file."""
+"""The world that training/tiny_world trains. The statistics of its latents are measured; its VAE's file has them."""
 
 TINY_RANDOM = Preset(
     name="tiny-random",

@@ -28,6 +28,9 @@ VAE = FOLDER / "tiny_world_vae.safetensors"
 FIRST_FRAMES = 8
 """Pictures that ship with the trained world, of scenes it was not trained on."""
 
+SCENE = 3
+"""Of them, the one to start from: a courtyard with a column that a turn to the right loses from sight."""
+
 NOT_TRAINED = (
     f"the trained weights of the built-in world are missing from {FOLDER}, so `tiny-random` takes its place and draws "
     "coloured noise: install the package again, or train them with training/tiny_world"
@@ -81,7 +84,7 @@ def tiny_text_encoder() -> ByteTextEncoder:
     return ByteTextEncoder(TINY.dit.text_dim, tokens=TINY.text_tokens)
 
 
-def first_frame(scene: int = 0) -> Image.Image:
+def first_frame(scene: int = SCENE) -> Image.Image:
     """A picture for the trained world to start from: 0 to `FIRST_FRAMES` - 1.
 
     Raises:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..hyworld.dit.backends import BACKENDS, missing_package
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KernelChoice, LinearChoice, Modes
-from ..hyworld.tiny import FIRST_FRAMES, first_frame
+from ..hyworld.tiny import FIRST_FRAMES, SCENE, first_frame
 from .host.clip import TinyCLIP
 from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
 from .host.run import output_device
@@ -121,7 +121,7 @@ class TinyWorld(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "scene",
-                    default=0,
+                    default=SCENE,
                     min=0,
                     max=FIRST_FRAMES - 1,
                     optional=True,
@@ -130,12 +130,14 @@ class TinyWorld(io.ComfyNode):
             ],
             outputs=[
                 io.Vae.Output(display_name="vae", tooltip="VAE of the built-in models."),
-                io.Clip.Output(display_name="clip", tooltip="Stand-in for a text encoder. The world of rooms heeds no prompt."),
+                io.Clip.Output(
+                    display_name="clip", tooltip="Stand-in for a text encoder; the world of rooms heeds no prompt."
+                ),
                 io.Image.Output(display_name="picture", tooltip="The scene's first frame, for Encode First Frame."),
             ],
         )
 
     @classmethod
-    def execute(cls, scene: int = 0) -> io.NodeOutput:
+    def execute(cls, scene: int = SCENE) -> io.NodeOutput:
         picture = picture_to_image(first_frame(scene)).to(output_device())
         return io.NodeOutput(TinyHostVAE(), TinyCLIP(), picture)

@@ -118,5 +118,7 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(modes, "_has_graphs", lambda device: True)
     vae = tiny_vae(TINY_RANDOM)
     for graphs, recorded in (("auto", True), ("on", True), ("off", False)):
-        engine = make_engine(tiny_dit(TINY_RANDOM), vae, vae, modes=Modes(graphs=graphs), device=CPU, dtype=torch.float32)
+        engine = make_engine(
+            tiny_dit(TINY_RANDOM), vae, vae, modes=Modes(graphs=graphs), device=CPU, dtype=torch.float32
+        )
         assert isinstance(engine.model, GraphedNetwork) == recorded
