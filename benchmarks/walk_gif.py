@@ -32,7 +32,7 @@ def save_gif(frames: list[Image.Image], path: Path) -> None:
     sheet = Image.new("RGB", (frames[0].width, frames[0].height * len(frames)))
     for i, frame in enumerate(frames):
         sheet.paste(frame, (0, i * frame.height))
-    palette = sheet.quantize(128, method=Image.Quantize.MEDIANCUT)
+    palette = sheet.quantize(256, method=Image.Quantize.FASTOCTREE)
     pictures = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     duration = 1000 * EVERY // FRAMES_PER_SECOND
 
