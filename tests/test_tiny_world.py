@@ -30,10 +30,8 @@ needs_weights = pytest.mark.skipif(
 PATH = Trajectory.from_tokens("right-6, left-5")
 """Three chunks: the view turns 18 degrees away and comes back to 3."""
 
-BACK_AT = slice(41, 45)
-"""The frames of the last latent, 3 degrees from the first frame, beside those 3 degrees on the way out."""
-
-OUT_AT = slice(1, 5)
+OUT, AWAY, BACK = 4, 24, 44
+"""Frames that look 3 degrees, 18 degrees and again 3 degrees to the right: the last ones of their latents."""
 
 
 def load(**options: object) -> World:
@@ -74,8 +72,8 @@ def test_what_the_first_frame_showed_is_where_it_belongs(frames: Tensor):
 
 @needs_weights
 def test_what_was_turned_away_from_comes_back(frames: Tensor):
-    there, away = psnr(frames[BACK_AT].flip(0), frames[OUT_AT]), psnr(frames[21:25], frames[OUT_AT])
-    assert there > 20
+    there, away = psnr(frames[BACK], frames[OUT]), psnr(frames[AWAY], frames[OUT])
+    assert there > 22
     assert there > away + 4
 
 
@@ -96,7 +94,7 @@ def test_no_prompt_changes_anything(world: World, frames: Tensor):
 
 @needs_weights
 @pytest.mark.parametrize(
-    ("options", "bar"), [({"modes": Modes(kv="compact")}, 60), ({"dtype": "bfloat16"}, 30)], ids=["compact", "bfloat16"]
+    ("options", "bar"), [({"modes": Modes(kv="compact")}, 60), ({"dtype": "bfloat16"}, 40)], ids=["compact", "bfloat16"]
 )
 def test_a_mode_that_rounds_shows_the_same(frames: Tensor, options: dict[str, object], bar: float):
     assert psnr(walk(load(**options)), frames) > bar
@@ -107,7 +105,7 @@ def test_fp8_linears_show_nearly_the_same(frames: Tensor):
     world = load()
     use_fp8(world.engine.model)  # by the plain functions: `Modes` offers it only where it is fast
     quality = psnr(walk(world), frames)
-    assert 25 < quality < 60  # above, nothing was rounded
+    assert 35 < quality < 60  # above, nothing was rounded
 
 
 @needs_weights
