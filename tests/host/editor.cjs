@@ -302,18 +302,21 @@ async function byGamepad(page, editor) {
   return { before, walked, undone: await editor.text() };
 }
 
+/** Far to the right of every node of the workflow. */
+const ASIDE = 3000;
+
 /** The other node: keys that walk a path of their own, and keys for a path that is wired in. */
 async function keyPresses(page) {
-  const place = await page.evaluate(() => {
+  const place = await page.evaluate((right) => {
     const node = LiteGraph.createNode("HYWorldActionSequence");
     const [x, y] = theNode().pos;
-    node.pos = [x + 500, y];
+    node.pos = [x + right, y];
     app.graph.add(node);
     globalThis.theKeys = node;
     node.widgets.find((widget) => widget.name === "hyworld_editor").element.id = "other-editor";
     return node.id;
-  });
-  await centre(page, 1, 500);
+  }, ASIDE);
+  await centre(page, 1, ASIDE);
   const part = (selector) => page.locator(`#other-editor ${selector}`).first();
   await part(`button[aria-label^="Clear"]`).click();
   await part(".hyw-stage").focus();
@@ -324,6 +327,7 @@ async function keyPresses(page) {
   const relabels = { message: await part(".hyw-message").innerText(), map: await part(".hyw-map").isVisible() };
   await picture(page, "#other-editor", "action_sequence_editor.png");
   await page.evaluate((id) => app.graph.remove(app.graph.getNodeById(id)), place);
+  await centre(page, 1);
   return { walked, relabels };
 }
 

@@ -48,12 +48,12 @@ def test_the_vae_learns() -> None:
     vae = fresh_vae(0, CPU, torch.float32)
     optimiser = Optimiser(vae, lr=2e-3, warm_up=5)
     losses = []
-    for _ in range(14):
+    for _ in range(10):
         loss, _ = loss_of(vae, _video())
         loss.backward()
         optimiser.step(0.0)
         losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_the_vaes_gradients_are_right() -> None:
