@@ -12,7 +12,7 @@ from torch import Tensor
 from hyworld.config import DiTConfig
 from hyworld.weights import load_dit, load_vae
 from training.tiny_world import export, network, pool
-from training.tiny_world.network import Trainee, flow_step, forced_steps
+from training.tiny_world.network import Trainee, flow_step
 from training.tiny_world.optimise import Clock, Optimiser, load_shards, save_shards
 from training.tiny_world.paths import draw_walks
 from training.tiny_world.pool import LatentPool
@@ -78,7 +78,7 @@ def test_the_vaes_gradients_are_right() -> None:
         assert (above - below) / 2e-5 == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_network_learns_in_both_stages() -> None:
+def test_the_network_learns() -> None:
     torch.manual_seed(0)
     filled = _filled_pool()
     trainee = Trainee(CPU, torch.float32, compiled=False)
@@ -90,9 +90,6 @@ def test_the_network_learns_in_both_stages() -> None:
         losses.append(flow_step(trainee, filled, walks, generator, reach=(0, 4, 16)[i % 3]).item())
         optimiser.step(0.0)
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
-    before = [weights.clone() for weights in optimiser.master]
-    assert torch.isfinite(forced_steps(trainee, optimiser, filled, walks, 0.0, generator))
-    assert any(not torch.equal(old, new) for old, new in zip(before, optimiser.master, strict=True))
 
 
 def test_a_run_is_resumed(tmp_path: Path) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hyworld.camera import Trajectory
 from hyworld.camera.trajectory import default_intrinsics
-from hyworld.config import CHUNK_LATENTS, PATCH, MemoryConfig
+from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
 from hyworld.dit import Attend, KVMemory, TextKV, WorldPlayDiT, sdpa
+from hyworld.dit.kv_memory import KV, Spread
+from hyworld.dit.positions import Positions
+from hyworld.dit.prope import CameraProjections
 from hyworld.memory import sample_points, select_memory_frames
 from hyworld.rollout.schedule import CONTEXT_TIMESTEP, STEPS, TIMESTEPS, chunk_noise, step_size
 
@@ -75,7 +79,7 @@ def causal(memory_tokens: int) -> Attend:
 
 
 def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
-    """Flow `[B, C, 4, h, w]`, float32, of a `noisy` chunk at `timestep` `[B, 4]`, in one differentiable forward."""
+    """Flow `[B, C, F, h, w]`, float32, of a `noisy` chunk (or several) at `timestep` `[B, F]`, in one forward."""
     B, K = len(noisy), sample.remembered
     latents = torch.cat((sample.memory, noisy), dim=2)
     context = torch.full((B, K), CONTEXT_TIMESTEP, device=noisy.device)
@@ -87,7 +91,7 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
             torch.cat((context, timestep), dim=1),
             empty_prompt(network, B),
             viewmats=sample.viewmats,
-            intrinsics=intrinsics(noisy.device).expand(B, K + CHUNK_LATENTS, 3, 3),
+            intrinsics=intrinsics(noisy.device).expand(B, latents.shape[2], 3, 3),
             action=sample.labels,
         )
     finally:
@@ -95,32 +99,68 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
     return flow[:, :, K:].float()
 
 
-@torch.no_grad()
+class LooseMemory(KVMemory):
+    """A memory of tensors that are written once, so that gradients find them as they were; the engine's has buffers."""
+
+    def __init__(self, config: DiTConfig, capacity_frames: int) -> None:
+        self.capacity_frames, self.frames = capacity_frames, 0
+        self._slots = [LooseSlot([]) for _ in range(config.num_layers)]
+        self._seen_by: CameraProjections | None = None
+
+    def clear(self) -> None:
+        self.frames, self._seen_by = 0, None
+        for slot in self._slots:
+            slot.kept.clear()
+
+    def commit_prefill(self, cameras: CameraProjections) -> None:
+        self.frames, self._seen_by = cameras.q.shape[1], cameras
+
+    def cameras_with(self, cameras: CameraProjections) -> CameraProjections:
+        if self._seen_by is None:
+            return cameras
+        return CameraProjections(*(torch.cat(two, dim=1) for two in zip(self._seen_by, cameras, strict=True)))
+
+    def slot(self, layer: int) -> LooseSlot:
+        """The prefill's keys and values stay; those of a denoising step live as long as its forward."""
+        slot = self._slots[layer]
+        return LooseSlot(list(slot.kept)) if self.frames else slot
+
+
+class LooseSlot(NamedTuple):
+    """Keys and values in pieces; see `hyworld.dit.kv_memory.KVSlot`."""
+
+    kept: list[KV]
+
+    def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
+        self.kept.append(spread(k_BFSE, v_BFSE, positions.last(k_BFSE.shape[1]), None))
+
+    def context(self, positions: Positions, spread: Spread) -> KV:
+        keys, values = (torch.cat(parts, dim=2) for parts in zip(*self.kept, strict=True))
+        return keys, values
+
+
 def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
-    """A rollout's four steps: the running chunk before each and what it ends as, `[B, C, 4, h, w]` each."""
+    """A rollout's four steps: the running chunk before each and what it ends as, `[B, C, 4, h, w]` each.
+
+    Gradients reach the network from all four steps, but not from what it keeps of the memory.
+    """
     B, K, held = len(noise), sample.remembered, sample.held
     device, dtype = noise.device, network.patch_embedding.weight.dtype
-    memory = KVMemory(
-        network.config,
-        capacity_frames=MEMORY + CHUNK_LATENTS,
-        tokens_per_frame=noise.shape[3] * noise.shape[4] // PATCH**2,
-        batch=B,
-        device=device,
-        dtype=dtype,
-    )
-    text_kv = empty_prompt(network, B)
+    memory = LooseMemory(network.config, MEMORY + CHUNK_LATENTS) if K else None
     lens = intrinsics(device).expand(B, K + CHUNK_LATENTS, 3, 3)
-    if K:
-        network(
-            sample.memory.to(dtype),
-            torch.full((B, K), CONTEXT_TIMESTEP, device=device),
-            text_kv,
-            viewmats=sample.viewmats[:, :K],
-            intrinsics=lens[:, :K],
-            action=sample.labels[:, :K],
-            memory=memory,
-            prefill=True,
-        )
+    text_kv = empty_prompt(network, B)
+    if memory is not None:
+        with torch.no_grad():
+            network(
+                sample.memory.to(dtype),
+                torch.full((B, K), CONTEXT_TIMESTEP, device=device),
+                text_kv,
+                viewmats=sample.viewmats[:, :K],
+                intrinsics=lens[:, :K],
+                action=sample.labels[:, :K],
+                memory=memory,
+                prefill=True,
+            )
     x = torch.cat((sample.target[:, :, :held], noise[:, :, held:]), dim=2)
     course = [x]
     for step in range(STEPS):

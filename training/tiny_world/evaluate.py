@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -30,6 +31,12 @@ class Truth:
         self.scenes, self._at_once = scenes, at_once
         poses = torch.tensor(path.c2w).float().to(scenes.start.device)
         self.poses = scenes.start[:, None] @ frame_poses(poses[None])
+
+    def __getitem__(self, part: Tensor) -> Truth:
+        """The same for some of the scenes."""
+        some = copy.copy(self)
+        some.scenes, some.poses = self.scenes[part], self.poses[part]
+        return some
 
     def frames(self, which: slice | list[int] = slice(None)) -> Tensor:
         """Pictures `[S, 3, F, H, W]` in [-1, 1] of the chosen frames."""

@@ -4,8 +4,8 @@ Two stages over the same pool of walks, held as latents on the GPU:
 
 flow    Flow matching at the four distilled timesteps, one chunk at a time, with the memory a rollout would have: the
         latents of the walk itself, somewhat disturbed, so that small mistakes are not believed.
-forced  The same, but the last chunks of the memory come from the network's own four steps, and so does the noisy chunk
-        that it is asked about: what it sees in a rollout. The target stays the rendered walk.
+judged  The same, and beside it whole rollouts of four steps a chunk, whose results a judge compares with rendered walks
+        (`judge`): what first comes into view becomes a place instead of a blur, and mistakes stop adding up.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from hyworld.config import CHUNK_LATENTS
 from hyworld.dit import WorldPlayDiT
 from hyworld.rollout.schedule import STEPS
 
-from .batched import MEMORY, Sample, denoise, joint_flow, timesteps
+from .batched import MEMORY, Sample, joint_flow, timesteps
 from .evaluate import walk_report
+from .judge import Trial
 from .optimise import Clock, Optimiser, load_shards
-from .pool import LatentPool, WalkSource
+from .pool import LatentPool, WalkSource, sample_of
 from .sizes import DIT, HELD_OUT_SEED
 from .vae import arguments, load_trained_vae
 
@@ -47,32 +48,11 @@ WITHOUT_PICTURE = 0.15
 DISTURBED = 0.25
 """Largest standard deviation of the noise on remembered latents."""
 
-ROLLED = 3
-"""Chunks in a row that the forced stage generates before the walk starts afresh from rendered latents."""
+JUDGED_WEIGHT = 0.1
+"""Of what the judge asks for, beside the flow loss."""
 
-
-def sample_of(
-    pool: LatentPool, walks: Tensor, chunk: int, history: Tensor | None = None, *, held: int = 0, reach: int = MEMORY
-) -> Sample:
-    """Chunk `chunk` of the `walks` `[B]` in the pool, remembering latents of `history` (default: the pool's own).
-
-    reach: how many latents it remembers at most; the last ones.
-    """
-    now = CHUNK_LATENTS * chunk
-    remembered = pool.memory[walks, chunk, : min(now, MEMORY)]
-    remembered = remembered[:, max(0, remembered.shape[1] - reach) :]
-    here = torch.arange(now, now + CHUNK_LATENTS, device=walks.device).expand(len(walks), -1)
-    frames = torch.cat((remembered, here), dim=1)
-    at = walks[:, None]
-    latents = pool.latents[walks].float() if history is None else history
-    rows = torch.arange(len(walks), device=walks.device)[:, None]
-    return Sample(
-        memory=latents[rows, :, remembered].transpose(1, 2).float(),
-        target=pool.latents[walks, :, now : now + CHUNK_LATENTS].float(),
-        viewmats=pool.viewmats[at, frames],
-        labels=pool.labels[at, frames],
-        held=held,
-    )
+JUDGED_LAST_STEP = 0.25
+"""Weight of the flow loss in the last denoising step while a judge asks for more than the mean of all continuations."""
 
 
 class Trainee:
@@ -123,8 +103,19 @@ def random_chunk(generator: torch.Generator, chunks: int, reach: int) -> int:
     return int(torch.randint(reach // CHUNK_LATENTS, chunks, (), generator=generator)) if reach else 0
 
 
-def flow_step(trainee: Trainee, pool: LatentPool, walks: Tensor, generator: torch.Generator, *, reach: int) -> Tensor:
-    """Loss of one step of flow matching on chunks that remember `reach` latents; gradients are left in the network."""
+def flow_step(
+    trainee: Trainee,
+    pool: LatentPool,
+    walks: Tensor,
+    generator: torch.Generator,
+    *,
+    reach: int,
+    last_step: float = 1.0,
+) -> Tensor:
+    """Loss of one step of flow matching on chunks that remember `reach` latents; gradients are left in the network.
+
+    last_step: weight of the last denoising step beside the others.
+    """
     chunk = random_chunk(generator, pool.chunks, reach)
     held = int(chunk == 0 and torch.rand((), generator=generator) >= WITHOUT_PICTURE)
     sample = sample_of(pool, walks, chunk, held=held, reach=reach)
@@ -132,37 +123,14 @@ def flow_step(trainee: Trainee, pool: LatentPool, walks: Tensor, generator: torc
     disturbed = sample.memory + strength * torch.randn_like(sample.memory)
     sample = replace(sample, memory=disturbed)
 
-    sigma, timestep = timesteps(torch.randint(STEPS, (len(walks),), device=walks.device), held)
+    step = torch.randint(STEPS, (len(walks),), device=walks.device)
+    sigma, timestep = timesteps(step, held)
     share = sigma[:, None, None, None, None]
     noisy = share * torch.randn_like(sample.target) + (1 - share) * sample.target
     noisy = torch.cat((sample.target[:, :, :held], noisy[:, :, held:]), dim=2)
-    loss = loss_against(trainee.flow(sample, noisy, timestep), noisy, sample.target, sigma, held).mean()
-    loss.backward()
-    return loss.detach()
-
-
-def forced_steps(
-    trainee: Trainee, optimiser: Optimiser, pool: LatentPool, walks: Tensor, progress: float, generator: torch.Generator
-) -> Tensor:
-    """`ROLLED` steps along the walks, each on what the network itself has made so far; their mean loss."""
-    first = int(torch.randint(0, pool.chunks - ROLLED + 1, (), generator=generator))
-    if torch.rand((), generator=generator) < 0.3:
-        first = 0
-    history = pool.latents[walks].float()
-    losses = []
-    for chunk in range(first, first + ROLLED):
-        sample = sample_of(pool, walks, chunk, history, held=int(chunk == 0))
-        course = denoise(trainee.network, sample, torch.randn_like(sample.target))
-        step = torch.randint(STEPS, (len(walks),), device=walks.device)
-        noisy = torch.stack(course[:STEPS], dim=1)[torch.arange(len(walks), device=walks.device), step]
-        sigma, timestep = timesteps(step, sample.held)
-        loss = loss_against(trainee.flow(sample, noisy, timestep), noisy, sample.target, sigma, sample.held).mean()
-        loss.backward()
-        optimiser.step(progress)
-        now = CHUNK_LATENTS * chunk
-        history[:, :, now : now + CHUNK_LATENTS] = course[-1]
-        losses.append(loss.detach())
-    return torch.stack(losses).mean()
+    losses = loss_against(trainee.flow(sample, noisy, timestep), noisy, sample.target, sigma, held)
+    (losses * torch.where(step == STEPS - 1, last_step, 1.0)).mean().backward()
+    return losses.mean().detach()
 
 
 def load_trained_network(folder: Path, device: torch.device, dtype: torch.dtype) -> WorldPlayDiT:
@@ -205,7 +173,8 @@ def train(
     torch.manual_seed(seed)
     vae = load_trained_vae(folder, device, dtype)
     trainee = Trainee(device, dtype, compiled=compiled, seed=seed)
-    optimiser = Optimiser(trainee.network, lr=lr if stage == "flow" else lr / 5)
+    judged = stage == "judged"
+    optimiser = Optimiser(trainee.network, lr=lr / 8 if judged else lr, ema=0.998 if judged else 0.999)
     about = optimiser.restore(folder, "network") or {"minutes": {}, "next_seed": 0}
     clock = Clock(minutes, total, about["minutes"].get(stage, 0.0))
     torch.manual_seed(seed + 1 + optimiser.step_count)
@@ -217,18 +186,21 @@ def train(
         pool.add(vae, *source.take(fresh_walks), compiled=compiled)
     print(f"{pool.filled} walks after {clock.minutes:.2f} min; at step {optimiser.step_count}", flush=True)
 
-    recent: dict[int, list[Tensor]] = {}
+    trial = Trial(trainee.network, pool, lr=lr / 5, weight=JUDGED_WEIGHT) if judged else None
+    recent: dict[str, list[Tensor]] = {}
     begun, reported, reported_step, drawing = clock.minutes, clock.minutes, optimiser.step_count, 0.0
     while not clock.over:
-        if stage == "forced":
-            walks = torch.randint(pool.filled, (batch,), device=device)
-            loss = forced_steps(trainee, optimiser, pool, walks, clock.progress, generator)
-            recent.setdefault(MEMORY, []).append(loss)
-        else:
-            reach = random_reach(generator, SHORT_MIX if clock.progress < SHORT_SHARE else FULL_MIX)
-            count = batch * (MEMORY + CHUNK_LATENTS) // (reach + CHUNK_LATENTS)
+        reach = random_reach(generator, SHORT_MIX if not judged and clock.progress < SHORT_SHARE else FULL_MIX)
+        count = batch * (MEMORY + CHUNK_LATENTS) // (reach + CHUNK_LATENTS)
+        if trial is not None:
+            count = count // 2
+            for name, value in zip(("walker", "judge", "right"), trial.step(batch // 2, generator), strict=True):
+                recent.setdefault(name, []).append(value)
+        if trial is None or trial.teaches:
             walks = torch.randint(pool.filled, (count,), device=device)
-            recent.setdefault(reach, []).append(flow_step(trainee, pool, walks, generator, reach=reach))
+            last = 1.0 if trial is None else JUDGED_LAST_STEP
+            loss = flow_step(trainee, pool, walks, generator, reach=reach, last_step=last)
+            recent.setdefault(f"{reach:02}", []).append(loss)
             optimiser.step(clock.progress)
         if drawing < fresh_share * (clock.minutes - begun):
             _wait(device)
@@ -237,19 +209,18 @@ def train(
             _wait(device)
             drawing += clock.minutes - before
         if clock.minutes > reported + 0.25:
-            losses = "  ".join(
-                f"{reach}: {torch.stack(some).mean().item():.4f}" for reach, some in sorted(recent.items())
-            )
+            losses = "  ".join(f"{name} {torch.stack(some).mean().item():.4f}" for name, some in sorted(recent.items()))
             steps = optimiser.step_count - reported_step
             print(
-                f"{stage} step {optimiser.step_count}  loss by memory {losses}  "
+                f"{stage} step {optimiser.step_count}  loss by memory: {losses}  "
                 f"{steps / (60 * (clock.minutes - reported)):.1f} steps/s  {pool.filled} walks "
                 f"(of {source.next_seed}, {drawing / (clock.minutes - begun):.0%} of the time)  "
                 f"{clock.used:.1f} of {total:.1f} min",
                 flush=True,
             )
             recent, reported, reported_step = {}, clock.minutes, optimiser.step_count
-    mean = torch.stack([loss for some in recent.values() for loss in some]).mean().item() if recent else float("nan")
+    flows = [loss for name, some in recent.items() if name.isdigit() for loss in some]
+    mean = torch.stack(flows).mean().item() if flows else float("nan")
     source.close()
     optimiser.save(
         out, "network", minutes=about["minutes"] | {stage: clock.used}, next_seed=source.next_seed, loss=mean
@@ -268,7 +239,7 @@ def _wait(device: torch.device) -> None:
 
 def main() -> None:
     parser: argparse.ArgumentParser = arguments("Train the tiny world's network.")
-    parser.add_argument("--stage", choices=("flow", "forced"), default="flow")
+    parser.add_argument("--stage", choices=("flow", "judged"), default="flow")
     parser.add_argument("--batch", type=int, default=64)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

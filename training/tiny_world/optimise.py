@@ -62,7 +62,14 @@ class Optimiser:
     """AdamW over float32 copies of a network's weights, and their exponential moving average."""
 
     def __init__(
-        self, network: nn.Module, *, lr: float, weight_decay: float = 0.01, warm_up: int = 200, ema: float = 0.999
+        self,
+        network: nn.Module,
+        *,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.01,
+        warm_up: int = 200,
+        ema: float = 0.999,
     ) -> None:
         self.network, self.lr, self.warm_up, self._ema_decay = network, lr, warm_up, ema
         named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
@@ -77,7 +84,7 @@ class Optimiser:
         self.adam = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=lr,
-            betas=(0.9, 0.95),
+            betas=betas,
             fused=self.master[0].is_cuda,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import fields
@@ -15,6 +16,7 @@ from torch import Tensor
 from hyworld.config import CHUNK_LATENTS, VAE_TEMPORAL_STRIDE, frames_in
 from hyworld.vae import VAECache, WanVAE
 
+from .batched import MEMORY, Sample
 from .paths import FOCAL, Walks, draw_walks, frame_poses
 from .scenes import Scenes, render
 from .sizes import LATENT_SIZE, PATH_LATENTS, SIZE, Z_DIM
@@ -30,14 +32,22 @@ def _task(first_seed: int, count: int, latents: int) -> list[list[NDArray[np.gen
     return [[getattr(value, field.name).numpy() for field in fields(value)] for value in (scenes, walks)]
 
 
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes forked from one that has imported what they need and never saw the GPU.
+
+    Fourteen that import PyTorch by themselves keep each other waiting for a minute.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_context.__module__])
+    return context
+
+
 class WalkSource:
     """Scenes and walks with the seeds first, first + 1, ..., drawn ahead by worker processes; 0 workers: here."""
 
     def __init__(self, first_seed: int, *, workers: int, latents: int = PATH_LATENTS) -> None:
         self.next_seed, self._latents = first_seed, latents
-        self._executor = (
-            ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) if workers else None
-        )
+        self._executor = ProcessPoolExecutor(workers, mp_context=_context()) if workers else None
         self._pending: list[Future[list[list[NDArray[np.generic]]]]] = []
         self._scheduled = first_seed
         self._ahead = 2 * workers
@@ -137,3 +147,34 @@ class LatentPool:
             self.memory[at] = walks.memory[part].to(device)
             self._next = (self._next + len(part)) % self.capacity
             self.filled = min(self.capacity, self.filled + len(part))
+
+
+def sample_of(
+    pool: LatentPool,
+    walks: Tensor,
+    chunk: int,
+    history: Tensor | None = None,
+    *,
+    chunks: int = 1,
+    held: int = 0,
+    reach: int = MEMORY,
+) -> Sample:
+    """`chunks` chunks from `chunk` on of the `walks` `[B]` in the pool, and what the first of them remembers.
+
+    history: latents to remember (default: the pool's own). reach: how many it remembers at most; the last ones.
+    """
+    now, latents_now = CHUNK_LATENTS * chunk, CHUNK_LATENTS * chunks
+    remembered = pool.memory[walks, chunk, : min(now, MEMORY)]
+    remembered = remembered[:, max(0, remembered.shape[1] - reach) :]
+    here = torch.arange(now, now + latents_now, device=walks.device).expand(len(walks), -1)
+    frames = torch.cat((remembered, here), dim=1)
+    at = walks[:, None]
+    latents = pool.latents[walks].float() if history is None else history
+    rows = torch.arange(len(walks), device=walks.device)[:, None]
+    return Sample(
+        memory=latents[rows, :, remembered].transpose(1, 2).float(),
+        target=pool.latents[walks, :, now : now + latents_now].float(),
+        viewmats=pool.viewmats[at, frames],
+        labels=pool.labels[at, frames],
+        held=held,
+    )
