@@ -23,6 +23,9 @@ from .vae import psnr
 FIRST_CHUNKS = ("w-11", "right-11")
 """The paths of three chunks on which the camera's obedience is measured."""
 
+FRAMES_AT_ONCE = 32
+"""How many frames of a scene are rendered together: every pixel takes some hundred bytes on the way."""
+
 
 class Truth:
     """What cameras along one path see in S scenes, from each scene's start."""
@@ -40,8 +43,12 @@ class Truth:
 
     def frames(self, which: slice | list[int] = slice(None)) -> Tensor:
         """Pictures `[S, 3, F, H, W]` in [-1, 1] of the chosen frames."""
-        parts = torch.arange(len(self.scenes)).split(self._at_once)
-        return torch.cat([render(self.scenes[p], self.poses[p][:, which], FOCAL, SIZE) for p in parts])
+        videos = []
+        for part in torch.arange(len(self.scenes)).split(self._at_once):
+            scenes, poses = self.scenes[part], self.poses[part][:, which]
+            pieces = [render(scenes, piece, FOCAL, SIZE) for piece in poses.split(FRAMES_AT_ONCE, dim=1)]
+            videos.append(torch.cat(pieces, dim=2))
+        return torch.cat(videos)
 
     def seen_at_first(self, which: slice | list[int] = slice(None)) -> Tensor:
         """Which pixels `[S, F, H, W]` show what the first frame shows."""
