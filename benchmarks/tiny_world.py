@@ -44,8 +44,8 @@ LASTING = {
     "round": "right-120, left-39",
     "about": "w-3, left-20, right-40, s-3, left-40, w-3, right-40, left-10",
 }
-"""40 chunks each: once all round through what no picture has shown, and looking about. Along both, the measures of the
-truth stay within 15 % of its first chunk's, so that a walk's can be asked to."""
+"""40 chunks each: once all round through what no picture has shown, and looking about. Along both, the truth itself
+stays near its first chunk (the result says how near), so that a walk can be asked to."""
 
 KEYS = ("w", "s", "a", "d", "left", "right", "up", "down")
 

@@ -211,8 +211,7 @@ class StreamingSampler(io.ComfyNode):
                 if i:
                     load()
                 began = time.perf_counter()
-                following = path.chunk(i + 1) if i + 1 < path.chunks else None
-                chunk = engine.step(path.chunk(i), following=following, on_progress=report)
+                chunk = engine.step(path.chunk(i), following=path.chunk_after(i), on_progress=report)
                 assert chunk.frames is not None
                 frames.append(chunk.frames)
                 if preview:

@@ -173,13 +173,12 @@ def attach(world: World) -> Probe:
 
 def time_chunk(engine: RolloutEngine, path: Trajectory, index: int, probe: Probe, memory: Memory) -> ChunkTimes:
     """Let the engine make chunk `index` of `path`, as its `run` would, and say where the time went."""
-    following = path.chunk(index + 1) if index + 1 < path.chunks else None
     clock = probe.clock
     clock.wait()
     memory.forget_peak()
     probe.clear()
     began, origin = time.perf_counter(), clock.mark()
-    chunk = engine.step(path.chunk(index), following=following)
+    chunk = engine.step(path.chunk(index), following=path.chunk_after(index))
     clock.wait()
     ms = 1000 * (time.perf_counter() - began)
     assert chunk.frames is not None

@@ -124,6 +124,10 @@ class Trajectory:
             raise IndexError(f"chunk {i} of a path with {self.chunks} chunks")
         return self[i * CHUNK_LATENTS : (i + 1) * CHUNK_LATENTS]
 
+    def chunk_after(self, i: int) -> Trajectory | None:
+        """The 4 latents of the chunk after chunk `i`, None if that is the last whole one."""
+        return self.chunk(i + 1) if i + 1 < self.chunks else None
+
     def with_labels(self, labels: ArrayLike) -> Trajectory:
         """The same path with other action labels `[N]`.
 

@@ -21,6 +21,9 @@ from .rope import apply_rope
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Scaled dot-product attention over `[batch, heads, tokens, head dim]`, no mask."""
 
+Projection = Callable[[Tensor, Tensor], Tensor]
+"""`apply_projection`, or another way to compute the same."""
+
 RopeTables = tuple[Tensor, Tensor]
 """Cosines and sines `[F, S, D // 2]`."""
 
@@ -50,6 +53,8 @@ def branches(
     rope: RopeTables | None,
     matrix: Tensor,
     out: Tensor | None = None,
+    *,
+    projection: Projection = apply_projection,
 ) -> Tensor:
     """Queries, keys or values of both attention branches from projected `x`, RoPE branch first.
 
@@ -58,20 +63,21 @@ def branches(
         rope: tables of the RoPE branch; None for values, which it does not turn.
         matrix: `[B, F, 4, 4]`, what the PRoPE branch multiplies with.
         out: `[2B, H, N, D]` to write into, D contiguous.
+        projection: how the PRoPE branch multiplies.
 
     Returns:
         `[2B, H, N, D]`.
     """
     x = (x_BFSE if norm is None else norm(x_BFSE)).unflatten(-1, (heads, -1))
     turned = x if rope is None else apply_rope(x, *rope)
-    both = torch.cat((turned, apply_projection(x, matrix))).flatten(1, 2).transpose(1, 2)
+    both = torch.cat((turned, projection(x, matrix))).flatten(1, 2).transpose(1, 2)
     return both if out is None else out.copy_(both)
 
 
-def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
+def project(x_BHND: Tensor, matrix: Tensor, *, projection: Projection = apply_projection) -> Tensor:
     """Heads `[B, H, N, D]` times the matrix `[B, F, 4, 4]` of their frame: `[B, F, S, E]`."""
     x = x_BHND.transpose(1, 2).unflatten(1, (matrix.shape[1], -1))
-    return apply_projection(x, matrix).flatten(-2)
+    return projection(x, matrix).flatten(-2)
 
 
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:

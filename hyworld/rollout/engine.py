@@ -214,8 +214,7 @@ class RolloutEngine:
         """
         path = trajectory.require_chunks(chunks)
         for i in range(path.chunks):
-            following = path.chunk(i + 1) if i + 1 < path.chunks else None
-            yield self.step(path.chunk(i), following=following, on_progress=on_progress)
+            yield self.step(path.chunk(i), following=path.chunk_after(i), on_progress=on_progress)
 
     @torch.no_grad()
     def step(

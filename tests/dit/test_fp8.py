@@ -27,6 +27,8 @@ def test_rows_keep_their_own_scale():
     assert rounded.dtype == FP8
     assert scale.shape == (4, 1)
     back = rounded.float() * scale
+    for row in range(3):
+        assert relative(back[row], x[row]) < 0.03
     # Three bits behind the point: half a step is at most a sixteenth of the number, or half the smallest step there is.
     assert ((back - x).abs() <= x.abs() / 16 + scale * 2**-10).all()
     assert not back[3].any()
@@ -41,9 +43,10 @@ def test_the_kernel_rounds_like_the_plain_function(gelu: bool):
     want = torch.nn.functional.gelu(x, approximate="tanh") if gelu else x
     (got, scale), (rounded, row_scale) = fused._quantise(x, gelu=gelu), quantise_rows(want)
     torch.testing.assert_close(scale, row_scale, rtol=1e-5, atol=0)
-    # Triton's interpreter cuts off where a GPU rounds.
-    assert relative(got.float() * scale, want) < (0.03 if x.is_cuda else 0.1)
-    assert relative(got.float() * scale, rounded.float() * row_scale) < (0.01 if x.is_cuda else 0.1)
+    # Triton's interpreter rounds worse than a GPU: 127 becomes 64 there, for the carry of its mantissa is lost.
+    worse = 0.1 if gelu else 0.06
+    assert relative(got.float() * scale, want) < (0.03 if x.is_cuda else worse)
+    assert relative(got.float() * scale, rounded.float() * row_scale) < (0.01 if x.is_cuda else worse)
 
 
 def forward(model: WorldPlayDiT) -> torch.Tensor:

@@ -80,7 +80,7 @@ def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
     announced, other = PATH, Trajectory.from_tokens("s-3, left-10, a-8, right-6")
     straight, turned, plain = (started(model) for _ in range(3))
     for i in range(7):
-        straight.step(PATH.chunk(i), following=announced.chunk(i + 1) if i < 6 else None)
+        straight.step(PATH.chunk(i), following=announced.chunk_after(i))
         turned.step(PATH.chunk(i), following=other.chunk(i))
         plain.step(PATH.chunk(i))
     assert straight.state().memory_frames == turned.state().memory_frames == plain.state().memory_frames

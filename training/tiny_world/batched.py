@@ -30,10 +30,10 @@ MEMORY = MemoryConfig().frames
 
 @dataclass(frozen=True)
 class Sample:
-    """One chunk of B walks: K remembered latents, then the chunk's 4.
+    """One chunk of B walks, or several in a row: K remembered latents, then the F of the chunks.
 
-    memory: `[B, C, K, h, w]`. target: `[B, C, 4, h, w]`, what the chunk should become.
-    viewmats `[B, K + 4, 4, 4]` and labels `[B, K + 4]` of all of them. held: how many of the chunk's latents are given.
+    memory: `[B, C, K, h, w]`. target: `[B, C, F, h, w]`, what the chunks should become.
+    viewmats `[B, K + F, 4, 4]` and labels `[B, K + F]` of all of them. held: how many of the F latents are given.
     """
 
     memory: Tensor
@@ -100,7 +100,10 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
 
 
 class LooseMemory(KVMemory):
-    """A memory of tensors that are written once, so that gradients find them as they were; the engine's has buffers."""
+    """A memory of tensors that are written once, so that gradients find them as they were; the engine's has buffers.
+
+    It stands in for all that a forward asks of a `KVMemory`.
+    """
 
     def __init__(self, config: DiTConfig, capacity_frames: int) -> None:
         self.capacity_frames, self.frames = capacity_frames, 0
