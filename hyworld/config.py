@@ -1,8 +1,8 @@
 """Sizes of the networks and of the rollout, as frozen values checked on construction.
 
 Everything here is plain data: a config never touches a device, and every other module may
-import it. `PRESETS` names the two bundles users meet: `wan_5b` (HY-World 1.5, WAN-5B) and
-`tiny` (the same architecture, small enough for a laptop CPU).
+import it. `PRESETS` names the bundles users meet: `wan_5b` (HY-World 1.5, WAN-5B), and of the same architecture,
+small enough for a laptop CPU, `tiny` (trained here, draws rooms) and `tiny-random` (draws noise, for tests).
 """
 
 from __future__ import annotations
@@ -171,19 +171,37 @@ WAN_5B = Preset(name="wan_5b", dit=DiTConfig(), vae=VAEConfig(), text_tokens=512
 
 TINY = Preset(
     name="tiny",
-    dit=DiTConfig(num_heads=4, head_dim=32, num_layers=4, ffn_dim=384, latent_channels=12, text_dim=64, freq_dim=64),
+    dit=DiTConfig(num_heads=8, head_dim=32, num_layers=8, ffn_dim=768, latent_channels=24, text_dim=64, freq_dim=64),
     vae=VAEConfig(
-        encoder_dim=16,
-        decoder_dim=16,
-        z_dim=12,
-        latents_mean=(0.0,) * 12,
-        latents_std=(1.0,) * 12,
+        encoder_dim=24,
+        decoder_dim=32,
+        z_dim=24,
+        dim_mult=(1, 2, 2, 2),
+        num_res_blocks=1,
+        latents_mean=(0.0,) * 24,
+        latents_std=(1.0,) * 24,
     ),
     text_tokens=64,
     size=(160, 288),
 )
+"""The world that training/tiny_world trains. The statistics of its latents are measured; its VAE's file has them."""
 
-PRESETS = {preset.name: preset for preset in (WAN_5B, TINY)}
+TINY_RANDOM = Preset(
+    name="tiny-random",
+    dit=DiTConfig(num_heads=4, head_dim=32, num_layers=4, ffn_dim=384, latent_channels=24, text_dim=64, freq_dim=64),
+    vae=VAEConfig(
+        encoder_dim=16,
+        decoder_dim=16,
+        z_dim=24,
+        latents_mean=(0.0,) * 24,
+        latents_std=(1.0,) * 24,
+    ),
+    text_tokens=64,
+    size=(160, 288),
+)
+"""As many latent channels as `TINY`, so that its VAE and text encoder fit either network."""
+
+PRESETS = {preset.name: preset for preset in (WAN_5B, TINY, TINY_RANDOM)}
 
 
 def check_size(height: int, width: int) -> None:

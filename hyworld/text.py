@@ -115,7 +115,7 @@ def load_embeddings(path: str | Path, text_dim: int) -> Tensor:
 
 
 class ByteTextEncoder:
-    """Deterministic stand-in for a text encoder, for networks with random weights: each byte has its row.
+    """Deterministic stand-in for a text encoder, for the built-in models: each byte has its row.
 
     Row i is the row of byte i in a fixed pseudo-random table plus a sinusoidal code of i; the empty prompt is
     all zeros.

@@ -24,8 +24,9 @@ from .modes import Modes, check_modes, fp8_rounding, make_engine
 from .picture import to_video_tensor
 from .rollout import Chunk, Progress, RolloutEngine, RolloutState
 from .text import check_text_source, encode_prompt, load_embeddings
+from .tiny import NOT_TRAINED, built_in, tiny_dit, tiny_text_encoder, tiny_vae
+from .tiny import first_frame as built_in_first_frame
 from .tiny import tiny_decoder as built_in_tiny_decoder
-from .tiny import tiny_dit, tiny_text_encoder, tiny_vae
 from .vae import StreamingDecoder, WanVAE
 from .weights import load_dit, load_tiny_decoder, load_vae
 
@@ -43,13 +44,25 @@ class World:
 
     `start`, `step`, `run`, `state` and `resume` are the engine's (`hyworld.rollout.RolloutEngine`), taking
     pictures and prompts where the engine takes latents and embeddings.
+
+    Attributes:
+        size: (height, width) it is at home at.
+        picture: what a walk starts from when nothing else is given; only the built-in world has one.
     """
 
-    def __init__(self, engine: RolloutEngine, vae: WanVAE, encode_text: TextEncoder, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        engine: RolloutEngine,
+        vae: WanVAE,
+        encode_text: TextEncoder,
+        size: tuple[int, int],
+        picture: Image.Image | None = None,
+    ) -> None:
         self.engine = engine
         self.vae = vae
         self.encode_text = encode_text
         self.size = size
+        self.picture = picture
 
     def start(
         self,
@@ -62,7 +75,8 @@ class World:
         """Begin a new world.
 
         Args:
-            first_frame: a picture of any size, a normalised latent `[1, C, 1, h, w]`, or None (text alone).
+            first_frame: a picture of any size, a normalised latent `[1, C, 1, h, w]`, or None: the world's own
+                picture, or text alone where it has none.
             text: the prompt, or its embeddings `[1, L, text_dim]`.
             seed: 0 or larger; the same seed gives the same world.
             size: (height, width) in pixels, multiples of 32; default: the preset's.
@@ -72,6 +86,8 @@ class World:
         """
         height, width = size or self.size
         check_size(height, width)
+        if first_frame is None:
+            first_frame = self.picture
         if isinstance(first_frame, Image.Image):
             first_frame = self.encode_picture(first_frame, height, width)
         self.engine.start(
@@ -116,6 +132,7 @@ class World:
 def load(
     weights: str | Path | None = None,
     *,
+    preset: str | None = None,
     vae: str | Path | None = None,
     text_encoder: str | Path | None = None,
     decoder: str = "full",
@@ -129,12 +146,13 @@ def load(
     """Load everything a rollout needs.
 
     Args:
-        weights: the transformer (`model.pt`, safetensors or a folder); None builds the `tiny` preset with
-            random weights, which needs no file at all.
+        weights: the transformer (`model.pt`, safetensors or a folder); None is a built-in model, which needs no file.
+        preset: which one: "tiny" (default), trained to walk through rooms, or "tiny-random", which draws noise.
         vae: the Wan 2.2 VAE; needed with `weights`.
         text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
             Without it the world can only be started with embeddings.
-        decoder: "full" (the VAE) or "tiny" (TAEHV, faster and rougher; needs `tiny_decoder` with `weights`).
+        decoder: "full" (the VAE) or "tiny" (TAEHV, faster and rougher; needs `tiny_decoder` with `weights`; the
+            preset "tiny" has none).
         device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
         dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
         allow_base: accept a base Wan 2.2 model, which follows no camera.
@@ -155,7 +173,9 @@ def load(
         surplus = [name for name, file in (("VAE", vae), ("tiny decoder", tiny_decoder)) if file is not None]
         if surplus:
             raise InputError(f"A {surplus[0]} file was given without the model it belongs to: add --weights FILE.")
-        return _tiny_world(text_encoder, decoder, device, dtype, modes)
+        return _built_in_world(preset or TINY.name, text_encoder, decoder, device, dtype, modes)
+    if preset is not None:
+        raise InputError("A preset has its weights built in: leave out --weights, or --preset.")
     if vae is None:
         raise InputError(
             "The model needs its VAE: add --vae with the path of wan2.2_vae.safetensors or Wan2.2_VAE.pth."
@@ -182,19 +202,22 @@ def load(
     return World(engine, wan_vae, text_encoder_for(text_encoder, dit.config.text_dim, device, dtype), WAN_5B.size)
 
 
-def _tiny_world(
-    text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype, modes: Modes
+def _built_in_world(
+    name: str, text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype, modes: Modes
 ) -> World:
-    dit, vae = tiny_dit().to(device, dtype), tiny_vae().to(device, dtype)
+    preset = built_in(name)
+    if preset.name != name:
+        warnings.warn(NOT_TRAINED, stacklevel=3)
+    dit, vae = tiny_dit(preset).to(device, dtype), tiny_vae(preset).to(device, dtype)
     fp8 = fp8_rounding(modes)
     if fp8 is not None:
         use_fp8(dit, fp8)
-    frames_from: StreamingDecoder = built_in_tiny_decoder().to(device, dtype) if decoder == "tiny" else vae
+    frames_from: StreamingDecoder = built_in_tiny_decoder(preset).to(device, dtype) if decoder == "tiny" else vae
     encode: TextEncoder = tiny_text_encoder()
     if text_encoder is not None:
-        encode = text_encoder_for(text_encoder, TINY.dit.text_dim, device, dtype)
+        encode = text_encoder_for(text_encoder, preset.dit.text_dim, device, dtype)
     engine = make_engine(dit, vae, frames_from, modes=modes, device=device, dtype=dtype)
-    return World(engine, vae, encode, TINY.size)
+    return World(engine, vae, encode, preset.size, built_in_first_frame() if preset is TINY else None)
 
 
 def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:

@@ -1,4 +1,4 @@
-"""Load HY-WorldPlay Model, and Tiny World: the VAE and CLIP of the built-in model."""
+"""Load HY-WorldPlay Model, and Tiny World: what the built-in model needs beside it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from comfy_api.latest import io
 from ..hyworld.dit.backends import BACKENDS, missing_package
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KernelChoice, LinearChoice, Modes
+from ..hyworld.tiny import FIRST_FRAMES, SCENE, first_frame
 from .host.clip import TinyCLIP
 from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
+from .host.run import output_device
 from .host.vae import TinyHostVAE
+from .pixels import picture_to_image
 from .schema import schema
 
 
@@ -25,7 +28,7 @@ class LoadModel(io.ComfyNode):
             display_name="Load HY-WorldPlay Model",
             description=(
                 "Loads the WorldPlay WAN-5B network as a real MODEL: LoRA loaders, the compile node, offloading and "
-                "Save Model work on it. The first entry is a tiny built-in model that needs no file."
+                "Save Model work on it. The first entry is a small world of rooms that needs no file."
             ),
             search_aliases=["hyworld", "worldplay", "world model", "unet loader", "wan 5b"],
             inputs=[
@@ -34,7 +37,7 @@ class LoadModel(io.ComfyNode):
                     options=model_names(),
                     default=TINY_NAME,
                     tooltip="A file in models/diffusion_models (model.pt converted with `hyworld convert`), or the "
-                    "tiny model that needs no download.",
+                    "built-in world of rooms, which needs no download; tiny-random draws noise and is for tests.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -103,25 +106,38 @@ class LoadModel(io.ComfyNode):
 
 
 class TinyWorld(io.ComfyNode):
-    """The parts beside the network that the tiny model needs."""
+    """The parts beside the network that the built-in models need."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HYWorldTinyWorld",
-            display_name="Tiny World (VAE + CLIP)",
+            display_name="Tiny World (VAE + CLIP + picture)",
             description=(
-                "VAE and CLIP of the built-in tiny model, in place of Load VAE and Load CLIP: a whole walk without a "
-                "single download. They fit the tiny model only."
+                "VAE and CLIP of the built-in world, in place of Load VAE and Load CLIP, and a picture of one of its "
+                "rooms: a whole walk without a single download. They fit the built-in models only."
             ),
             search_aliases=["hyworld", "tiny model", "no download"],
-            inputs=[],
+            inputs=[
+                io.Int.Input(
+                    "scene",
+                    default=SCENE,
+                    min=0,
+                    max=FIRST_FRAMES - 1,
+                    optional=True,
+                    tooltip="Which room or courtyard the picture shows. The model has never seen any of them.",
+                ),
+            ],
             outputs=[
-                io.Vae.Output(display_name="vae", tooltip="VAE of the tiny model."),
-                io.Clip.Output(display_name="clip", tooltip="Byte-level stand-in for a text encoder."),
+                io.Vae.Output(display_name="vae", tooltip="VAE of the built-in models."),
+                io.Clip.Output(
+                    display_name="clip", tooltip="Stand-in for a text encoder; the world of rooms heeds no prompt."
+                ),
+                io.Image.Output(display_name="picture", tooltip="The scene's first frame, for Encode First Frame."),
             ],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(TinyHostVAE(), TinyCLIP())
+    def execute(cls, scene: int = SCENE) -> io.NodeOutput:
+        picture = picture_to_image(first_frame(scene)).to(output_device())
+        return io.NodeOutput(TinyHostVAE(), TinyCLIP(), picture)

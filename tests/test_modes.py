@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hyworld import dit, gpu, modes
+from hyworld.config import TINY_RANDOM
 from hyworld.dit import PLAIN, WorldPlayDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.errors import InputError
@@ -39,9 +40,9 @@ def test_what_cannot_run_here_is_said(asked: Modes, sentence: str):
 
 
 def test_on_a_cpu_everything_is_plain():
-    vae = tiny_vae()
+    vae = tiny_vae(TINY_RANDOM)
     vae.kernels = VAE_PLAIN._replace(convolve=lambda conv, x: (x, None))  # as if it had run on a GPU before
-    engine = make_engine(tiny_dit(), vae, vae, modes=Modes(), device=CPU, dtype=torch.float32)
+    engine = make_engine(tiny_dit(TINY_RANDOM), vae, vae, modes=Modes(), device=CPU, dtype=torch.float32)
     assert isinstance(engine.model, WorldPlayDiT)
     assert engine.model.kernels == PLAIN
     assert vae.kernels == VAE_PLAIN
@@ -115,7 +116,9 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
     assert keeps_compact(Modes(kv="compact"), fused=False)
     assert not keeps_compact(Modes(kv="fast"), fused=True)
     monkeypatch.setattr(modes, "_has_graphs", lambda device: True)
-    vae = tiny_vae()
+    vae = tiny_vae(TINY_RANDOM)
     for graphs, recorded in (("auto", True), ("on", True), ("off", False)):
-        engine = make_engine(tiny_dit(), vae, vae, modes=Modes(graphs=graphs), device=CPU, dtype=torch.float32)
+        engine = make_engine(
+            tiny_dit(TINY_RANDOM), vae, vae, modes=Modes(graphs=graphs), device=CPU, dtype=torch.float32
+        )
         assert isinstance(engine.model, GraphedNetwork) == recorded

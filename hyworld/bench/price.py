@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..config import TINY
 from ..modes import Modes
 from ..rollout import RolloutState
 from .baseline import FIRST_FULL, relative
@@ -70,7 +71,7 @@ def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
                 flow_error=round(relative(got.flow, want.flow), 6),
                 latents_error=round(relative(got.latents, want.latents), 6),
                 first_chunk_psnr_db=None if math.isinf(quality) else round(quality, 2),
-                random_weights=source.weights is None,
+                random_weights=source.weights is None and source.preset is not TINY,
             )
         )
     return prices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import TINY, Preset
+from ..config import WAN_5B, Preset
 from ..modes import Modes
 from .measure import FLAT_CHUNKS, FLAT_REACH
 from .workload import Setup
@@ -16,7 +16,7 @@ SMALLER_TINY = (96, 160)
 
 def suite(preset: Preset, chunks: int) -> list[Setup]:
     """The exact mode first and longest: its cold start is that of the process."""
-    size, smaller = preset.size, SMALLER_TINY if preset is TINY else SMALLER
+    size, smaller = preset.size, SMALLER if preset is WAN_5B else SMALLER_TINY
     return [
         Setup(size, LONG),
         Setup(size, chunks, Modes(kernels="plain")),

@@ -101,6 +101,7 @@ class Source:
         if self.weights is not None or self.preset is not WAN_5B:
             world = load(
                 self.weights,
+                preset=None if self.weights is not None else self.preset.name,
                 vae=self.vae,
                 tiny_decoder=self.tiny_decoder if setup.decoder == "tiny" else None,
                 decoder=setup.decoder,
@@ -133,8 +134,8 @@ class Source:
 
 
 def preset_for(device: torch.device) -> Preset:
-    """Full size on a GPU, the tiny one elsewhere."""
-    return PRESETS["wan_5b" if device.type == "cuda" else "tiny"]
+    """Full size on a GPU, a tiny one elsewhere."""
+    return PRESETS["wan_5b" if device.type == "cuda" else "tiny-random"]
 
 
 def walk(chunks: int) -> Trajectory:
@@ -156,6 +157,6 @@ def prompt(text_dim: int, tokens: int) -> Tensor:
 
 
 def start(world: World, source: Source, setup: Setup) -> None:
-    """Begin the walk: the picture encoded, the prompt's keys and values made."""
+    """Begin the walk: the picture (the world's own, if it has one) encoded, the prompt's keys and values made."""
     text = prompt(world.engine.model.config.text_dim, source.preset.text_tokens)
-    world.start(picture(), text, seed=SEED, size=setup.size)
+    world.start(world.picture or picture(), text, seed=SEED, size=setup.size)

@@ -17,7 +17,7 @@ from ..bench.price import price_modes
 from ..bench.report import Report
 from ..bench.suite import suite as suite_of
 from ..bench.workload import Setup, Source, preset_for
-from ..config import PRESETS, WAN_5B, check_size
+from ..config import PRESETS, TINY, TINY_RANDOM, WAN_5B, check_size
 from ..errors import InputError
 from ..modes import Modes
 from ..world import pick_device, pick_dtype
@@ -71,8 +71,10 @@ def bench(
         ),
     ] = False,
     preset: Annotated[
-        Literal["auto", "wan_5b", "tiny"],
-        typer.Option(help="Sizes of the networks; auto: wan_5b on a GPU, tiny elsewhere.", rich_help_panel=WEIGHTS),
+        Literal["auto", "wan_5b", "tiny", "tiny-random"],
+        typer.Option(
+            help="Networks; auto: wan_5b (random weights) on a GPU, tiny-random elsewhere.", rich_help_panel=WEIGHTS
+        ),
     ] = "auto",
     weights: Annotated[
         Path | None,
@@ -108,13 +110,13 @@ def bench(
     """Measure speed and memory of a walk: each stage, frames per second, the wait for the first frames.
 
     The real engine walks; CUDA events around its calls tell where the time goes.
-    On a machine without a GPU the built-in tiny model is measured.
+    On a machine without a GPU the built-in tiny-random is measured.
     """
     modes = Modes(kernels=kernels, linears=linears, kv=kv, graphs=graphs)
     if suite and (size is not None or modes != Modes() or decoder != "full" or decode_at_once is not None):
         raise InputError("--suite sets sizes, modes and decoders itself: leave those options out.")
-    if weights is not None and preset == "tiny":
-        raise InputError("The preset tiny has its weights built in: leave out --weights, or --preset.")
+    if weights is not None and preset in (TINY.name, TINY_RANDOM.name):
+        raise InputError(f"The preset {preset} has its weights built in: leave out --weights, or --preset.")
     if tiny_decoder is not None and decoder == "full" and not suite:
         raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
     if baseline == "naive":

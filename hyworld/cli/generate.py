@@ -6,35 +6,42 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .. import world as worlds
 from ..camera import Speeds, Trajectory
-from ..config import FRAMES_PER_SECOND, TINY, WAN_5B, check_size, frames_in
+from ..config import FRAMES_PER_SECOND, TINY, TINY_RANDOM, WAN_5B, check_size, frames_in
 from ..errors import InputError
 from ..modes import Modes, why_slower
 from ..picture import open_picture
 from ..rollout import Progress as RolloutProgress
 from ..rollout.schedule import STEPS
+from ..tiny import NOT_TRAINED, built_in
 from ..video import VideoWriter
 from ..weights import open_dit, open_vae
 from .console import console, free_name, note, notes, parse_size, reports_errors, stderr
 from .options import KV, Graphs, Kernels, Linears
 
-DEFAULT_POSE = "w-7, right-8, w-8, left-8"
+DEFAULT_POSE = "w-3, right-14, left-14"
+"""Turns away until the view is another one, and comes back to it."""
+
 DEFAULT_OUTPUT = Path("walk.mp4")
 
-MODEL = "Model files (default: the built-in tiny preset)"
+MODEL = "Model (default: the built-in world)"
 OUTPUT = "Output"
 
 
 @reports_errors
 def generate(
     image: Annotated[
-        Path | None, typer.Option(help="Picture the walk starts from, any size; it fills the frame and is cropped.")
+        Path | None,
+        typer.Option(
+            help="Picture the walk starts from, any size; it fills the frame and is cropped. Default: none, the prompt "
+            "alone; the built-in world has a picture of its own."
+        ),
     ] = None,
     prompt: Annotated[str, typer.Option(help="What the world looks like.")] = "",
     pose: Annotated[
@@ -57,6 +64,13 @@ def generate(
     third_person: Annotated[
         bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
     ] = False,
+    preset: Annotated[
+        Literal["tiny", "tiny-random"] | None,
+        typer.Option(
+            help="Built-in model: tiny walks through rooms (default), tiny-random draws noise (for tests).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
@@ -108,12 +122,13 @@ def generate(
 ) -> None:
     """Walk through a generated world: a picture, a prompt and a camera path in, an mp4 out.
 
-    With no options at all it runs the built-in tiny model, which needs no download and no GPU.
+    With no options at all it walks through the built-in world, which needs no download and no GPU.
     The video is written while it is made; Ctrl-C keeps what there is.
     """
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None).require_chunks(chunks)
-    height, width = (TINY if weights is None else WAN_5B).size if size is None else parse_size(size)
+    chosen = built_in(preset or TINY.name) if weights is None else WAN_5B
+    height, width = chosen.size if size is None else parse_size(size)
     check_size(height, width)
     picture = None if image is None else open_picture(image)
     if weights is not None and vae is not None and text_encoder is None:
@@ -128,6 +143,7 @@ def generate(
         with stderr.status("loading the model"):
             world = worlds.load(
                 weights,
+                preset=chosen.name if weights is None else preset,
                 vae=vae,
                 text_encoder=text_encoder,
                 decoder=decoder,
@@ -144,8 +160,10 @@ def generate(
         slower = why_slower(kernels, world.engine.device)
         if slower:
             note(slower)
-        if weights is None:
-            note("no --weights given: the built-in tiny model has random weights: it draws coloured noise, not a world")
+        if chosen is TINY_RANDOM:
+            note("tiny-random has random weights: it draws coloured noise" if preset == chosen.name else NOT_TRAINED)
+        elif chosen is TINY and prompt:
+            note("the built-in world understands no prompts: this one changes nothing")
         bar = stack.enter_context(
             Progress(
                 TextColumn("chunk {task.fields[chunk]} of {task.fields[chunks]}"),

@@ -16,18 +16,21 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ...hyworld.config import TINY, DiTConfig
+from ...hyworld.config import TINY, TINY_RANDOM, DiTConfig
 from ...hyworld.dit import PLAIN, KVMemory, TextKV, WorldPlayDiT
 from ...hyworld.dit.backends import attention_backend
 from ...hyworld.dit.fp8 import QuantiseRows
 from ...hyworld.errors import InputError
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
-from ...hyworld.tiny import tiny_dit
+from ...hyworld.tiny import NOT_TRAINED, built_in, tiny_dit
 from ...hyworld.weights import dequantise_state, open_dit
 from ...hyworld.weights.fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, marker
 from .fp8 import Fp8Products
 
 TINY_NAME = "tiny (built in, no download)"
+RANDOM_NAME = "tiny-random (noise, for tests)"
+BUILT_IN = {TINY_NAME: TINY.name, RANDOM_NAME: TINY_RANDOM.name}
+"""Entries of the loader that are no files, and their presets."""
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     "default": None,
@@ -93,21 +96,21 @@ class WorldPlayConfig(comfy.supported_models_base.BASE):
 
 
 class TinyLatents(comfy.latent_formats.LatentFormat):
-    """Latents of the tiny model: raw and normalised are the same."""
+    """Latents of the built-in models."""
 
     latent_channels = TINY.dit.latent_channels
     latent_dimensions = 3
 
 
 class TinyConfig(WorldPlayConfig):
-    """The built-in tiny model."""
+    """A built-in model."""
 
     latent_format = TinyLatents
 
 
 def model_names() -> list[str]:
-    """The built-in model and the files in `models/diffusion_models`."""
-    return [TINY_NAME, *folder_paths.get_filename_list("diffusion_models")]
+    """The built-in models and the files in `models/diffusion_models`."""
+    return [*BUILT_IN, *folder_paths.get_filename_list("diffusion_models")]
 
 
 def load_model(
@@ -159,8 +162,11 @@ def load_model(
 
 
 def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, Tensor], WorldPlayConfig]:
-    if name == TINY_NAME:
-        dit = tiny_dit()
+    if name in BUILT_IN:
+        preset = built_in(BUILT_IN[name])
+        if preset.name != BUILT_IN[name]:
+            logging.warning("HY-WorldPlay: %s", NOT_TRAINED)
+        dit = tiny_dit(preset)
         return dict(dit.state_dict()), TinyConfig(dit.config)
     path = folder_paths.get_full_path("diffusion_models", name)
     if path is None:

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...hyworld.config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
+from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
 from ...hyworld.gpu import current
 from ...hyworld.modes import set_vae_kernels
-from ...hyworld.tiny import tiny_vae
+from ...hyworld.tiny import built_in, tiny_vae
 from ...hyworld.vae import TinyDecoder, WanVAE
 from ...hyworld.vae.layers import HISTORY
 from ...hyworld.vae.stream import Past, VAECache, check_latents
@@ -28,10 +28,10 @@ FULL_DECODER = "full (the VAE)"
 
 
 class TinyHostVAE:
-    """The tiny model's VAE with the face of the host's: core VAE Encode and VAE Decode take it too."""
+    """The built-in world's VAE with the face of the host's: core VAE Encode and VAE Decode take it too."""
 
     def __init__(self) -> None:
-        self.first_stage_model = tiny_vae()
+        self.first_stage_model = tiny_vae(built_in(TINY.name))
         self.latent_channels = self.first_stage_model.latent_channels
         self.device = comfy.model_management.vae_device()
         self.output_device = comfy.model_management.intermediate_device()
@@ -43,17 +43,18 @@ class TinyHostVAE:
         )
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """IMAGE `[F, H, W, 3]` in 0..1 → latents `[1, C, n, h, w]`."""
+        """IMAGE `[F, H, W, 3]` in 0..1 → raw latents `[1, C, n, h, w]`."""
         frames = pixels[: 1 + (len(pixels) - 1) // VAE_TEMPORAL_STRIDE * VAE_TEMPORAL_STRIDE, ..., :3]
         height, width = (side // VAE_SPATIAL_STRIDE * VAE_SPATIAL_STRIDE for side in frames.shape[1:3])
         video = frames[:, :height, :width].movedim(-1, 0)[None] * 2 - 1
-        comfy.model_management.load_models_gpu([self.patcher])
-        return self.first_stage_model.encode(video.to(self.device, self.vae_dtype)).to(self.output_device)
+        host = HostVAE(self)
+        return host.denormalise(host.encode(video)).to(self.output_device)
 
     def decode(self, samples: Tensor, **_: Any) -> Tensor:
-        """Latents `[1, C, n, h, w]` → IMAGE frames `[1, F, H, W, 3]` in 0..1."""
+        """Raw latents `[1, C, n, h, w]` → IMAGE frames `[1, F, H, W, 3]` in 0..1."""
         comfy.model_management.load_models_gpu([self.patcher])
-        video = self.first_stage_model.decode(samples.to(self.device, self.vae_dtype))
+        latents = HostVAE(self).normalise(samples.to(self.device, self.vae_dtype))
+        video = self.first_stage_model.decode(latents)
         return (video.movedim(1, -1).float() / 2 + 0.5).clamp(0, 1).to(self.output_device)
 
     def decode_tiled(self, samples: Tensor, **_: Any) -> Tensor:

@@ -13,7 +13,7 @@ from hyworld.bench.baseline import Baseline, measure_naive, ratios, relative
 from hyworld.bench.measure import Run
 from hyworld.bench.price import price_modes, psnr
 from hyworld.bench.workload import Setup, Source
-from hyworld.config import TINY
+from hyworld.config import TINY_RANDOM
 from hyworld.errors import InputError
 from hyworld.modes import Modes
 
@@ -22,7 +22,7 @@ SIZE = (64, 64)
 
 @pytest.fixture
 def source() -> Source:
-    return Source(TINY, torch.device("cpu"), torch.float32)
+    return Source(TINY_RANDOM, torch.device("cpu"), torch.float32)
 
 
 def test_the_baseline_repeats_the_engines_last_chunk(source: Source, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ from hyworld.bench.measure import STAGES, ChunkTimes, Memory, attach, flatness, 
 from hyworld.bench.report import Report
 from hyworld.bench.suite import LONG, suite
 from hyworld.bench.workload import Setup, Source, start, walk
-from hyworld.config import TINY, WAN_5B, frames_in
+from hyworld.config import TINY_RANDOM, WAN_5B, frames_in
 from hyworld.errors import InputError
 from hyworld.modes import Modes
 from hyworld.rollout import RolloutEngine
@@ -22,7 +22,7 @@ SIZE = (64, 64)
 
 @pytest.fixture
 def source() -> Source:
-    return Source(TINY, CPU, torch.float32)
+    return Source(TINY_RANDOM, CPU, torch.float32)
 
 
 @torch.no_grad()
@@ -138,7 +138,7 @@ def test_the_suite_has_every_mode_once():
 
 def test_files_without_their_model_are_refused(tmp_path):
     with pytest.raises(InputError, match="--weights"):
-        Source(TINY, CPU, torch.float32, vae=tmp_path / "vae.safetensors")
+        Source(TINY_RANDOM, CPU, torch.float32, vae=tmp_path / "vae.safetensors")
 
 
 def test_an_empty_report_is_json_too(source: Source):

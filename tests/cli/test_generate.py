@@ -22,7 +22,8 @@ from hyworld import Trajectory
 
 DATA = Path(__file__).parents[1] / "data"
 DIT, VAE = DATA / "dit_weights.safetensors", DATA / "vae_weights_native.safetensors"
-SMALL = ("--size", "64x96")
+SIZE = ("--size", "64x96")
+SMALL = ("--preset", "tiny-random", *SIZE)
 
 
 def frames_of(file: Path) -> list[np.ndarray]:
@@ -195,7 +196,7 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(hyworld, tmp_path
     if callable(arguments):
         arguments = arguments(tmp_path)
     before = set(tmp_path.iterdir())
-    done = hyworld("generate", *SMALL, *arguments)
+    done = hyworld("generate", *SIZE, *arguments)
     assert done.returncode == 2, done.stderr
     assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr

@@ -21,7 +21,7 @@ from .client import Client, Event, Prompt, Run
 from .conftest import street_picture
 from .results import assert_same, frames, latents, text, video
 from .server import PACK_NAME, REPOSITORY, ComfyServer
-from .walks import SAMPLER, TINY_MODEL, changed, node, slowed, walk, with_frames
+from .walks import SAMPLER, TRAINED_MODEL, changed, node, slowed, walk, with_frames
 
 pytestmark = pytest.mark.host
 
@@ -35,7 +35,7 @@ def prompt_of(example: Path) -> Prompt:
 
 def needs_no_download(prompt: Prompt) -> bool:
     names = [inputs["model_name"] for inputs in inputs_of(prompt, "HYWorldLoadModel")]
-    return bool(names) and set(names) == {TINY_MODEL}
+    return bool(names) and set(names) == {TRAINED_MODEL}
 
 
 def inputs_of(prompt: Prompt, class_type: str) -> list[dict]:
@@ -127,7 +127,7 @@ def test_frames_latents_and_frame_count_agree(client: Client) -> None:
     streamed = frames(client, run)
     assert streamed.shape == (29, 64, 96, 3)
     assert text(run, "count") == "29"
-    assert latents(client, run).shape == (1, 12, 8, 4, 6)
+    assert latents(client, run).shape == (1, 24, 8, 4, 6)
     whole = frames(client, run, "saved")
     assert np.abs(streamed.astype(int) - whole).max() <= 1, "the core VAE Decode gives other frames"
 

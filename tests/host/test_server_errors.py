@@ -182,17 +182,17 @@ FAILING: dict[str, tuple[Prompt, str, str]] = {
     "latent of an image model": (
         latent_of("EmptyLatentImage", width=96, height=64, batch_size=1),
         SAMPLER,
-        "The first frame must be one latent of shape [1, 12, 1, h, w], got [1, 4, 8, 12]: connect Encode First Frame",
+        "The first frame must be one latent of shape [1, 24, 1, h, w], got [1, 4, 8, 12]: connect Encode First Frame",
     ),
     "latent of another video model": (
         latent_of("EmptyHunyuanLatentVideo", width=96, height=64, length=1, batch_size=1),
         SAMPLER,
-        "The first frame must be one latent of shape [1, 12, 1, h, w], got [1, 16, 1, 8, 12]",
+        "The first frame must be one latent of shape [1, 24, 1, h, w], got [1, 16, 1, 8, 12]",
     ),
     "latent of a whole video": (
         latent_of("EmptyHunyuanLatentVideo", width=96, height=64, length=9, batch_size=1),
         SAMPLER,
-        "The first frame must be one latent of shape [1, 12, 1, h, w], got [1, 16, 3, 8, 12]",
+        "The first frame must be one latent of shape [1, 24, 1, h, w], got [1, 16, 3, 8, 12]",
     ),
     "odd latent": (odd_picture(), SAMPLER, "Both sides of the latents must be even, got 3x3"),
     "text of UMT5 for the tiny model": (

@@ -1,4 +1,4 @@
-"""Prompts the tests run: a small walk of the tiny model, in API form, to be changed where a test needs it to be."""
+"""Prompts the tests run: a small walk of a built-in model, in API form, to be changed where a test needs it to be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from .client import Prompt
 
-TINY_MODEL = "tiny (built in, no download)"
+TINY_MODEL = "tiny-random (noise, for tests)"
+TRAINED_MODEL = "tiny (built in, no download)"
 FULL_DECODER = "full (the VAE)"
 PICTURE = "street.png"
 """The picture that the `server` fixture puts in the input folder."""

@@ -35,6 +35,7 @@ CORE = {
     "CreateVideo": ({"images", "fps", "audio"}, 1),
     "LoadImage": ({"image"}, 2),
     "LoraLoaderModelOnly": ({"model", "lora_name", "strength_model"}, 1),
+    "PreviewImage": ({"images"}, 0),
     "SaveLatent": ({"samples", "filename_prefix"}, 0),
     "SaveVideo": ({"video", "filename_prefix", "format", "codec"}, 0),
     "VAELoader": ({"vae_name"}, 1),

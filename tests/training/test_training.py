@@ -143,9 +143,10 @@ def test_what_is_exported_is_what_was_trained(tmp_path: Path) -> None:
     assert load_trained_vae(tmp_path / "training", CPU, torch.float32).config == config
 
     card = export.export(tmp_path / "training", tmp_path / "files", first_frames=1)
-    assert set(card["sha256"]) == {export.NETWORK, export.VAE_FILE}
+    assert all(f"`{name}`" in card for name in (export.NETWORK, export.VAE_FILE))
     loaded = load_dit(tmp_path / "files" / export.NETWORK, dtype=torch.float32)
     ours = trainee.network.state_dict()
+    ours["text_embedding.0.weight"] = torch.zeros_like(ours["text_embedding.0.weight"])  # deaf to prompts
     assert all(torch.equal(tensor, ours[name].half().float()) for name, tensor in loaded.state_dict().items())
     assert load_vae(tmp_path / "files" / export.VAE_FILE).config == config
     assert (tmp_path / "files" / "first_frames" / "0.png").is_file()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyworld.config import TINY, TinyDecoderConfig, VAEConfig
+from hyworld.config import TINY, TINY_RANDOM, TinyDecoderConfig, VAEConfig
 from hyworld.errors import InputError
 from hyworld.vae import TinyDecoder, WanVAE
 from hyworld.weights.remap_vae import (
@@ -105,6 +105,7 @@ def test_what_is_no_vae_is_refused(state):
     [
         VAEConfig(),
         TINY.vae,
+        TINY_RANDOM.vae,
         SMALL,
         VAEConfig(
             encoder_dim=4,

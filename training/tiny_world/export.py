@@ -1,7 +1,7 @@
 """From training checkpoints to files that the ordinary loaders read, with their card.
 
-`python -m training.tiny_world.export --checkpoint training_ckpt --out FOLDER` writes the network under the released
-(diffusers-style) names, the VAE under its native names, first frames of held-out scenes, and `card.json`.
+`python -m training.tiny_world.export` turns `training_ckpt/` into `hyworld/tiny_world/`, which ships: the network under
+the released (diffusers-style) names, the VAE under its native names, first frames of held-out scenes, and `card.md`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hyworld import tiny
 from hyworld.weights import load_dit, load_vae
 from hyworld.weights.remap import dit_to_diffusers
 from hyworld.weights.writer import SafetensorsWriter
@@ -28,7 +29,31 @@ from .scenes import draw_scenes, render
 from .sizes import DIT, HELD_OUT_SEED, PATH_LATENTS, SIZE
 from .vae import load_trained_vae
 
-NETWORK, VAE_FILE = "tiny_world.safetensors", "tiny_world_vae.safetensors"
+NETWORK, VAE_FILE = tiny.NETWORK.name, tiny.VAE.name
+
+CARD = """# The tiny world
+
+A WorldPlay network ({parameters:.1f} M parameters) and its VAE ({vae_parameters:.1f} M), small enough for a laptop's
+CPU, that walk through rooms and courtyards at {height}x{width}: what `hyworld generate` and `hyworld.load()` run
+without arguments.
+
+**How it was made.** By `training/tiny_world` in this repository, from nothing, on pictures of a procedural renderer
+alone (`scenes.py`): no picture, weights or text of others. The network took {steps:,} steps ({minutes}) on walks of
+{latents} latents through {scenes:,} scenes, the last at a loss of {loss:.3f}. Runs and outcomes:
+`training/tiny_world/NOTES.md`.
+
+**What it cannot do.** Draw anything but such rooms; understand prompts (no prompt changes anything); move things; run
+well at other sizes. What no picture has shown yet, it makes up, softly; far edges and fine patterns soften with every
+chunk.
+
+**First frames.** `first_frames/0.png` to `{last}.png`: scenes from the seed {seed} on, none of which was trained on.
+
+**Licence.** Apache-2.0, as the whole project.
+
+| file | sha256 |
+| --- | --- |
+{files}
+"""
 
 
 def write(state: Mapping[str, Tensor], path: Path, config: Mapping[str, Any]) -> None:
@@ -39,7 +64,7 @@ def write(state: Mapping[str, Tensor], path: Path, config: Mapping[str, Any]) ->
             writer.write(name, tensor.half())
 
 
-def export(folder: Path, out: Path, *, first_frames: int = 8) -> dict[str, Any]:
+def export(folder: Path, out: Path, *, first_frames: int = tiny.FIRST_FRAMES) -> str:
     """Write everything and return the card.
 
     Raises:
@@ -49,6 +74,8 @@ def export(folder: Path, out: Path, *, first_frames: int = 8) -> dict[str, Any]:
     network = load_trained_network(folder, cpu, torch.float32)
     vae = load_trained_vae(folder, cpu, torch.float32)
     out.mkdir(parents=True, exist_ok=True)
+    # Trained without prompts, so the bytes of one would be noise to it: it is made deaf to them, exactly.
+    network.text_embedding[0].weight.data.zero_()
     write(dit_to_diffusers(network.state_dict()), out / NETWORK, {"attention_head_dim": DIT.head_dim})
     statistics = {"latents_mean": vae.config.latents_mean, "latents_std": vae.config.latents_std}
     write(vae.state_dict(), out / VAE_FILE, statistics)
@@ -62,26 +89,37 @@ def export(folder: Path, out: Path, *, first_frames: int = 8) -> dict[str, Any]:
 
     shards = load_shards(folder, "network")
     assert shards is not None
-    card = {
-        "what": "A tiny WorldPlay (network and VAE) that walks through rooms and courtyards of a procedural renderer.",
-        "size": SIZE,
-        "made by": "training/tiny_world in this repository, on rendered scenes alone: no pictures of others",
-        "training": {key: shards[1].get(key) for key in ("minutes", "step", "next_seed", "loss")},
-        "walk length in training": PATH_LATENTS,
-        "cannot": "Draw anything but such rooms, understand prompts, move things, or run at other sizes well.",
-        "licence": "Apache-2.0",
-        "sha256": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (NETWORK, VAE_FILE)},
-    }
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    trained = shards[1]
+    card = CARD.format(
+        parameters=_millions(network),
+        vae_parameters=_millions(vae),
+        height=SIZE[0],
+        width=SIZE[1],
+        steps=trained["step"],
+        minutes=", ".join(f"{stage}: {minutes:.0f} minutes" for stage, minutes in trained["minutes"].items()),
+        latents=PATH_LATENTS,
+        scenes=trained["next_seed"],
+        loss=trained["loss"],
+        last=first_frames - 1,
+        seed=HELD_OUT_SEED,
+        files="\n".join(
+            f"| `{name}` | `{hashlib.sha256((out / name).read_bytes()).hexdigest()}` |" for name in (NETWORK, VAE_FILE)
+        ),
+    )
+    (out / "card.md").write_text(card)
     return card
+
+
+def _millions(module: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Turn training checkpoints into files for the ordinary loaders.")
     parser.add_argument("--checkpoint", type=Path, default=Path("training_ckpt"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=tiny.FOLDER)
     options = parser.parse_args()
-    print(json.dumps(export(options.checkpoint, options.out), indent=2))
+    print(export(options.checkpoint, options.out))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,20 @@
-"""Sizes of the tiny world's networks and pictures: what the preset in `hyworld.config` becomes once it is trained."""
+"""Sizes of the tiny world's networks and pictures: those of the preset `TINY`, which ships what is trained here."""
 
 from __future__ import annotations
 
-from hyworld.config import DiTConfig, VAEConfig
+from hyworld.config import TINY
 
-SIZE = (160, 288)
+SIZE = TINY.size
 """Height and width of the pictures; 1.8 wide, so that the default camera has almost square pixels."""
 
 LATENT_SIZE = (SIZE[0] // 16, SIZE[1] // 16)
 
-Z_DIM = 24
-
-VAE = VAEConfig(
-    encoder_dim=24,
-    decoder_dim=32,
-    z_dim=Z_DIM,
-    dim_mult=(1, 2, 2, 2),
-    num_res_blocks=1,
-    latents_mean=(0.0,) * Z_DIM,
-    latents_std=(1.0,) * Z_DIM,
-)
+VAE = TINY.vae
 """2.9 M parameters. The statistics are measured after training and replace these."""
 
-DIT = DiTConfig(num_heads=8, head_dim=32, num_layers=8, ffn_dim=768, latent_channels=Z_DIM, text_dim=64, freq_dim=64)
+Z_DIM = VAE.z_dim
+
+DIT = TINY.dit
 """8.6 M parameters."""
 
 PATH_LATENTS = 64

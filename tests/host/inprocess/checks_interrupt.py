@@ -113,7 +113,7 @@ def check_an_interrupt_that_the_preview_notices_stops_the_walk() -> str:
 
 def check_an_interrupt_during_the_last_decoding_is_not_lost() -> str:
     """No step follows that could notice it: what the preview's thread notices meanwhile must reach the host still."""
-    model, vae, shown = load_tiny(), small_vae(12), listen_like_main()
+    model, vae, shown = load_tiny(), small_vae(24), listen_like_main()
     decode = vae.first_stage_model.decode_stream
     decoded: list[int] = []
 

@@ -62,8 +62,8 @@ def load(name: str, weight_dtype: str = "default", allow_base: bool = False) -> 
 
 
 def load_tiny() -> comfy.model_patcher.ModelPatcher:
-    """MODEL of the built-in tiny entry."""
-    return load(pack("nodes.host.model").TINY_NAME)
+    """MODEL of the built-in entry with random weights."""
+    return load(pack("nodes.host.model").RANDOM_NAME)
 
 
 class Walk(NamedTuple):
@@ -155,8 +155,8 @@ class SmallVAE:
 
     def __init__(self, channels: int) -> None:
         config = pack("hyworld.config")
-        if channels == config.TINY.vae.z_dim:
-            module = pack("hyworld.tiny").tiny_vae()
+        if channels == config.TINY_RANDOM.vae.z_dim:
+            module = pack("hyworld.tiny").tiny_vae(config.TINY_RANDOM)
         else:
             plain = {} if channels == 48 else {"latents_mean": (0.0,) * channels, "latents_std": (1.0,) * channels}
             sizes = config.VAEConfig(encoder_dim=8, decoder_dim=8, z_dim=channels, **plain)
