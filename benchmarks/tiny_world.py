@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ LASTING = {
 }
 """40 chunks each: once all round through what no picture has shown, and looking about. Along both, the truth itself
 stays near its first chunk (the result says how near), so that a walk can be asked to."""
+
+MEASURES = ("follows", "remembers", "obeys", "lasts", "runs")
 
 KEYS = ("w", "s", "a", "d", "left", "right", "up", "down")
 
@@ -214,9 +217,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("training_ckpt"))
     parser.add_argument("--files", type=Path, help="folder of exported files, instead of a training's")
     parser.add_argument("--scenes", type=int, default=64)
-    parser.add_argument("--only", nargs="*", default=["follows", "remembers", "obeys", "lasts"])
+    parser.add_argument("--only", nargs="+", choices=MEASURES, help="default: all that the weights allow")
     parser.add_argument("--out", type=Path, default=Path("tiny_world_benchmark"))
     options = parser.parse_args()
+    if "runs" in (options.only or ()) and not options.files:
+        parser.error("runs goes through the ordinary loaders: name the exported files with --files")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     if options.files:
@@ -228,20 +233,19 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     subject = Subject(network, vae, options.scenes)
     result: dict[str, Any] = {"scenes": options.scenes, "device": str(device)}
-    measures = {
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
         "follows": lambda: follows(subject, options.out),
         "remembers": lambda: remembers(subject, options.out),
         "obeys": lambda: obeys(subject),
         "lasts": lambda: lasts(subject, options.out),
     }
+    if options.files:
+        measures["runs"] = lambda: runs(options.files)
     with torch.no_grad():
-        for name in options.only:
+        for name in options.only or measures:
             begun = time.monotonic()
             result[name] = measures[name]()
             print(f"{name} ({time.monotonic() - begun:.0f} s): {json.dumps(result[name])}", flush=True)
-        if options.files:
-            result["runs"] = runs(options.files)
-            print(f"runs: {json.dumps(result['runs'])}", flush=True)
     (options.out / "tiny_world.json").write_text(json.dumps(result, indent=2) + "\n")
 
 

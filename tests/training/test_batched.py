@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from hyworld.camera import Trajectory
+from hyworld.config import DiTConfig
 from hyworld.dit import PLAIN, WorldPlayDiT
 from hyworld.dit.rope import rope_table
 from hyworld.rollout import RolloutEngine
 from hyworld.weights.random import randomise
-from training.tiny_world.batched import Sample, denoise, joint_flow, timesteps, walk
+from training.tiny_world.batched import Sample, compiled_twin, denoise, joint_flow, timesteps, walk
 from training.tiny_world.kernels import TRAINING
 from training.tiny_world.sizes import DIT, LATENT_SIZE, Z_DIM
 
@@ -77,3 +78,23 @@ def test_the_training_kernels_are_the_plain_ones() -> None:
         assert torch.allclose(TRAINING.project(ours, twice), PLAIN.project(ours, twice), atol=1e-4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(TRAINING.branches(x, 2, None, None, matrix), ours)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_blocks_do_what_the_plain_ones_do() -> None:
+    small = DiTConfig(
+        num_heads=2, head_dim=32, num_layers=1, ffn_dim=64, latent_channels=Z_DIM, text_dim=64, freq_dim=64
+    )
+    network = randomise(WorldPlayDiT(small), 3).requires_grad_(True)
+    twin = compiled_twin(network)
+    sample = _sample(4)
+    noise = torch.randn_like(sample.target)
+    flows = []
+    for each in (network, twin):
+        network.zero_grad()
+        made = denoise(each, sample, noise)[-1]
+        flow = joint_flow(each, sample, noise, torch.full((2, 4), 800.0))
+        (made.square().mean() + flow.square().mean()).backward()
+        flows.append((made, flow, torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])))
+    for plain, compiled in zip(*flows, strict=True):
+        assert torch.allclose(plain, compiled, rtol=1e-4, atol=1e-5)

@@ -142,7 +142,7 @@ def test_what_is_exported_is_what_was_trained(tmp_path: Path) -> None:
     save_vae(vae.state_dict(), config, tmp_path / "training")
     assert load_trained_vae(tmp_path / "training", CPU, torch.float32).config == config
 
-    card = export.export(tmp_path / "training", tmp_path / "files", first_frames=1)
+    card = export.export([tmp_path / "training"], tmp_path / "files", first_frames=1)
     assert all(f"`{name}`" in card for name in (export.NETWORK, export.VAE_FILE))
     loaded = load_dit(tmp_path / "files" / export.NETWORK, dtype=torch.float32)
     ours = trainee.network.state_dict()
@@ -150,3 +150,16 @@ def test_what_is_exported_is_what_was_trained(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, ours[name].half().float()) for name, tensor in loaded.state_dict().items())
     assert load_vae(tmp_path / "files" / export.VAE_FILE).config == config
     assert (tmp_path / "files" / "first_frames" / "0.png").is_file()
+
+
+def test_mixed_networks_have_the_mean_weights(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        trainee = Trainee(CPU, torch.float32, compiled=False, seed=seed)
+        Optimiser(trainee.network, lr=1e-3).save(tmp_path / str(seed), "network")
+    folders = [tmp_path / "1", tmp_path / "2"]
+    one, other = (export.mixed([folder], [1.0]).state_dict() for folder in folders)
+    mix = export.mixed(folders, [0.25, 0.75]).state_dict()
+    assert all(torch.allclose(mix[name], 0.25 * one[name] + 0.75 * other[name]) for name in mix)
+    assert not torch.allclose(mix["blocks.0.ffn.0.weight"], one["blocks.0.ffn.0.weight"], atol=1e-3)
+    with pytest.raises(ValueError, match="one share for each of the 2 folders"):
+        export.export(folders, tmp_path / "files", shares=[1.0])
