@@ -79,16 +79,17 @@ def causal(memory_tokens: int) -> Attend:
     return attend
 
 
-def compiled_twin(network: WorldPlayDiT) -> WorldPlayDiT:
+def compiled_twin(network: WorldPlayDiT, *, backend: str = "inductor") -> WorldPlayDiT:
     """A copy with the same weights (not copies of them) whose blocks are compiled, anew for every shape.
 
     That takes some ten seconds a shape: rare shapes are better left to `network`. It runs with the kernels of training.
+    backend: of torch.compile.
     """
     torch._dynamo.config.recompile_limit = 16  # shapes; the default gives up, without an error, at 8
     twin = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
     for block in twin.blocks:
         # The forward alone, so that hooks on the block stay Python's.
-        block.forward = torch.compile(block.forward, dynamic=False)
+        block.forward = torch.compile(block.forward, dynamic=False, backend=backend)
     twin.kernels = TRAINING
     return twin
 

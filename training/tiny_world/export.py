@@ -43,12 +43,12 @@ without arguments.
 
 **How it was made.** By `training/tiny_world` in this repository, from nothing, on pictures of a procedural renderer
 alone (`scenes.py`): no picture, weights or text of others. The network took {steps:,} steps ({minutes}) on walks of
-{latents} latents through {scenes:,} scenes, the last at a loss of {loss:.3f}. Runs and outcomes:
-`training/tiny_world/NOTES.md`.
+{latents} latents through {scenes:,} scenes, the last at a loss of {loss:.3f}{mix}. Runs and outcomes:
+`training/tiny_world/NOTES.md`; what it shows, measured: `docs/tiny_world.md`.
 
 **What it cannot do.** Draw anything but such rooms; understand prompts (no prompt changes anything); move things; run
-well at other sizes. What no picture has shown yet, it makes up, softly; far edges and fine patterns soften with every
-chunk.
+well at other sizes. What no picture has shown yet, it makes up as coloured patches rather than as a room; edges of what
+the first one showed waver, and fine patterns fade.
 
 **First frames.** `first_frames/0.png` to `{last}.png`: scenes from the seed {seed} on, none of which was trained on.
 
@@ -121,6 +121,7 @@ def export(
         latents=PATH_LATENTS,
         scenes=trained["next_seed"],
         loss=trained["loss"],
+        mix="" if len(folders) == 1 else f"; these weights are the mean of {len(folders)} of its moments",
         last=first_frames - 1,
         seed=HELD_OUT_SEED,
         files="\n".join(
