@@ -60,6 +60,10 @@ def frames(world: World) -> Tensor:
     return walk(world)
 
 
+def test_the_trained_weights_are_here():
+    assert tiny.built_in("tiny") is TINY
+
+
 @needs_weights
 def test_what_the_first_frame_showed_is_where_it_belongs(frames: Tensor):
     truth = Truth(draw_scenes([HELD_OUT_SEED + tiny.SCENE]), PATH)
