@@ -48,8 +48,6 @@ LASTING = {
 """40 chunks each: once all round through what no picture has shown, and looking about. Along both, the truth itself
 stays near its first chunk (the result says how near), so that a walk can be asked to."""
 
-MEASURES = ("follows", "remembers", "obeys", "lasts", "runs")
-
 KEYS = ("w", "s", "a", "d", "left", "right", "up", "down")
 
 
@@ -212,6 +210,16 @@ def _summary(values: Tensor) -> dict[str, float]:
     }
 
 
+MEASURES: dict[str, Callable[[Subject, argparse.Namespace], dict[str, Any]]] = {
+    "follows": lambda subject, options: follows(subject, options.out),
+    "remembers": lambda subject, options: remembers(subject, options.out),
+    "obeys": lambda subject, options: obeys(subject),
+    "lasts": lambda subject, options: lasts(subject, options.out),
+    "runs": lambda subject, options: runs(options.files),
+}
+"""By name, from the subject and the options of the command line."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the tiny world on held-out scenes.")
     parser.add_argument("--checkpoint", type=Path, default=Path("training_ckpt"))
@@ -233,18 +241,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     subject = Subject(network, vae, options.scenes)
     result: dict[str, Any] = {"scenes": options.scenes, "device": str(device)}
-    measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "follows": lambda: follows(subject, options.out),
-        "remembers": lambda: remembers(subject, options.out),
-        "obeys": lambda: obeys(subject),
-        "lasts": lambda: lasts(subject, options.out),
-    }
-    if options.files:
-        measures["runs"] = lambda: runs(options.files)
     with torch.no_grad():
-        for name in options.only or measures:
+        for name in options.only or [name for name in MEASURES if name != "runs" or options.files]:
             begun = time.monotonic()
-            result[name] = measures[name]()
+            result[name] = MEASURES[name](subject, options)
             print(f"{name} ({time.monotonic() - begun:.0f} s): {json.dumps(result[name])}", flush=True)
     (options.out / "tiny_world.json").write_text(json.dumps(result, indent=2) + "\n")
 

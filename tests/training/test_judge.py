@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from hyworld.config import DiTConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.weights.random import randomise
 from training.tiny_world import judge, pool
+from training.tiny_world.batched import compiled_twin
 from training.tiny_world.judge import Judge, Trial, faith_loss, judges_loss, walkers_loss
 from training.tiny_world.optimise import Optimiser
 from training.tiny_world.paths import draw_walks
@@ -119,3 +122,20 @@ def test_faith_pulls_what_is_near_and_leaves_what_is_far() -> None:
     near, far = generated.grad[0, 0, 0, 0].tolist()
     assert near > 50 * far > 0
     assert loss.item() == pytest.approx((0.04 / 0.1 + 16 / 16.06) / 2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_compiled_judge_judges_as_the_plain_one(
+    network: WorldPlayDiT, walks: LatentPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "compiled_twin", partial(compiled_twin, backend="aot_eager"))
+    both = Judge(network, compiled=True)
+    sample = sample_of(walks, torch.arange(2), 1, chunks=2, reach=0)
+    logits = {}
+    for name, memories in (("compiled", (0,)), ("plain", ())):
+        monkeypatch.setattr(judge, "COMPILED", memories)
+        shown = sample.target.clone().requires_grad_(True)
+        judged = both(sample, shown)
+        logits[name] = judged.detach(), *torch.autograd.grad(judged.square().sum(), shown)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(*logits.values(), strict=True))
+    assert logits["plain"][1].abs().max() > 1e-3, "no slope to compare"

@@ -96,7 +96,7 @@ def export(
     vae = load_trained_vae(folder, torch.device("cpu"), torch.float32)
     out.mkdir(parents=True, exist_ok=True)
     # Trained without prompts, so the bytes of one would be noise to it: it is made deaf to them, exactly.
-    network.text_embedding[0].weight.data.zero_()
+    network.get_parameter("text_embedding.0.weight").data.zero_()
     write(dit_to_diffusers(network.state_dict()), out / NETWORK, {"attention_head_dim": DIT.head_dim})
     statistics = {"latents_mean": vae.config.latents_mean, "latents_std": vae.config.latents_std}
     write(vae.state_dict(), out / VAE_FILE, statistics)
