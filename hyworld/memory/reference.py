@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..config import CHUNK_LATENTS, MemoryConfig
 
+FORWARD = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+
 
 def select_memory_frames_reference(
     viewmats: Tensor, current: int, points: Tensor, config: MemoryConfig
 ) -> tuple[int, ...]:
-    """The same as `select_memory_frames`, for float32 CPU tensors."""
+    """The same as `select_memory_frames`."""
     if current < config.frames:
         return tuple(range(current))
     first_recent = current - config.recent
@@ -36,39 +38,56 @@ def select_memory_frames_reference(
 
 
 def overlap(query: Tensor, old: Tensor, points: Tensor, config: MemoryConfig) -> float:
-    """Share of the points in the query's view that the old camera sees too, for two `[4, 4]` world-to-camera."""
-    query_in_query = torch.linalg.inv(query @ torch.linalg.inv(query))
-    old_in_query = torch.linalg.inv(query @ torch.linalg.inv(old))
-    cloud = points + centre(query_in_query)
-    wanted = in_field_of_view(cloud, query_in_query, config)
-    near = torch.norm(cloud - centre(old_in_query), dim=1) < config.radius
-    shared = wanted & in_field_of_view(cloud, old_in_query, config) & near
+    """Share of the points in the query's view that the old camera sees too, for two `[4, 4]` world-to-camera.
+
+    The points `[M, 3]` surround the query camera, in its frame.
+    """
+    cloud = points.double()
+    wanted = in_field_of_view(cloud, FORWARD, config)
     if not wanted.any():
         return 0.0
+    centre, forward = seen_from(query.float().double(), old.float().double())
+    offset = cloud - centre
+    x, y, z = offset.unbind(dim=1)
+    near = config.radius**2 - (x * x + z * z + y * y) > 0
+    shared = wanted & near & in_field_of_view(offset, forward, config)
     return (shared.sum().float() / wanted.sum().float()).item()
 
 
-def centre(viewmat: Tensor) -> Tensor:
-    """Where a world-to-camera `[4, 4]` has its camera, `[3]`."""
-    return -viewmat[:3, :3].T @ viewmat[:3, 3]
+def seen_from(query: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the old camera stands and looks in the frame of the query camera, `[3]` each."""
+    place, direction = [], []
+    for axis in query[:3]:
+        world_centre = [-sum(old[i, j] * old[i, 3] for i in range(3)) for j in range(3)]
+        place.append(sum(axis[j] * world_centre[j] for j in range(3)) + axis[3])
+        direction.append(sum(axis[j] * old[2, j] for j in range(3)))
+    return torch.stack(place), torch.stack(direction)
 
 
-def in_field_of_view(points: Tensor, viewmat: Tensor, config: MemoryConfig) -> Tensor:
-    """Which of `points` `[M, 3]` are within half the field of view of the camera's axis, both ways: bool `[M]`."""
-    azimuth, elevation = azimuth_elevation(points - centre(viewmat))
-    yaw, pitch = azimuth_elevation(viewmat[2, :3])
-    beside = wrapped(azimuth - yaw).abs()
-    above = wrapped(elevation - pitch).abs()
-    return (beside < config.fov_horizontal_deg / 2) & (above < config.fov_vertical_deg / 2)
+def in_field_of_view(offset: Tensor, forward: Tensor, config: MemoryConfig) -> Tensor:
+    """Which points at `offset` `[M, 3]` from a camera lie within half its field of view, in azimuth and elevation.
+
+    Azimuth is measured from +z towards +x, elevation from there towards +y. Angles are compared by the signs of
+    sines: sin(a - b) = sin a cos b - cos a sin b.
+    """
+    x, y, z = offset.unbind(dim=1)
+    level = (x * x + z * z).sqrt()
+    ahead = (forward[0] * forward[0] + forward[2] * forward[2]).sqrt()
+    length = (ahead * ahead + forward[1] * forward[1]).sqrt()
+    sin_yaw, cos_yaw = (forward[0] / ahead, forward[2] / ahead) if ahead > 0 else (0.0, 1.0)
+    sin_pitch, cos_pitch = forward[1] / length, ahead / length
+
+    sin_half, cos_half = sine_cosine(config.fov_horizontal_deg / 2)
+    # Turned by the yaw, the camera looks along +z.
+    beside, along = x * cos_yaw - z * sin_yaw, z * cos_yaw + x * sin_yaw
+    within_sides = along * sin_half - beside.abs() * cos_half > 0
+
+    sin_half, cos_half = sine_cosine(config.fov_vertical_deg / 2)
+    sin_top, cos_top = sin_pitch * cos_half - cos_pitch * sin_half, cos_pitch * cos_half + sin_pitch * sin_half
+    sin_bottom, cos_bottom = sin_pitch * cos_half + cos_pitch * sin_half, cos_pitch * cos_half - sin_pitch * sin_half
+    return within_sides & (y * cos_top - level * sin_top > 0) & (level * sin_bottom - y * cos_bottom > 0)
 
 
-def azimuth_elevation(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles in degrees of vectors `[..., 3]`: from +z towards +x, and from there towards +y."""
-    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-    degrees = 180.0 / math.pi
-    return torch.atan2(x, z) * degrees, torch.atan2(y, torch.sqrt(x**2 + z**2)) * degrees
-
-
-def wrapped(degrees: Tensor) -> Tensor:
-    """The same angle in [-180, 180)."""
-    return torch.remainder(degrees + 180, 360) - 180
+def sine_cosine(degrees: float) -> tuple[float, float]:
+    """Rounded to what every mathematics library agrees on."""
+    return round(math.sin(math.radians(degrees)), 12), round(math.cos(math.radians(degrees)), 12)

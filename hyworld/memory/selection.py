@@ -1,15 +1,17 @@
 """Memory frames by field-of-view overlap, all old clips against all query frames at once.
 
 The rule is the original's (HY-World 1.5, `wan/models/utils.py::select_mem_frames_wan` and
-`hyvideo/utils/retrieval_context.py`); `reference.py` states it as plain loops. A path that returns
-to where it was makes near ties, which a last bit can decide, so the float32 arithmetic is the original's as well.
+`hyvideo/utils/retrieval_context.py`); `reference.py` states it as plain loops. The original compares float32 angles,
+whose last bits differ from CPU to CPU. Here the same comparison is made by float64 sums, products, quotients and
+square roots, one operation at a time: IEEE 754 fixes the result of each, so every machine remembers the same.
 
-Shapes: N latents, M points of the cloud, H old cameras, Q query cameras (the chunk to come).
+Shapes: M points of the cloud, H old cameras, Q query cameras (the chunk to come).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
 
@@ -17,14 +19,13 @@ import torch
 from torch import Tensor
 
 from ..config import CHUNK_LATENTS, MemoryConfig
-
-DEGREES = 180.0 / math.pi
+from .reference import FORWARD, sine_cosine
 
 DOUBT = 1e-3
-"""Degrees (or units of length) within which a view's border is decided by the original's own arithmetic:
-far above the rounding error of float32 angles, far below the spacing of the points."""
+"""Distance from a view's border within which float64 decides: far above the rounding error of float32, far below the
+spacing of the points."""
 
-BLOCK = 1 << 15
+BLOCK = (1 << 15) - 1
 """Point-camera pairs tested at a time: their temporaries (128 kB) stay in the cache, and torch stays on one thread,
 which is as fast here as many and does not wait for busy cores."""
 
@@ -57,7 +58,7 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
     viewmats: `[N, 4, 4]` world-to-camera, N ≥ current + 4 (latents after the chunk are ignored).
     points: `[M, 3]` float32, see `sample_points`.
 
-    Computed in float32 on the CPU whatever the devices of the inputs, so that the choice does not depend on them.
+    Cameras are rounded to float32 first, which takes away what machines differ by in computing a path.
     """
     if current % CHUNK_LATENTS or current + CHUNK_LATENTS > len(viewmats):
         raise ValueError(
@@ -68,7 +69,6 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
         return tuple(range(current))
     viewmats = viewmats.detach().to("cpu", torch.float32)
     points = points.detach().to("cpu", torch.float32)
-
     first_recent = current - config.recent
     queries = viewmats[current : current + CHUNK_LATENTS]
     # Every second latent up to the recent ones: latents 0 and 2 of each clip, side by side.
@@ -83,91 +83,90 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
 def overlaps(queries: Tensor, cameras: Tensor, points: Tensor, config: MemoryConfig) -> Tensor:
     """Share of each query's view that each camera sees too, `[Q, H]` float32 in 0..1.
 
-    queries `[Q, 4, 4]` and cameras `[H, 4, 4]` are world-to-camera; 0 where the query's view holds no point.
+    queries `[Q, 4, 4]` and cameras `[H, 4, 4]` are float32 world-to-camera; 0 where the query's view holds no point.
     """
-    itself = views_from(queries, torch.linalg.inv(queries), config)
-    others = views_from(queries[:, None], torch.linalg.inv(cameras), config)
+    # In its own frame every query sees the same points, and they are few: drop the rest before H cameras look at them.
+    ahead = Views.of(torch.zeros(1, 3, dtype=torch.float64), FORWARD[None], config)
+    cloud = torch.cat([part[in_view(part, ahead, config, reach=math.inf)[0]] for part in points.split(BLOCK)])
     counts = torch.zeros(len(queries), len(cameras))
-    wanted = torch.ones(len(queries), 1)
-    for q in range(len(queries)):
-        query = itself.at(slice(q, q + 1))
-        # Only points in the query's view count, and they are few: drop the rest before H cameras look at them.
-        clouds = (part + query.centre for part in points.split(BLOCK // 3))
-        cloud = torch.cat([part[in_view(part, query, config, reach=math.inf)[0]] for part in clouds])
-        wanted[q] = max(1, len(cloud))
+    for q, query in enumerate(queries.double()):
+        views = Views.of(*seen_from(query, cameras.double()), config)
         for part in cloud.split(max(1, BLOCK // len(cameras))):
-            counts[q] += in_view(part, others.at(q), config, reach=config.radius).sum(dim=1)
-    return counts / wanted
+            counts[q] += in_view(part, views, config, reach=config.radius).sum(dim=1)
+    return counts / max(1, len(cloud))
+
+
+def seen_from(query: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    """Where world-to-camera `cameras` `[H, 4, 4]` stand and look in the frame of `query` `[4, 4]`: `[H, 3]` each."""
+    centre = -_sum3(cameras[:, i, :3] * cameras[:, i, 3:] for i in range(3))
+    place = _sum3(query[:3, j] * centre[:, j, None] for j in range(3)) + query[:3, 3]
+    return place, _sum3(query[:3, j] * cameras[:, 2, j, None] for j in range(3))
+
+
+def _sum3(terms: Iterable[Tensor]) -> Tensor:
+    """Added one after the other: a matrix product may fuse or reorder."""
+    return reduce(torch.add, terms)
 
 
 class Views(NamedTuple):
-    """Where cameras stand and look, in the frame of a query camera; any leading dimensions."""
+    """What H cameras see, in the frame of a query camera; float64."""
 
     centre: Tensor
-    """`[..., 3]`"""
-    pitch: Tensor
-    """`[...]` degrees, towards +y."""
-    yaw: Tensor
-    """`[...]` degrees, from +z towards +x."""
+    """`[H, 3]`"""
     edges: Tensor
-    """`[..., 6]` sine and cosine of the yaw, of the elevation of the upper edge, and of that of the lower."""
+    """`[H, 6]` sine and cosine of the yaw, of the elevation of the upper edge, and of that of the lower."""
 
-    def at(self, index: int | slice) -> Views:
-        return Views(*(values[index] for values in self))
+    @classmethod
+    def of(cls, centre: Tensor, forward: Tensor, config: MemoryConfig) -> Views:
+        """Views from `centre` `[H, 3]` along `forward` `[H, 3]` (x right, y down, z forward)."""
+        x, y, z = forward.unbind(dim=1)
+        ahead = (x * x + z * z).sqrt()
+        length = (ahead * ahead + y * y).sqrt()
+        vertical = ahead == 0
+        sin_yaw = torch.where(vertical, 0.0, x / ahead)
+        cos_yaw = torch.where(vertical, 1.0, z / ahead)
+        sin, cos = y / length, ahead / length
+        sin_half, cos_half = sine_cosine(config.fov_vertical_deg / 2)
+        top = (sin * cos_half - cos * sin_half, cos * cos_half + sin * sin_half)
+        bottom = (sin * cos_half + cos * sin_half, cos * cos_half - sin * sin_half)
+        return cls(centre, torch.stack((sin_yaw, cos_yaw, *top, *bottom), dim=1))
 
-
-def views_from(query: Tensor, poses: Tensor, config: MemoryConfig) -> Views:
-    """What cameras `poses` `[..., 4, 4]` (camera-to-world) look like from the world-to-camera `query` `[..., 4, 4]`."""
-    relative = torch.linalg.inv(query @ poses)
-    rotation, translation = relative[..., :3, :3], relative[..., :3, 3:]
-    yaw, pitch = angles(*rotation[..., 2, :].unbind(dim=-1))
-    half = config.fov_vertical_deg / 2
-    edges = torch.stack((yaw, pitch - half, pitch + half), dim=-1).deg2rad()
-    return Views(
-        (-rotation.mT @ translation)[..., 0], pitch, yaw, torch.stack((edges.sin(), edges.cos()), dim=-1).flatten(-2)
-    )
-
-
-def angles(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Azimuth and elevation of directions in degrees (x right, y down, z forward)."""
-    return torch.atan2(x, z) * DEGREES, torch.atan2(y, torch.sqrt(x**2 + z**2)) * DEGREES
+    def at(self, index: Tensor) -> Views:
+        """The views of these cameras."""
+        return Views(self.centre[index], self.edges[index])
 
 
 def in_view(points: Tensor, views: Views, config: MemoryConfig, *, reach: float) -> Tensor:
-    """Whether each camera sees each point: bool `[H, M]`; `reach` is how far it sees.
+    """Whether each camera sees each of `points` `[M, 3]`: bool `[H, M]`; `reach` is how far it sees.
 
-    Angles are slow, so a point's distance to the border of the view decides; within `DOUBT` of the border the
-    original's comparison of angles does, rounding included.
+    Float32 decides away from the borders of the view, float64 within `DOUBT` of them.
     """
-    depth = depth_in_view(points, views, config, reach)
-    seen = depth > 0
-    h, m = torch.nonzero(depth.abs() < DOUBT, as_tuple=True)
-    seen[h, m] = in_view_by_angles(points[m] - views.centre[h], views.pitch[h], views.yaw[h], config, reach)
+    coarse = Views(views.centre.float()[:, None], views.edges.float()[:, None])
+    margin = reduce(torch.minimum, margins(points, coarse, config, reach))
+    seen = margin > 0
+    h, m = torch.nonzero(margin.abs() < DOUBT, as_tuple=True)
+    exact = margins(points[m].double(), views.at(h), config, reach)
+    seen[h, m] = reduce(torch.logical_and, (border > 0 for border in exact))
     return seen
 
 
-def depth_in_view(points: Tensor, views: Views, config: MemoryConfig, reach: float) -> Tensor:
-    """How deep inside each view each point is, `[H, M]`: the distance to the nearest border, negative outside."""
-    x, y, z = (ours - theirs[:, None] for ours, theirs in zip(points.T.contiguous(), views.centre.T, strict=True))
-    sin_yaw, cos_yaw, sin_top, cos_top, sin_bottom, cos_bottom = views.edges.T[:, :, None]
-    # Turned by the yaw alone: these views have level edges, however the camera tilts.
-    across, ahead = cos_yaw * x - sin_yaw * z, sin_yaw * x + cos_yaw * z
-    level = torch.hypot(x, z)
-    half = math.radians(config.fov_horizontal_deg / 2)
-    inside_sides = math.sin(half) * ahead - math.cos(half) * across.abs()
-    below_top = cos_top * y - sin_top * level
-    above_bottom = sin_bottom * level - cos_bottom * y
-    within_reach = reach - torch.hypot(level, y)
-    return torch.minimum(torch.minimum(inside_sides, within_reach), torch.minimum(below_top, above_bottom))
+def margins(points: Tensor, views: Views, config: MemoryConfig, reach: float) -> tuple[Tensor, ...]:
+    """How far inside each border of a view points lie, negative outside: the sides, top, bottom, and the reach.
 
-
-def in_view_by_angles(offset: Tensor, pitch: Tensor, yaw: Tensor, config: MemoryConfig, reach: float) -> Tensor:
-    """The original's test, bool `[B]`, of points at `offset` `[B, 3]` from cameras that look along pitch and yaw `[B]`.
-
-    Columns of a `[B, 3]` matter: over contiguous memory torch takes another atan2, which differs in the last bit.
+    Angles are compared by the signs of sines: sin(a - b) = sin a cos b - cos a sin b. The first three are in units
+    of length.
     """
-    azimuth, elevation = angles(*offset.unbind(dim=1))
-    beside = (torch.remainder(azimuth - yaw + 180, 360) - 180).abs()
-    above = (torch.remainder(elevation - pitch + 180, 360) - 180).abs()
-    inside = (beside < config.fov_horizontal_deg / 2) & (above < config.fov_vertical_deg / 2)
-    return inside & (torch.linalg.vector_norm(offset, dim=1) < reach)
+    axes = zip(points.unbind(dim=-1), views.centre.unbind(dim=-1), strict=True)
+    x, y, z = (point - centre for point, centre in axes)
+    sin_yaw, cos_yaw, sin_top, cos_top, sin_bottom, cos_bottom = views.edges.unbind(dim=-1)
+    # Turned by the yaw alone: these views have level edges, however the camera tilts.
+    beside, along = x * cos_yaw - z * sin_yaw, z * cos_yaw + x * sin_yaw
+    squared = x * x + z * z
+    level = squared.sqrt()
+    sin_half, cos_half = sine_cosine(config.fov_horizontal_deg / 2)
+    return (
+        along * sin_half - beside.abs() * cos_half,
+        y * cos_top - level * sin_top,
+        level * sin_bottom - y * cos_bottom,
+        reach * reach - (squared + y * y),
+    )
