@@ -1,6 +1,7 @@
 """HY-World 1.5 (WorldPlay WAN-5B) as an engine: a picture, a prompt and a camera path in, a walk as video out.
 
-The whole of it is `load`, then `start`, `step` or `run`, `state` and `resume`; docs/architecture.md is the map.
+`load` gives a `Pipeline`; its `start` gives a `World`, a value, and `walk` the chunks along a path, each with the world
+after it. docs/architecture.md is the map.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .camera import Speeds, Trajectory
     from .errors import InputError
-    from .rollout import Chunk, Progress, RolloutEngine, RolloutState
-    from .world import World, load
+    from .modes import Modes
+    from .pipeline import Pipeline, load
+    from .walk import Chunk, Progress, World
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Chunk",
     "InputError",
+    "Modes",
+    "Pipeline",
     "Progress",
-    "RolloutEngine",
-    "RolloutState",
     "Speeds",
     "Trajectory",
     "World",
@@ -32,8 +34,9 @@ __all__ = [
 _HOMES = {
     "camera": ("Speeds", "Trajectory"),
     "errors": ("InputError",),
-    "rollout": ("Chunk", "Progress", "RolloutEngine", "RolloutState"),
-    "world": ("World", "load"),
+    "modes": ("Modes",),
+    "pipeline": ("Pipeline", "load"),
+    "walk": ("Chunk", "Progress", "World"),
 }
 
 

@@ -19,7 +19,11 @@ def current(device: torch.device) -> AbstractContextManager[Any]:
 
 @lru_cache(maxsize=8)
 def triton_missing(device: torch.device) -> str | None:
-    """None if Triton kernels run on `device`, else the reason, as the end of a sentence."""
+    """None if Triton kernels run on `device`, else the reason, as the end of a sentence.
+
+    Raises:
+        torch.OutOfMemoryError: the GPU is full, which says nothing of Triton; the next call tries again.
+    """
     if device.type != "cuda":
         return f"they are for CUDA and ROCm GPUs, not for {device.type}"
     if importlib.util.find_spec("triton") is None:
@@ -32,13 +36,19 @@ def triton_missing(device: torch.device) -> str | None:
         with current(device):
             x = torch.ones(1, 1, 1, 4, device=device)
             fused.gated_add(x, x, x)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever Triton or the compiler it calls may raise: no C compiler, no headers, …
         return f"Triton cannot build kernels here ({_first_line(error)})"
     return None
 
 
 def fp8_missing(device: torch.device) -> str | None:
-    """None if fp8 matrix products run on `device`, else the reason, as the end of a sentence."""
+    """None if fp8 matrix products run on `device`, else the reason, as the end of a sentence.
+
+    Raises:
+        torch.OutOfMemoryError: the GPU is full.
+    """
     if device.type != "cuda" or torch.version.hip is not None:
         return "they need an NVIDIA card"
     if torch.cuda.get_device_capability(device) < (9, 0):
@@ -49,6 +59,8 @@ def fp8_missing(device: torch.device) -> str | None:
     try:
         rows = quantise_rows(torch.ones(128, 128, device=device))
         multiply(*rows, *rows, None, torch.bfloat16)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # a card newer than this torch
         return f"torch {torch.__version__} has none for this card ({_first_line(error)})"
     return None

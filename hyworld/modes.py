@@ -10,13 +10,12 @@ from typing import Literal, get_args
 
 import torch
 
-from .dit import PLAIN, Attend, Kernels, WorldPlayDiT, sdpa
+from .dit import PLAIN, Kernels
+from .dit.backends import AttentionChoice, attention_backend
 from .dit.fp8 import QuantiseRows
-from .dit.graphs import GraphedNetwork
 from .errors import InputError
 from .gpu import fp8_missing, triton_missing
-from .rollout import RolloutEngine
-from .vae import StreamingDecoder, WanVAE
+from .vae import WanVAE
 from .vae.kernels import PLAIN as VAE_PLAIN
 
 KernelChoice = Literal["auto", "plain", "triton"]
@@ -27,9 +26,10 @@ GraphChoice = Literal["auto", "on", "off"]
 
 @dataclass(frozen=True)
 class Modes:
-    """Choices of a loaded world.
+    """Choices of a loaded pipeline.
 
     Attributes:
+        attention: "auto" is PyTorch's own, exact; "flash" and "sage" need their package, and sage adds error.
         kernels: what runs between the matrix products: "triton" fuses it (GPUs with Triton), "plain" is PyTorch alone,
             the reference that runs everywhere; "auto" takes Triton where it can.
         linears: "exact" multiplies in the network's dtype, "fp8" in float8 with a scale for every row (faster on
@@ -41,13 +41,20 @@ class Modes:
             numbers, and no waiting for a slow CPU. "auto" does so on NVIDIA cards.
     """
 
+    attention: AttentionChoice = "auto"
     kernels: KernelChoice = "auto"
     linears: LinearChoice = "exact"
     kv: KVChoice = "auto"
     graphs: GraphChoice = "auto"
 
     def __post_init__(self) -> None:
-        allowed = {"kernels": KernelChoice, "linears": LinearChoice, "kv": KVChoice, "graphs": GraphChoice}
+        allowed = {
+            "attention": AttentionChoice,
+            "kernels": KernelChoice,
+            "linears": LinearChoice,
+            "kv": KVChoice,
+            "graphs": GraphChoice,
+        }
         for name, choices in allowed.items():
             value = getattr(self, name)
             if value not in get_args(choices):
@@ -74,9 +81,10 @@ def why_slower(choice: KernelChoice, device: torch.device) -> str | None:
     return None if missing is None else f"The fused GPU kernels are left out, so this is slower: {missing}."
 
 
-def network_kernels(choice: KernelChoice, device: torch.device, attend: Attend = sdpa) -> Kernels:
-    """What the network's blocks run with, around the attention given; errors: see `wants_triton`."""
-    if not wants_triton(choice, device):
+def network_kernels(modes: Modes, device: torch.device) -> Kernels:
+    """What the network's blocks run with; errors: see `check_modes`."""
+    attend = attention_backend(modes.attention)
+    if not wants_triton(modes.kernels, device):
         return PLAIN._replace(attend=attend)
     from .dit import fused
 
@@ -96,6 +104,7 @@ def set_vae_kernels(vae: WanVAE, choice: KernelChoice, device: torch.device) -> 
 def check_modes(modes: Modes, device: torch.device) -> None:
     """Raise `InputError` if what `modes` asks for by name cannot run on `device`."""
     wants_triton(modes.kernels, device)
+    attention_backend(modes.attention)
     missing = fp8_missing(device) if modes.linears == "fp8" else None
     if missing is not None:
         raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact.")
@@ -117,27 +126,9 @@ def fp8_rounding(modes: Modes) -> QuantiseRows | None:
     return quantise_rows
 
 
-def make_engine(
-    dit: WorldPlayDiT,
-    vae: WanVAE,
-    decoder: StreamingDecoder,
-    *,
-    modes: Modes,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> RolloutEngine:
-    """An engine over both networks, run as `modes` says; fp8 linears are a matter of loading, see `fp8_rounding`.
-
-    Raises:
-        InputError: what was asked for by name cannot run on `device`.
-    """
-    check_modes(modes, device)
-    dit.kernels = network_kernels(modes.kernels, device, dit.kernels.attend)
-    set_vae_kernels(vae, modes.kernels, device)
-    graphs = modes.graphs == "on" or (modes.graphs == "auto" and _has_graphs(device))
-    compact = keeps_compact(modes, fused=wants_triton(modes.kernels, device))
-    network = GraphedNetwork(dit) if graphs else dit
-    return RolloutEngine(network, decoder=decoder, device=device, dtype=dtype, compact_memory=compact)
+def wants_graphs(modes: Modes, device: torch.device) -> bool:
+    """Whether the forwards of the steady state are replayed as CUDA graphs."""
+    return modes.graphs == "on" or (modes.graphs == "auto" and _has_graphs(device))
 
 
 def _has_graphs(device: torch.device) -> bool:

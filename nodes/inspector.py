@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..hyworld.camera import draw_top_down
-from ..hyworld.rollout import RolloutState
+from ..hyworld.walk import World as WorldValue
 from .pixels import picture_to_image
 from .schema import World, schema
 
@@ -42,7 +42,7 @@ class MemoryInspector(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, world: RolloutState, chunk: int) -> io.NodeOutput:
+    def execute(cls, world: WorldValue, chunk: int) -> io.NodeOutput:
         walked = world.path
         wanted = range(world.chunks) if chunk < 0 else [min(chunk, world.chunks - 1)]
         maps = torch.cat(

@@ -6,10 +6,10 @@ from typing import get_args
 
 from comfy_api.latest import io
 
-from ..hyworld.dit.backends import BACKENDS, missing_package
+from ..hyworld.builtin import FIRST_FRAMES, SCENE, first_frame
+from ..hyworld.dit.backends import BACKENDS, AttentionChoice, missing_package
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KernelChoice, LinearChoice, Modes
-from ..hyworld.tiny import FIRST_FRAMES, SCENE, first_frame
 from .host.clip import TinyCLIP
 from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
 from .host.run import output_device
@@ -94,15 +94,15 @@ class LoadModel(io.ComfyNode):
         cls,
         model_name: str,
         weight_dtype: str,
-        attention: str,
+        attention: AttentionChoice,
         allow_base: bool = False,
         kernels: KernelChoice = "auto",
         linears: LinearChoice = "exact",
     ) -> io.NodeOutput:
         if weight_dtype not in WEIGHT_DTYPES:  # old hosts do not check a choice themselves
             raise InputError(f"There is no weight_dtype {weight_dtype!r}: choose one of {', '.join(WEIGHT_DTYPES)}.")
-        modes = Modes(kernels=kernels, linears=linears)
-        return io.NodeOutput(load_model(model_name, weight_dtype, attention, allow_base, modes))
+        modes = Modes(attention=attention, kernels=kernels, linears=linears)
+        return io.NodeOutput(load_model(model_name, weight_dtype, allow_base, modes))
 
 
 class TinyWorld(io.ComfyNode):

@@ -9,29 +9,24 @@ from typing import Any, get_args
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, relabel
-from ..hyworld.config import (
-    CHUNK_LATENTS,
-    PIXEL_MULTIPLE,
-    TINY,
-    VAE_SPATIAL_STRIDE,
-    WAN_5B,
-    MemoryConfig,
-    check_size,
-)
+from ..hyworld.config import PIXEL_MULTIPLE, TINY, VAE_SPATIAL_STRIDE, WAN_5B
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice, Modes, keeps_compact
-from ..hyworld.rollout import Progress, RolloutEngine, RolloutState
-from ..hyworld.rollout.schedule import STEPS
+from ..hyworld.pipeline import Pipeline
+from ..hyworld.walk import Progress, Walker
+from ..hyworld.walk import World as WorldValue
+from ..hyworld.walk.decoding import Decoding
 from .host.clip import embeddings
 from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
 from .host.run import (
     ProgressBar,
     explains_out_of_memory,
     load_together,
-    memory_for_rollout,
+    memory_for_walk,
     output_device,
     raise_if_interrupted,
     running,
@@ -141,7 +136,7 @@ class StreamingSampler(io.ComfyNode):
         preview: bool,
         first_frame: Any = None,
         actions: tuple[Keys, ...] | None = None,
-        world: RolloutState | None = None,
+        world: WorldValue | None = None,
         width: int = 0,
         height: int = 0,
         kv_memory: KVChoice = "auto",
@@ -149,123 +144,90 @@ class StreamingSampler(io.ComfyNode):
         patcher = require_worldplay(model)
         warn_of_idle_loras(patcher)
         network, host_vae = HostNetwork(patcher), HostVAE(vae)
-        if host_vae.latent_channels != network.config.latent_channels:
-            raise InputError(
-                f"The VAE has {host_vae.latent_channels} latent channels, but this model needs "
-                f"{network.config.latent_channels}: connect "
-                + ("wan2.2_vae.safetensors." if network.config.latent_channels == 48 else "the VAE of Tiny World.")
-            )
         frames_from = pick_decoder(decoder, host_vae)
-        text = embeddings(positive, network.config.text_dim)
-        if actions is not None:
-            trajectory = relabel(trajectory, list(actions))
-        path = (trajectory if world is None else _continued(world, trajectory)).require_chunks(chunks)
-
-        compact = keeps_compact(Modes(kv=kv_memory), fused=network.fused)
-        engine = RolloutEngine(
+        walker = Walker(
             network,
-            decoder=frames_from,
+            decoding=Decoding(
+                frames_from, device=frames_from.device, dtype=frames_from.dtype, caches=frames_from.caches
+            ),
             device=patcher.load_device,
             dtype=network.dtype,
-            decoder_dtype=frames_from.dtype,
-            compact_memory=compact,
+            compact_memory=keeps_compact(Modes(kv=kv_memory), fused=network.fused),
         )
+        channels = network.config.latent_channels
+        preset = WAN_5B if channels == WAN_5B.dit.latent_channels else TINY
+        pipeline = Pipeline(walker, host_vae, size=preset.size)
+
+        text = embeddings(positive)
+        if actions is not None:
+            trajectory = relabel(trajectory, list(actions))
+        if world is None:
+            first = None if first_frame is None else _normalised(first_frame, host_vae, width, height)
+            asked = (height or preset.size[0], width or preset.size[1]) if first is None else None
+            world = pipeline.start(first, text, seed=seed, size=asked)
+        else:
+            world = replace(world, text=text)
+        before, total = world.chunks, world.onwards(trajectory).require_chunks(chunks).chunks
+
         with ExitStack() as stack:
-            latent_size = _latent_size(first_frame, world, width, height, network.config.latent_channels)
-            needed = memory_for_rollout(
-                network.config,
-                latent_size,
-                network.dtype.itemsize,
-                MemoryConfig(),
-                compact=compact,
-                tiny=frames_from is not host_vae,
-            )
-            stack.enter_context(explains_out_of_memory(_what_would_fit(latent_size, needed, compact=compact)))
+            needed = memory_for_walk(walker, world.latent_shape[1:], tiny=frames_from is not host_vae)
+            stack.enter_context(explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)))
+            stack.callback(walker.decoding.caches.park)
 
             def load() -> None:
                 load_together(patcher, frames_from.patcher, memory_required=needed)
 
-            load()
-            stack.enter_context(running(patcher))
-            if world is None:
-                first = None
-                if first_frame is not None:
-                    first = host_vae.normalise(first_frame["samples"].float())
-                engine.start(text, first_frame=first, latent_size=latent_size, seed=seed)
-            else:
-                engine.resume(_on_device(replace(world, text=text), frames_from.device))
-
-            bar = ProgressBar(path.chunks * STEPS, cls.hidden.unique_id)
+            bar = ProgressBar(total * walker.recipe.steps, cls.hidden.unique_id)
             player = stack.enter_context(PreviewPlayer(bar))
-            before = engine.state().chunks
 
             def report(progress: Progress) -> None:
                 raise_if_interrupted()
                 player.check()
-                bar.update((progress.chunk - before) * STEPS + progress.step)
+                bar.update((progress.chunk - before) * walker.recipe.steps + progress.step)
 
+            walk = pipeline.walk(world, trajectory, chunks, on_progress=report)
+            load()
+            stack.enter_context(running(patcher))
             if network.fused:
                 bar.say("Chunk 1: GPU kernels are built, some seconds the first time")
             frames = []
-            for i in range(path.chunks):
-                if i:
-                    load()
-                began = time.perf_counter()
-                chunk = engine.step(path.chunk(i), following=path.chunk_after(i), on_progress=report)
-                assert chunk.frames is not None
+            began = time.perf_counter()
+            for chunk in walk:
                 frames.append(chunk.frames)
+                world = chunk.world
                 if preview:
                     player.play(chunk.frames)
                 pace = len(chunk.frames) / (time.perf_counter() - began)
-                bar.say(f"Chunk {i + 1} of {path.chunks}: {pace:.1f} frames per second")
+                bar.say(f"Chunk {len(frames)} of {total}: {pace:.1f} frames per second")
+                load()
+                began = time.perf_counter()
 
-        state = _on_device(engine.state(), output_device())
         images = frames_to_image(torch.cat(frames)).to(output_device())
-        generated = state.latents[:, :, before * CHUNK_LATENTS :]
+        generated = torch.cat([step.latents for step in world.history[before:]], dim=2).to(output_device())
         latents = {"samples": host_vae.denormalise(generated)}
-        return io.NodeOutput(images, latents, len(images), state)
+        return io.NodeOutput(images, latents, len(images), world)
 
 
-def _continued(world: RolloutState, trajectory: Path3D) -> Path3D:
-    """The new part of a path that goes on where the world's last latent stands."""
-    walked = world.path
-    return walked.join(trajectory)[len(walked) :]
-
-
-def _latent_size(
-    first_frame: Any, world: RolloutState | None, width: int, height: int, channels: int
-) -> tuple[int, int]:
-    """(h, w) of the latents, from what is connected.
+def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tensor:
+    """The first frame as the network sees it.
 
     Raises:
-        InputError: a first frame of another size or kind, or a size that is no multiple of 32.
+        InputError: a first frame of another size than asked for.
     """
-    if world is not None:
-        return world.latent_size
-    if first_frame is not None:
-        shape = tuple(first_frame["samples"].shape)
-        if len(shape) != 5 or shape[:3] != (1, channels, 1):
-            raise InputError(
-                f"The first frame must be one latent of shape [1, {channels}, 1, h, w], got {list(shape)}: "
-                "connect Encode First Frame with the VAE of this model."
-            )
-        given = (shape[3] * VAE_SPATIAL_STRIDE, shape[4] * VAE_SPATIAL_STRIDE)
-        asked = (height or given[0], width or given[1])
-        if asked != given:
-            raise InputError(
-                f"The first frame is {given[1]}x{given[0]}, but {asked[1]}x{asked[0]} is asked for: set the size in "
-                "Encode First Frame and leave width and height at 0 here."
-            )
-        return shape[3], shape[4]
-    own = WAN_5B.size if channels == WAN_5B.dit.latent_channels else TINY.size
-    height, width = height or own[0], width or own[1]
-    check_size(height, width)
-    return height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE
+    latent = vae.normalise(first_frame["samples"].float())
+    given = (latent.shape[-1] * VAE_SPATIAL_STRIDE, latent.shape[-2] * VAE_SPATIAL_STRIDE)
+    asked = (width or given[0], height or given[1])
+    if asked != given:
+        raise InputError(
+            f"The first frame is {given[0]}x{given[1]}, but {asked[0]}x{asked[1]} is asked for: set the size in "
+            "Encode First Frame and leave width and height at 0 here."
+        )
+    return latent
 
 
-def _what_would_fit(latent_size: tuple[int, int], needed: int, *, compact: bool) -> str:
+def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:
     """The sentence for a walk that the card's memory does not hold."""
-    height, width = (side * VAE_SPATIAL_STRIDE for side in latent_size)
+    height, width = world.size
     smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
     example = f" such as {smaller[0]}x{smaller[1]}" if smaller else ""
     memory = "" if compact else "kv_memory compact, "
@@ -273,11 +235,3 @@ def _what_would_fit(latent_size: tuple[int, int], needed: int, *, compact: bool)
         f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the "
         f"weights): choose a smaller size{example}, {memory}weight_dtype fp8_e4m3fn, or the tiny decoder."
     )
-
-
-def _on_device(state: RolloutState, device: torch.device) -> RolloutState:
-    """The same world with its tensors on another device: between nodes it waits in ordinary memory."""
-    cache = state.decoder_cache
-    if cache is not None:
-        cache = tuple(entry.to(device) if isinstance(entry, torch.Tensor) else entry for entry in cache)
-    return replace(state, latents=state.latents.to(device), decoder_cache=cache)

@@ -124,9 +124,9 @@ class Trajectory:
             raise IndexError(f"chunk {i} of a path with {self.chunks} chunks")
         return self[i * CHUNK_LATENTS : (i + 1) * CHUNK_LATENTS]
 
-    def chunk_after(self, i: int) -> Trajectory | None:
-        """The 4 latents of the chunk after chunk `i`, None if that is the last whole one."""
-        return self.chunk(i + 1) if i + 1 < self.chunks else None
+    def split(self, latents: int) -> list[Trajectory]:
+        """Pieces of so many latents; what is left over at the end is left out."""
+        return [self[start : start + latents] for start in range(0, len(self) - latents + 1, latents)]
 
     def with_labels(self, labels: ArrayLike) -> Trajectory:
         """The same path with other action labels `[N]`.
@@ -161,31 +161,34 @@ class Trajectory:
         implied = np.array_equal(self.labels, labels_of(self.c2w))
         return poses_to_json(self.c2w, self.intrinsics, None if implied else self.labels.tolist())
 
-    def require_chunks(self, n: int | None = None) -> Trajectory:
-        """The first `n` chunks; None or 0 is as many as the path gives. What is left out is said in a note.
+    def require_chunks(self, n: int | None = None, latents: int = CHUNK_LATENTS) -> Trajectory:
+        """The first `n` chunks of so many latents; None or 0 is as many as the path gives.
+
+        What is left out is said in a note.
 
         Raises:
             InputError: the path is too short, or `n` is negative.
         """
         if n is not None and n < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {n}.")
-        if not self.chunks:
+        chunks = len(self) // latents
+        if not chunks:
             raise InputError(
-                f"The path has {_count(len(self), 'latent')}, but one chunk takes {CHUNK_LATENTS}: lengthen the path "
-                f"by {_count(CHUNK_LATENTS - len(self), 'latent')} or more."
+                f"The path has {_count(len(self), 'latent')}, but one chunk takes {latents}: lengthen the path "
+                f"by {_count(latents - len(self), 'latent')} or more."
             )
-        n = n or self.chunks
-        wanted = n * CHUNK_LATENTS
-        if n > self.chunks:
+        n = n or chunks
+        wanted = n * latents
+        if n > chunks:
             raise InputError(
-                f"The path has {len(self)} latents, enough for {_count(self.chunks, 'chunk')} of {CHUNK_LATENTS}, but "
+                f"The path has {len(self)} latents, enough for {_count(chunks, 'chunk')} of {latents}, but "
                 f"{n} chunks were asked for: lengthen the path by {_count(wanted - len(self), 'latent')} or ask for "
                 f"fewer chunks."
             )
         if wanted == len(self):
             return self
         note = (
-            f"The path has {len(self)} latents; the first {wanted} ({_count(n, 'chunk')} of {CHUNK_LATENTS}) are used "
+            f"The path has {len(self)} latents; the first {wanted} ({_count(n, 'chunk')} of {latents}) are used "
             f"and the last {len(self) - wanted} left out."
         )
         return replace(self[:wanted], notes=(*self.notes, note))

@@ -11,19 +11,18 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .. import world as worlds
+from .. import builtin, pipeline
 from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, TINY_RANDOM, WAN_5B, check_size, frames_in
 from ..errors import InputError
 from ..modes import Modes, why_slower
 from ..picture import open_picture
-from ..rollout import Progress as RolloutProgress
-from ..rollout.schedule import STEPS
-from ..tiny import NOT_TRAINED, built_in
 from ..video import VideoWriter
+from ..walk import WORLDPLAY
+from ..walk import Progress as WalkProgress
 from ..weights import open_dit, open_vae
 from .console import console, free_name, note, notes, parse_size, reports_errors, stderr
-from .options import KV, Graphs, Kernels, Linears
+from .options import KV, Attention, Graphs, Kernels, Linears
 
 DEFAULT_POSE = "w-3, right-14, left-14"
 """Turns away until the view is another one, and comes back to it."""
@@ -103,6 +102,7 @@ def generate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
+    attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
     kv: KV = "auto",
@@ -127,7 +127,7 @@ def generate(
     """
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None).require_chunks(chunks)
-    chosen = built_in(preset or TINY.name) if weights is None else WAN_5B
+    chosen = builtin.preset(preset or TINY.name) if weights is None else WAN_5B
     height, width = chosen.size if size is None else parse_size(size)
     check_size(height, width)
     picture = None if image is None else open_picture(image)
@@ -135,13 +135,13 @@ def generate(
         # Said before a minute goes into loading; but what is wrong with the files given comes first.
         open_vae(vae)
         open_dit(weights, allow_base=allow_base, head_dim=head_dim)
-        raise InputError(worlds.TEXT_ENCODER_MISSING)
+        raise InputError(pipeline.TEXT_ENCODER_MISSING)
     target = output or free_name(DEFAULT_OUTPUT)
 
     video = VideoWriter(target, height, width, overwrite=overwrite)
     with _saying_what_is_kept(video), video, ExitStack() as stack:
         with stderr.status("loading the model"):
-            world = worlds.load(
+            loaded = pipeline.load(
                 weights,
                 preset=chosen.name if weights is None else preset,
                 vae=vae,
@@ -152,16 +152,20 @@ def generate(
                 dtype=dtype,
                 allow_base=allow_base,
                 head_dim=head_dim,
-                modes=Modes(kernels=kernels, linears=linears, kv=kv, graphs=graphs),
+                modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
             )
-            world.start(picture, prompt, seed=seed, size=(height, width))
+            world = loaded.start(picture, prompt, seed=seed, size=(height, width))
         # After everything that may refuse the input: an error is the only line then.
         notes(path.notes)
-        slower = why_slower(kernels, world.engine.device)
+        slower = why_slower(kernels, loaded.walker.device)
         if slower:
             note(slower)
         if chosen is TINY_RANDOM:
-            note("tiny-random has random weights: it draws coloured noise" if preset == chosen.name else NOT_TRAINED)
+            note(
+                "tiny-random has random weights: it draws coloured noise"
+                if preset == chosen.name
+                else builtin.NOT_TRAINED
+            )
         elif chosen is TINY and prompt:
             note("the built-in world understands no prompts: this one changes nothing")
         bar = stack.enter_context(
@@ -175,14 +179,14 @@ def generate(
                 console=stderr,
             )
         )
-        task = bar.add_task("walk", total=path.chunks * STEPS, chunk=1, chunks=path.chunks)
+        task = bar.add_task("walk", total=path.chunks * WORLDPLAY.steps, chunk=1, chunks=path.chunks)
 
-        def show(progress: RolloutProgress) -> None:
-            done = progress.chunk * STEPS + progress.step
+        def show(progress: WalkProgress) -> None:
+            done = progress.chunk * WORLDPLAY.steps + progress.step
             bar.update(task, completed=done, chunk=min(progress.chunk + 1, path.chunks))
 
         began = time.perf_counter()
-        for chunk in world.run(path, on_progress=show):
+        for chunk in loaded.walk(world, path, on_progress=show):
             assert chunk.frames is not None
             video.write(chunk.frames)
         seconds = time.perf_counter() - began

@@ -6,11 +6,18 @@ from typing import Annotated
 
 import typer
 
+from ..dit.backends import AttentionChoice
 from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice
 
 SPEED = "Speed and memory"
 """The panel of `--help` that they stand in."""
 
+Attention = Annotated[
+    AttentionChoice,
+    typer.Option(
+        help="auto: PyTorch's, exact; flash, sage (some error): if their package is installed.", rich_help_panel=SPEED
+    ),
+]
 Kernels = Annotated[
     KernelChoice,
     typer.Option(

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ..pipeline import pick_device, pick_dtype
 from ..verify import verify as verify_folder
-from ..world import pick_device, pick_dtype
 from .console import console, reports_errors
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from ..errors import InputError
 from .kernels import Attend, sdpa
 
-BACKENDS = ("auto", "flash", "sage")
+AttentionChoice = Literal["auto", "flash", "sage"]
 """`auto` is PyTorch's attention, which prefers cuDNN's kernels on NVIDIA cards."""
+
+BACKENDS: tuple[str, ...] = get_args(AttentionChoice)
 
 _PACKAGES = {"flash": "flash_attn", "sage": "sageattention"}
 

@@ -1,6 +1,6 @@
 """The forwards of the steady state as CUDA graphs: recorded once, then replayed without Python or launches in between.
 
-A rollout is in its steady state once its memory is full: from then on every prefill and every step has the same shapes
+A walk is in its steady state once its memory is full: from then on every prefill and every step has the same shapes
 and the same buffers. What comes before runs as always.
 """
 
@@ -12,29 +12,34 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, DiTConfig
+from ..config import DiTConfig
+from .inputs import Inputs, TextKV
 from .kv_memory import KVMemory
-from .model import TextKV, WorldPlayDiT
+from .model import WorldPlayDiT
 
 Shapes = tuple[torch.Size, torch.dtype, bool]
 
 
+CHANGING = ("latents", "timestep", "viewmats", "intrinsics", "action")
+"""What differs from forward to forward; text and memory stay where they are."""
+
+
 class _Recording(NamedTuple):
-    """A graph, the tensors it reads and the one it writes; None after a prefill."""
+    """A graph, the inputs it reads and the flow it writes; None after a prefill."""
 
     graph: torch.cuda.CUDAGraph
-    inputs: tuple[Tensor, ...]
+    inputs: Inputs
     flow: Tensor | None
 
-    def replay(self, inputs: tuple[Tensor, ...]) -> Tensor | None:
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            mine.copy_(given)
+    def replay(self, inputs: Inputs) -> Tensor | None:
+        for name in CHANGING:
+            getattr(self.inputs, name).copy_(getattr(inputs, name))
         self.graph.replay()
         return None if self.flow is None else self.flow.clone()
 
 
 class GraphedNetwork:
-    """`WorldPlayDiT` with recorded forwards; takes its place in a rollout engine.
+    """`WorldPlayDiT` with recorded forwards; takes its place in a `Walker`.
 
     A recording holds the addresses of weights, text and memory. The weights must therefore stay where they are; the
     text is copied to a place of its own whenever another one comes; and recordings are kept by the memory they write
@@ -56,48 +61,46 @@ class GraphedNetwork:
         """See `WorldPlayDiT.text_keys_values`."""
         return self.model.text_keys_values(text)
 
-    def __call__(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        text_kv: TextKV,
-        *,
-        viewmats: Tensor,
-        intrinsics: Tensor,
-        action: Tensor,
-        memory: KVMemory | None = None,
-        prefill: bool = False,
-    ) -> Tensor | None:
-        """See `WorldPlayDiT.forward`."""
-        inputs = (latents, timestep, viewmats, intrinsics, action)
-        if memory is None or not _fills(memory, latents.shape[2], prefill):
-            return self._forward(inputs, text_kv, memory, prefill)
-        self._use_text(text_kv)
+    def __call__(self, inputs: Inputs) -> Tensor | None:
+        """See `WorldPlayDiT.forward`.
+
+        Raises:
+            torch.OutOfMemoryError: the forward, or its recording, does not fit.
+        """
+        memory, frames = inputs.memory, inputs.latents.shape[2]
+        if memory is None or not _fills(memory, frames, inputs.prefill):
+            return self.model(inputs)
+        self._use_text(inputs.text_kv)
+        inputs = inputs._replace(text_kv=self._text)
         recordings = self._recordings.setdefault(memory, {})
-        key = (latents.shape, latents.dtype, prefill)
+        key = (inputs.latents.shape, inputs.latents.dtype, inputs.prefill)
         if key not in recordings:
             # Run before it is recorded: recording runs nothing, and kernels must be built and warm by then.
-            flow = self._forward(inputs, self._text, memory, prefill)
-            recordings[key] = self._record(inputs, memory, prefill)
+            flow = self.model(inputs)
+            recordings[key] = self._record(inputs)
             return flow
         flow = recordings[key].replay(inputs)
-        if prefill:
-            memory.frames = latents.shape[2]
+        if inputs.prefill:
+            memory.frames = frames
         return flow
 
-    def _forward(
-        self, inputs: tuple[Tensor, ...], text_kv: TextKV, memory: KVMemory | None, prefill: bool
-    ) -> Tensor | None:
-        latents, timestep, viewmats, intrinsics, action = inputs
-        camera = {"viewmats": viewmats, "intrinsics": intrinsics, "action": action}
-        return self.model(latents, timestep, text_kv, **camera, memory=memory, prefill=prefill)
-
-    def _record(self, inputs: tuple[Tensor, ...], memory: KVMemory, prefill: bool) -> _Recording:
-        inputs = tuple(tensor.clone() for tensor in inputs)
+    def _record(self, inputs: Inputs) -> _Recording:
+        own = inputs._replace(**{name: getattr(inputs, name).clone() for name in CHANGING})
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            flow = self._forward(inputs, self._text, memory, prefill)
-        return _Recording(graph, inputs, flow)
+        full: torch.OutOfMemoryError | None = None
+        try:
+            with torch.cuda.graph(graph):
+                try:
+                    flow = self.model(own)
+                except torch.OutOfMemoryError as error:
+                    full = error
+                    raise
+        except RuntimeError:
+            # Ending a recording that failed raises an error of its own, which would hide this one.
+            if full is not None:
+                raise full from None
+            raise
+        return _Recording(graph, own, flow)
 
     def _use_text(self, text_kv: TextKV) -> None:
         """Have the keys and values of this prompt at the addresses that recordings read."""
@@ -114,5 +117,5 @@ class GraphedNetwork:
 
 
 def _fills(memory: KVMemory, frames: int, prefill: bool) -> bool:
-    """Whether the memory is full with these frames: as a prefill, but for the frames of the chunk to come."""
-    return (frames + CHUNK_LATENTS if prefill else memory.frames + frames) == memory.capacity_frames
+    """Whether these frames fill the memory: all that it remembers, or all of it."""
+    return frames == memory.memory_frames if prefill else memory.frames + frames == memory.capacity_frames

@@ -6,6 +6,7 @@ attention branches are stacked along the batch axis, RoPE first, PRoPE second.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -81,35 +82,54 @@ class KVMemory:
     The buffers are allocated once and written in place, so that a captured CUDA graph always finds them at the same
     address. Prefill writes the memory frames from the front (`clear`, the forward, then `commit_prefill`); each
     denoising forward writes the current frames behind them and attends to both. A chunk always prefills anew, so one
-    memory serves any number of rollouts.
+    memory serves any number of worlds.
 
-    `compact` halves the memory: see `CompactSlot`.
+    Args:
+        config: sizes of the network.
+        memory_frames, new_frames: the most frames remembered, and denoised at a time.
+        tokens_per_frame: S.
+        compact: half the memory: see `CompactSlot`.
     """
 
     def __init__(
         self,
         config: DiTConfig,
         *,
-        capacity_frames: int,
+        memory_frames: int,
+        new_frames: int,
         tokens_per_frame: int,
         batch: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         compact: bool = False,
     ) -> None:
-        self.capacity_frames = capacity_frames
+        self.memory_frames = memory_frames
+        self.capacity_frames = memory_frames + new_frames
         self.tokens_per_frame = tokens_per_frame
         self.compact = compact
         self.frames = 0
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        branches = (2 * batch, config.num_heads, capacity_frames * tokens_per_frame, config.head_dim)
-        source = (batch, capacity_frames, tokens_per_frame, config.dim)
-        shape = source if compact else branches
-        self._k = [torch.zeros(shape, **factory) for _ in range(config.num_layers)]
-        self._v = [torch.zeros(shape, **factory) for _ in range(config.num_layers)]
-        self._scratch = (torch.zeros(branches, **factory), torch.zeros(branches, **factory)) if compact else None
-        cameras = torch.zeros(3, batch, capacity_frames, 4, 4, device=device)
+        kept, scratch = self._shapes(config, self.capacity_frames, tokens_per_frame, batch, compact)
+        self._k = [torch.zeros(kept, **factory) for _ in range(config.num_layers)]
+        self._v = [torch.zeros(kept, **factory) for _ in range(config.num_layers)]
+        self._scratch = (torch.zeros(scratch, **factory), torch.zeros(scratch, **factory)) if scratch else None
+        cameras = torch.zeros(3, batch, self.capacity_frames, 4, 4, device=device)
         self._cameras = CameraProjections(*cameras.unbind())
+
+    @staticmethod
+    def _shapes(
+        config: DiTConfig, frames: int, tokens: int, batch: int, compact: bool
+    ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """Of a block's keys (and values), and of the scratch they are spread into, if any."""
+        branches = (2 * batch, config.num_heads, frames * tokens, config.head_dim)
+        return ((batch, frames, tokens, config.dim), branches) if compact else (branches, None)
+
+    @classmethod
+    def nbytes(cls, config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype, compact: bool) -> int:
+        """Bytes that a memory for one world takes, `frames` remembered and new ones together."""
+        kept, scratch = cls._shapes(config, frames, tokens_per_frame, 1, compact)
+        numbers = config.num_layers * math.prod(kept) + (math.prod(scratch) if scratch else 0)
+        return 2 * numbers * dtype.itemsize
 
     def clear(self) -> None:
         """Forget the memory frames; the next forward sees only its own."""

@@ -14,18 +14,17 @@ import math
 from typing import Any, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
 from .attention import CrossAttention, DualBranchSelfAttention
+from .inputs import Inputs, TextKV
 from .kernels import PLAIN, Kernels
-from .kv_memory import KVMemory, KVSlot
+from .kv_memory import KVSlot
 from .positions import Positions
 from .prope import camera_projections
 from .rope import rope_table
-
-TextKV = tuple[tuple[Tensor, Tensor], ...]
-"""Cross-attention keys and values of every block for one prompt."""
 
 
 def sinusoid(x: Tensor, dim: int) -> Tensor:
@@ -142,56 +141,30 @@ class WorldPlayDiT(nn.Module):
         self._rope_tables: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`: once per rollout."""
+        """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`: once per prompt."""
         embedded = self.text_embedding(text)
         return tuple(block.cross_attn.keys_values(embedded) for block in self._block_list())
 
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        text_kv: TextKV,
-        *,
-        viewmats: Tensor,
-        intrinsics: Tensor,
-        action: Tensor,
-        memory: KVMemory | None = None,
-        prefill: bool = False,
-    ) -> Tensor | None:
-        """Flow of the given frames, or (with `prefill`) their keys and values written into `memory`.
-
-        Args:
-            latents: `[B, C, F, h, w]`, normalised; h and w even. Its dtype is the compute dtype.
-            timestep: `[B, F]` in 0..1000, one per frame; 14 marks clean context.
-            text_kv: from `text_keys_values`.
-            viewmats: `[B, F, 4, 4]` world-to-camera, float32 or float64.
-            intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
-            action: `[B, F]` labels 0..80.
-            memory: the frames attended to besides these; they sit at temporal positions 0..K-1 and the
-                given frames at K..K+F-1, whatever their index in the video (how the model was trained).
-            prefill: forget what `memory` holds and store these frames in it instead.
-
-        Returns:
-            Flow `[B, C, F, h, w]`; None when `prefill`.
-        """
-        B, C, num_frames, height, width = latents.shape
-        rows, columns = height // PATCH, width // PATCH
-        if prefill:
+    def forward(self, inputs: Inputs) -> Tensor | None:
+        """Flow `[B, C, F, h, w]` of the given frames; None for a prefill, which writes into `inputs.memory` instead."""
+        latents, memory = inputs.latents, inputs.memory
+        num_frames, rows, columns = latents.shape[2], latents.shape[3] // PATCH, latents.shape[4] // PATCH
+        if inputs.prefill:
             assert memory is not None, "a prefill needs a memory to write to"
             memory.clear()
         start = 0 if memory is None else memory.frames
 
         cos, sin = self._rope(num_frames if memory is None else memory.capacity_frames, rows, columns, latents.device)
-        cameras = camera_projections(viewmats, intrinsics)
+        cameras = camera_projections(inputs.viewmats, inputs.intrinsics)
         context = cameras if memory is None else memory.cameras_with(cameras)
         positions = Positions(cos[: start + num_frames], sin[: start + num_frames], context)
-        x = self.patch_embedding(latents).flatten(3).permute(0, 2, 3, 1)
-        temb, frame_mod = self._frame_embedding(timestep, action, latents.dtype)
+        x = rearrange(self.patch_embedding(latents), "B E F rows columns -> B F (rows columns) E")
+        temb, frame_mod = self._frame_embedding(inputs.timestep, inputs.action, latents.dtype)
 
         blocks = self._block_list()
         slots = [None if memory is None else memory.slot(layer) for layer in range(len(blocks))]
-        last = blocks.pop() if prefill else None
-        for block, kv, slot in zip(blocks, text_kv, slots, strict=False):
+        last = blocks.pop() if inputs.prefill else None
+        for block, kv, slot in zip(blocks, inputs.text_kv, slots, strict=False):
             x = block(x, frame_mod, kv, positions, slot, self.kernels)
         if last is not None and memory is not None:
             # Nothing of the last block is read after a prefill but its keys and values.
@@ -199,8 +172,22 @@ class WorldPlayDiT(nn.Module):
             memory.commit_prefill(cameras)
             return None
 
-        cells = self.head(x, temb, self.kernels).view(B, num_frames, rows, columns, PATCH, PATCH, C)
-        return cells.permute(0, 6, 1, 2, 4, 3, 5).reshape(B, C, num_frames, height, width)
+        return rearrange(
+            self.head(x, temb, self.kernels),
+            "B F (rows columns) (p q C) -> B C F (rows p) (columns q)",
+            rows=rows,
+            columns=columns,
+            p=PATCH,
+            q=PATCH,
+        )
+
+    @staticmethod
+    def activation_bytes(config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype) -> int:
+        """About what a forward over so many frames takes beside weights and memory.
+
+        The FFN's hidden layer, and six float32 copies of the stream around it.
+        """
+        return frames * tokens_per_frame * (config.ffn_dim * dtype.itemsize + 6 * config.dim * 4)
 
     def _block_list(self) -> list[Block]:
         return cast("list[Block]", list(self.blocks))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -192,9 +193,9 @@ class Upsample(nn.Module):
 
     def _double_frames(self, extended: Tensor) -> Tensor:
         assert self.time_conv is not None
-        pairs = self.time_conv(extended).unflatten(1, (2, -1))
-        # Frames first and channels last while copying, so that a channels_last tensor stays one.
-        return pairs.permute(0, 3, 1, 4, 5, 2).flatten(1, 2).contiguous().movedim(-1, 1)
+        # Channels last while copying, so that a channels_last tensor stays one.
+        doubled = rearrange(self.time_conv(extended), "B (pair C) T H W -> B (T pair) H W C", pair=2)
+        return doubled.contiguous().movedim(-1, 1)
 
 
 class DownStage(nn.Module):
@@ -224,8 +225,8 @@ class DownStage(nn.Module):
     def _average(self, x: Tensor) -> Tensor:
         """Average pooling where the pixels of each cell count as channels, so that channels are averaged too."""
         x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time, 0))
-        cells = x.unflatten(4, (-1, self.space)).unflatten(3, (-1, self.space)).unflatten(2, (-1, self.time))
-        channels = cells.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+        cells = {"t": self.time, "a": self.space, "b": self.space}
+        channels = rearrange(x, "B C (T t) (H a) (W b) -> B (C t a b) T H W", **cells)
         return channels.unflatten(1, (self.out_dim, -1)).mean(dim=2)
 
 

@@ -31,6 +31,10 @@ class StreamingDecoder(Protocol):
     def latent_channels(self) -> int:
         """Channels C of the latents."""
 
+    @property
+    def reach(self) -> int:
+        """How many latents back its frames and its cache depend on; what lies further leaves no trace."""
+
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """Decode normalised latents `[B, C, n, h, w]` into frames `[B, 3, f, 16h, 16w]` in about [-1, 1].
 

@@ -5,16 +5,18 @@ Parameter names are those of `Wan2.2_VAE.pth` (196 tensors). Source: Wan 2.2 `wa
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ..errors import InputError
 from .kernels import PLAIN
-from .layers import DownStage, Head, LayerFactory, Middle, UpStage, causal
+from .layers import HISTORY, DownStage, Head, LayerFactory, Middle, UpStage, causal
 from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 PIXEL_CHANNELS = 12
@@ -23,14 +25,12 @@ PIXEL_CHANNELS = 12
 
 def patchify(video: Tensor) -> Tensor:
     """Turn 2x2 pixels into channels: `[B, 3, T, 2H, 2W]` to `[B, 12, T, H, W]`, order (colour, column, row)."""
-    cells = video.unflatten(4, (-1, 2)).unflatten(3, (-1, 2))
-    return cells.permute(0, 1, 6, 4, 2, 3, 5).flatten(1, 3)
+    return rearrange(video, "B C T (H row) (W column) -> B (C column row) T H W", row=2, column=2)
 
 
 def unpatchify(x: Tensor) -> Tensor:
     """Inverse of `patchify`."""
-    cells = x.unflatten(1, (-1, 2, 2))
-    return cells.permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
+    return rearrange(x, "B (C column row) T H W -> B C T (H row) (W column)", row=2, column=2)
 
 
 class Encoder(nn.Module):
@@ -121,6 +121,19 @@ class WanVAE(nn.Module):
     def latent_channels(self) -> int:
         """Channels of the latents."""
         return self.config.z_dim
+
+    @property
+    def reach(self) -> int:
+        """See `StreamingDecoder`: 40 for the released sizes. Each causal convolution looks `HISTORY` frames back."""
+        convolutions, rate = 2 * (self.config.num_res_blocks + 1), 1
+        latents = HISTORY * 5.0  # conv1 and the middle
+        doublings = (*reversed(self.config.temporal_downsample), False)
+        for doubles in doublings:
+            latents += HISTORY * (convolutions + doubles) / rate
+            rate *= 1 + doubles
+        latents += HISTORY / rate  # the head
+        # What a doubling looks back to may begin in the middle of a pair.
+        return math.ceil(latents) + sum(doublings)
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """Decode the next latents of a stream, all of them in one go.

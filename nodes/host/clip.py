@@ -7,15 +7,15 @@ from typing import Any
 import comfy.model_management
 from torch import Tensor
 
+from ...hyworld import builtin
 from ...hyworld.errors import InputError
-from ...hyworld.tiny import tiny_text_encoder
 
 
 class TinyCLIP:
     """Prompt → CONDITIONING through the byte-level stand-in; tokens are the prompt itself."""
 
     def __init__(self) -> None:
-        self._encode = tiny_text_encoder()
+        self._encode = builtin.text_encoder()
 
     def tokenize(self, text: str, **_: Any) -> str:
         """The core node tokenises first; here there is nothing to do."""
@@ -26,11 +26,11 @@ class TinyCLIP:
         return [[self._encode(tokens).to(comfy.model_management.intermediate_device()), {"pooled_output": None}]]
 
 
-def embeddings(conditioning: Any, text_dim: int) -> Tensor:
+def embeddings(conditioning: Any) -> Tensor:
     """The prompt embeddings `[1, L, text_dim]` of a CONDITIONING socket.
 
     Raises:
-        InputError: several prompts in one conditioning, or embeddings of another text encoder.
+        InputError: several prompts in one conditioning.
     """
     if len(conditioning) != 1 or conditioning[0][0].shape[0] != 1:
         raise InputError(
@@ -38,9 +38,4 @@ def embeddings(conditioning: Any, text_dim: int) -> Tensor:
             "so connect a single CLIP Text Encode."
         )
     text: Tensor = conditioning[0][0]
-    if text.ndim != 3 or text.shape[2] != text_dim:
-        raise InputError(
-            f"The conditioning is {text.shape[-1]} wide, but this model needs {text_dim}: encode the prompt with "
-            + ("the CLIP of the node Tiny World." if text_dim < 4096 else "UMT5-XXL (Load CLIP, type wan).")
-        )
     return text

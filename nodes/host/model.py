@@ -16,13 +16,12 @@ import folder_paths
 import torch
 from torch import Tensor
 
+from ...hyworld import builtin
 from ...hyworld.config import TINY, TINY_RANDOM, DiTConfig
-from ...hyworld.dit import PLAIN, KVMemory, TextKV, WorldPlayDiT
-from ...hyworld.dit.backends import attention_backend
+from ...hyworld.dit import PLAIN, Inputs, TextKV, WorldPlayDiT
 from ...hyworld.dit.fp8 import QuantiseRows
 from ...hyworld.errors import InputError
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
-from ...hyworld.tiny import NOT_TRAINED, built_in, tiny_dit
 from ...hyworld.weights import dequantise_state, open_dit
 from ...hyworld.weights.fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, marker
 from .fp8 import Fp8Products
@@ -67,14 +66,15 @@ class WorldPlayModel(comfy.model_base.BaseModel):
         transformer_options: Any = None,
         **kwargs: Any,
     ) -> Tensor | None:
-        if "text_kv" not in kwargs:
+        inputs: Inputs | None = kwargs.get("inputs")
+        if inputs is None:
             raise RuntimeError(
                 "An HY-WorldPlay model walks chunk by chunk along a camera path: "
                 "sample it with the HY-WorldPlay Streaming Sampler, not with a KSampler."
             )
         with nullcontext() if self.fp8_rounding is None else Fp8Products(self.fp8_rounding):
             # Looked up here and not earlier: the compile node swaps the attribute for the duration of the call.
-            return self.diffusion_model(x, t, **kwargs)
+            return self.diffusion_model(inputs._replace(latents=x, timestep=t))
 
 
 class WorldPlayConfig(comfy.supported_models_base.BASE):
@@ -116,9 +116,8 @@ def model_names() -> list[str]:
 def load_model(
     name: str,
     weight_dtype: str,
-    attention: str,
     allow_base: bool,
-    modes: Modes = Modes(),  # noqa: B008
+    modes: Modes,
     *,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
@@ -127,9 +126,8 @@ def load_model(
     `disable_dynamic` is the host's: a plain patcher for nodes that cannot work with its dynamic one.
 
     Raises:
-        InputError: no such file, another model, an attention backend that is not installed, or modes that cannot run.
+        InputError: no such file, another model, or modes that cannot run.
     """
-    attend = attention_backend(attention)
     check_modes(modes, comfy.model_management.get_torch_device())
     state, config = _weights(name, weight_dtype, allow_base)
     state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype])
@@ -150,23 +148,23 @@ def load_model(
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
-    model.diffusion_model.kernels = network_kernels(modes.kernels, load_device, attend)
+    model.diffusion_model.kernels = network_kernels(modes, load_device)
     model.fp8_rounding = fp8_rounding(modes)
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
     model.unpatched_uuid = patcher.patches_uuid
     # How the host builds the model again without dynamic memory; its compile node asks for that.
-    patcher.cached_patcher_init = (load_model, (name, weight_dtype, attention, allow_base, modes))
+    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes))
     return patcher
 
 
 def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, Tensor], WorldPlayConfig]:
     if name in BUILT_IN:
-        preset = built_in(BUILT_IN[name])
+        preset = builtin.preset(BUILT_IN[name])
         if preset.name != BUILT_IN[name]:
-            logging.warning("HY-WorldPlay: %s", NOT_TRAINED)
-        dit = tiny_dit(preset)
+            logging.warning("HY-WorldPlay: %s", builtin.NOT_TRAINED)
+        dit = builtin.dit(preset)
         return dict(dit.state_dict()), TinyConfig(dit.config)
     path = folder_paths.get_full_path("diffusion_models", name)
     if path is None:
@@ -219,7 +217,7 @@ def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> N
 
 
 class HostNetwork:
-    """The network as the rollout engine calls it: every forward goes through the host's APPLY_MODEL wrappers."""
+    """The network as the walker calls it: every forward goes through the host's APPLY_MODEL wrappers."""
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         self._patcher = patcher
@@ -248,29 +246,10 @@ class HostNetwork:
         """See `WorldPlayDiT.text_keys_values`."""
         return self._patcher.model.diffusion_model.text_keys_values(text)
 
-    def __call__(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        text_kv: TextKV,
-        *,
-        viewmats: Tensor,
-        intrinsics: Tensor,
-        action: Tensor,
-        memory: KVMemory | None = None,
-        prefill: bool = False,
-    ) -> Tensor | None:
+    def __call__(self, inputs: Inputs) -> Tensor | None:
         """See `WorldPlayDiT.forward`."""
         return self._patcher.model.apply_model(
-            latents,
-            timestep,
-            transformer_options=self._options,
-            text_kv=text_kv,
-            viewmats=viewmats,
-            intrinsics=intrinsics,
-            action=action,
-            memory=memory,
-            prefill=prefill,
+            inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
         )
 
 

@@ -12,7 +12,8 @@ import comfy.utils
 import torch
 from PIL import Image
 
-from ...hyworld.config import CHUNK_LATENTS, DiTConfig, MemoryConfig
+from ...hyworld.config import WAN_5B
+from ...hyworld.walk import Walker
 
 PREVIEW_SIDE = 512
 """Longest side of a preview picture in pixels."""
@@ -23,24 +24,15 @@ def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
     comfy.model_management.load_models_gpu([model, vae], memory_required=memory_required)
 
 
-def memory_for_rollout(
-    config: DiTConfig, latent_size: tuple[int, int], itemsize: int, memory: MemoryConfig, *, compact: bool, tiny: bool
-) -> int:
-    """Bytes a rollout needs beside the weights: the key/value buffers, and the network's activations or the decoder's.
+def memory_for_walk(walker: Walker, latent_size: tuple[int, int], *, tiny: bool) -> int:
+    """Bytes a walk at (h, w) needs beside the weights: keys and values, and activations, network's or decoder's.
 
-    `compact`: see `KVMemory`. `tiny` says that the tiny decoder makes the frames, whose layers are at most 256 channels
-    wide instead of 1024.
+    `tiny` says that the tiny decoder makes the frames, whose layers are at most 256 channels wide instead of 1024.
     """
-    tokens = latent_size[0] * latent_size[1] // 4
-    frames = memory.frames + CHUNK_LATENTS
-    one_tensor = frames * tokens * config.dim * itemsize
-    keys_values = (2 * config.num_layers + 4 if compact else 4 * config.num_layers) * one_tensor
-    # The FFN's hidden layer over the memory frames, and float32 copies of the stream around it.
-    activations = memory.frames * tokens * (config.ffn_dim * itemsize + 6 * config.dim * 4)
+    keys_values, activations = walker.bytes_needed(latent_size)
     # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell at full width.
-    decoder = 8000 * latent_size[0] * latent_size[1] * 256 * itemsize * config.latent_channels // 48
-    if tiny:
-        decoder //= 4
+    share = walker.network.config.latent_channels / WAN_5B.dit.latent_channels / (4 if tiny else 1)
+    decoder = int(8000 * latent_size[0] * latent_size[1] * 256 * walker.dtype.itemsize * share)
     return keys_values + max(activations, decoder)
 
 

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...hyworld import builtin
 from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
-from ...hyworld.gpu import current
 from ...hyworld.modes import set_vae_kernels
-from ...hyworld.tiny import built_in, tiny_vae
 from ...hyworld.vae import TinyDecoder, WanVAE
 from ...hyworld.vae.layers import HISTORY
 from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.vae.wan22 import unpatchify
+from ...hyworld.walk.decoding import DecoderCaches
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
 from .run import raise_if_interrupted
 
@@ -31,7 +31,7 @@ class TinyHostVAE:
     """The built-in world's VAE with the face of the host's: core VAE Encode and VAE Decode take it too."""
 
     def __init__(self) -> None:
-        self.first_stage_model = tiny_vae(built_in(TINY.name))
+        self.first_stage_model = builtin.vae(builtin.preset(TINY.name))
         self.latent_channels = self.first_stage_model.latent_channels
         self.device = comfy.model_management.vae_device()
         self.output_device = comfy.model_management.intermediate_device()
@@ -112,6 +112,18 @@ class HostVAE:
         return self._ours.latent_channels
 
     @property
+    def reach(self) -> int:
+        """See `StreamingDecoder`."""
+        return self._ours.reach
+
+    @property
+    def caches(self) -> DecoderCaches:
+        """Of the worlds decoded with this VAE; they outlive a run, so that the next can go on without a seam."""
+        if not hasattr(self._vae, "_hyworld_caches"):
+            self._vae._hyworld_caches = DecoderCaches()
+        return self._vae._hyworld_caches
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self._vae.device
@@ -135,8 +147,7 @@ class HostVAE:
         latents = latents.to(self.device, self.dtype)
         if not self._weights_in_place():
             return self._decode_with_host_layers(latents, cache)
-        with current(self.device):  # the user may have chosen another GPU than the network's
-            return self._ours.decode_stream(latents, cache)
+        return self._ours.decode_stream(latents, cache)
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw VAE latents, as LATENT sockets carry them → normalised latents, as the network sees them."""
@@ -177,6 +188,8 @@ class HostTinyDecoder:
         self.dtype = dtype
         self.device = comfy.model_management.vae_device()
         self.latent_channels = decoder.latent_channels
+        self.reach = decoder.reach
+        self.caches = DecoderCaches()
         self._decoder = decoder.to(dtype)
         self.patcher = comfy.model_patcher.ModelPatcher(
             self._decoder, load_device=self.device, offload_device=comfy.model_management.vae_offload_device()
@@ -201,7 +214,7 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     """The decoder called `name`, one of `decoder_names`.
 
     Raises:
-        InputError: no such file, or a decoder for other latents than the VAE's.
+        InputError: no such file, or no tiny decoder in it.
     """
     if name == FULL_DECODER:
         return vae
@@ -210,13 +223,7 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
         raise InputError(
             f"There is no file {name} in models/vae_approx: put taew2_2.pth there, or choose {FULL_DECODER}."
         )
-    decoder = load_tiny_decoder(path)
-    if decoder.latent_channels != vae.latent_channels:
-        raise InputError(
-            f"The tiny decoder {name} has {decoder.latent_channels} latent channels, the VAE {vae.latent_channels}: "
-            f"choose {FULL_DECODER}."
-        )
-    return HostTinyDecoder(decoder, vae.dtype)
+    return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
 
 
 def _share_parameters(source: nn.Module, target: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """The rollout's arithmetic for many walks at once: what training and the benchmarks run instead of the engine.
 
-Prefill, denoising and the joint forward use the network as it is; tests compare each with `hyworld.rollout`.
+Prefill, denoising and the joint forward use the network as it is; tests compare each with `hyworld.walk`.
 Shape suffixes: B walks, K remembered latents, C channels.
 """
 
@@ -16,17 +16,18 @@ from torch import Tensor
 
 from hyworld.camera import Trajectory
 from hyworld.camera.trajectory import default_intrinsics
-from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
-from hyworld.dit import Attend, KVMemory, TextKV, WorldPlayDiT, sdpa
+from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig
+from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WorldPlayDiT, sdpa
 from hyworld.dit.kv_memory import KV, Spread
 from hyworld.dit.positions import Positions
 from hyworld.dit.prope import CameraProjections
 from hyworld.memory import sample_points, select_memory_frames
-from hyworld.rollout.schedule import CONTEXT_TIMESTEP, STEPS, TIMESTEPS, chunk_noise, step_size
+from hyworld.walk import WORLDPLAY
+from hyworld.walk.recipe import chunk_noise
 
 from .kernels import TRAINING
 
-MEMORY = MemoryConfig().frames
+MEMORY = WORLDPLAY.memory.frames
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,19 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
     """Flow `[B, C, F, h, w]`, float32, of a `noisy` chunk (or several) at `timestep` `[B, F]`, in one forward."""
     B, K = len(noisy), sample.remembered
     latents = torch.cat((sample.memory, noisy), dim=2)
-    context = torch.full((B, K), CONTEXT_TIMESTEP, device=noisy.device)
+    context = torch.full((B, K), WORLDPLAY.context_timestep, device=noisy.device)
     kernels = network.kernels
     network.kernels = TRAINING._replace(attend=causal(K * noisy.shape[3] * noisy.shape[4] // PATCH**2))
     try:
         flow = network(
-            latents.to(network.patch_embedding.weight.dtype),
-            torch.cat((context, timestep), dim=1),
-            empty_prompt(network, B),
-            viewmats=sample.viewmats,
-            intrinsics=intrinsics(noisy.device).expand(B, latents.shape[2], 3, 3),
-            action=sample.labels,
+            Inputs(
+                latents.to(network.patch_embedding.weight.dtype),
+                torch.cat((context, timestep), dim=1),
+                sample.viewmats,
+                intrinsics(noisy.device).expand(B, latents.shape[2], 3, 3),
+                sample.labels,
+                empty_prompt(network, B),
+            )
         )
     finally:
         network.kernels = kernels
@@ -159,7 +162,7 @@ class LooseSlot(NamedTuple):
 
 
 def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
-    """A rollout's four steps: the running chunk before each and what it ends as, `[B, C, 4, h, w]` each.
+    """A walk's four steps: the running chunk before each and what it ends as, `[B, C, 4, h, w]` each.
 
     Gradients reach the network from all four steps, but not from what it keeps of the memory.
     """
@@ -170,39 +173,26 @@ def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor
     text_kv = empty_prompt(network, B)
     if memory is not None:
         with torch.no_grad():
-            network(
-                sample.memory.to(dtype),
-                torch.full((B, K), CONTEXT_TIMESTEP, device=device),
-                text_kv,
-                viewmats=sample.viewmats[:, :K],
-                intrinsics=lens[:, :K],
-                action=sample.labels[:, :K],
-                memory=memory,
-                prefill=True,
-            )
+            context = torch.full((B, K), WORLDPLAY.context_timestep, device=device)
+            told = (sample.viewmats[:, :K], lens[:, :K], sample.labels[:, :K])
+            network(Inputs(sample.memory.to(dtype), context, *told, text_kv, memory, prefill=True))
     x = torch.cat((sample.target[:, :, :held], noise[:, :, held:]), dim=2)
     course = [x]
-    for step in range(STEPS):
+    told = (sample.viewmats[:, K:], lens[:, K:], sample.labels[:, K:])
+    for step in range(WORLDPLAY.steps):
         _, timestep = timesteps(torch.full((B,), step, device=device), held)
-        flow = network(
-            x.to(dtype),
-            timestep,
-            text_kv,
-            viewmats=sample.viewmats[:, K:],
-            intrinsics=lens[:, K:],
-            action=sample.labels[:, K:],
-            memory=memory,
-        )
-        x = torch.cat((x[:, :, :held], x[:, :, held:] + step_size(step) * flow[:, :, held:].float()), dim=2)
+        flow = network(Inputs(x.to(dtype), timestep, *told, text_kv, memory))
+        moved = x[:, :, held:] + WORLDPLAY.step_size(step) * flow[:, :, held:].float()
+        x = torch.cat((x[:, :, :held], moved), dim=2)
         course.append(x)
     return course
 
 
 def timesteps(step: Tensor, held: int) -> tuple[Tensor, Tensor]:
     """Sigma `[B]` and timestep per latent `[B, 4]` of the denoising steps `step` `[B]`."""
-    timestep = torch.tensor(TIMESTEPS, device=step.device)[step]
+    timestep = torch.tensor(WORLDPLAY.timesteps, device=step.device)[step]
     per_latent = timestep[:, None].repeat(1, CHUNK_LATENTS)
-    per_latent[:, :held] = CONTEXT_TIMESTEP
+    per_latent[:, :held] = WORLDPLAY.context_timestep
     return timestep / 1000, per_latent
 
 
@@ -221,7 +211,7 @@ def walk(
     frozen: the network is told that the camera never moves. recent_only: the memory is the last 16 latents.
     """
     B, device = len(first), first.device
-    config = MemoryConfig()
+    config = WORLDPLAY.memory
     points = sample_points(config.points)
     seen = torch.from_numpy(path.viewmats)
     told = torch.eye(4).expand(len(path), 4, 4) if frozen else seen.float()

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyworld import tiny
+from hyworld import builtin
 from hyworld.dit import WorldPlayDiT
 from hyworld.weights import load_dit, load_vae
 from hyworld.weights.remap import dit_to_diffusers
@@ -33,7 +33,7 @@ from .scenes import draw_scenes, render
 from .sizes import DIT, HELD_OUT_SEED, PATH_LATENTS, SIZE
 from .vae import load_trained_vae
 
-NETWORK, VAE_FILE = tiny.NETWORK.name, tiny.VAE.name
+NETWORK, VAE_FILE = builtin.NETWORK.name, builtin.VAE.name
 
 CARD = """# The tiny world
 
@@ -81,7 +81,7 @@ def mixed(folders: Sequence[Path], shares: Sequence[float]) -> WorldPlayDiT:
 
 
 def export(
-    folders: Sequence[Path], out: Path, *, shares: Sequence[float] = (1.0,), first_frames: int = tiny.FIRST_FRAMES
+    folders: Sequence[Path], out: Path, *, shares: Sequence[float] = (1.0,), first_frames: int = builtin.FIRST_FRAMES
 ) -> str:
     """Write everything and return the card. The VAE is the last folder's.
 
@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Turn training checkpoints into files for the ordinary loaders.")
     parser.add_argument("--checkpoint", type=Path, nargs="+", default=[Path("training_ckpt")])
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0], help="of each checkpoint's network")
-    parser.add_argument("--out", type=Path, default=tiny.FOLDER)
+    parser.add_argument("--out", type=Path, default=builtin.FOLDER)
     options = parser.parse_args()
     print(export(options.checkpoint, options.out, shares=options.shares))
 

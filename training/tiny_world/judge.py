@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hyworld.config import CHUNK_LATENTS
 from hyworld.dit import WorldPlayDiT
-from hyworld.rollout.schedule import CONTEXT_TIMESTEP
+from hyworld.walk import WORLDPLAY
 
 from .batched import MEMORY, Sample, compiled_twin, denoise, joint_flow
 from .optimise import Optimiser
@@ -66,7 +66,7 @@ class Judge(nn.Module):
 
     def forward(self, sample: Sample, latents: Tensor) -> Tensor:
         """Logits `[B, F, S, blocks]`, float32, of the F `latents` `[B, C, F, h, w]` that follow the sample's memory."""
-        timestep = torch.full((len(latents), latents.shape[2]), CONTEXT_TIMESTEP, device=latents.device)
+        timestep = torch.full((len(latents), latents.shape[2]), WORLDPLAY.context_timestep, device=latents.device)
         self._outputs.clear()
         joint_flow(self._fast[0] if sample.remembered in COMPILED else self.network, sample, latents, timestep)
         logits = [head(x[:, sample.remembered :]) for head, x in zip(self.heads, self._outputs, strict=True)]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hyworld.config import CHUNK_LATENTS
 from hyworld.dit import WorldPlayDiT
-from hyworld.rollout.schedule import STEPS
+from hyworld.walk import WORLDPLAY
 
 from .batched import MEMORY, Sample, compiled_twin, joint_flow, timesteps
 from .evaluate import walk_report
@@ -115,13 +115,13 @@ def flow_step(
     disturbed = sample.memory + strength * torch.randn_like(sample.memory)
     sample = replace(sample, memory=disturbed)
 
-    step = torch.randint(STEPS, (len(walks),), device=walks.device)
+    step = torch.randint(WORLDPLAY.steps, (len(walks),), device=walks.device)
     sigma, timestep = timesteps(step, held)
     share = sigma[:, None, None, None, None]
     noisy = share * torch.randn_like(sample.target) + (1 - share) * sample.target
     noisy = torch.cat((sample.target[:, :, :held], noisy[:, :, held:]), dim=2)
     losses = loss_against(trainee.flow(sample, noisy, timestep), noisy, sample.target, sigma, held)
-    (losses * torch.where(step == STEPS - 1, last_step, 1.0)).mean().backward()
+    (losses * torch.where(step == WORLDPLAY.steps - 1, last_step, 1.0)).mean().backward()
     return losses.mean().detach()
 
 

@@ -7,6 +7,7 @@ frame that each memory block saw. Source: madebyollin/taehv `taehv.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -155,6 +156,15 @@ class TinyDecoder(nn.Module):
     def latent_channels(self) -> int:
         """Channels of the latents."""
         return self.config.latent_channels
+
+    @property
+    def reach(self) -> int:
+        """See `StreamingDecoder`: each memory block looks one frame back."""
+        latents, rate = 0.0, 1
+        for growth in FRAME_GROWTH:
+            latents += MEMORY_BLOCKS / rate
+            rate *= growth
+        return math.ceil(latents)
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """Decode the next latents of a stream, all of them in one go.

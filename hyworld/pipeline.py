@@ -1,9 +1,10 @@
-"""From files to a world one can walk: the networks, the VAE, the text encoder and the engine, loaded together.
+"""From files to a pipeline: the networks, the VAE, the text encoder and the loop, loaded together.
 
-world = hyworld.load("worldplay_5b.safetensors", vae="wan2.2_vae.safetensors", text_encoder="Wan2.2-TI2V-5B-Diffusers")
-world.start(first_frame=Image.open("street.jpg"), text="a quiet street", seed=1)
-for chunk in world.run(Trajectory.from_tokens("w-15")):
+pipeline = hyworld.load("worldplay_5b.safetensors", vae="wan2.2_vae.safetensors", text_encoder="umt5")
+world = pipeline.start(Image.open("street.jpg"), "a quiet street", seed=1)
+for chunk in pipeline.walk(world, "w-8, right-6"):
     ...  # chunk.frames: uint8 [F, H, W, 3]
+    world = chunk.world
 """
 
 from __future__ import annotations
@@ -11,23 +12,34 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .camera import Trajectory
+from . import builtin
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
+from .dit import WorldPlayDiT
 from .dit.fp8 import use_fp8
+from .dit.graphs import GraphedNetwork
 from .errors import InputError
-from .modes import Modes, check_modes, fp8_rounding, make_engine
+from .modes import (
+    Modes,
+    check_modes,
+    fp8_rounding,
+    keeps_compact,
+    network_kernels,
+    set_vae_kernels,
+    wants_graphs,
+    wants_triton,
+)
 from .picture import to_video_tensor
-from .rollout import Chunk, Progress, RolloutEngine, RolloutState
 from .text import check_text_source, encode_prompt, load_embeddings
-from .tiny import NOT_TRAINED, built_in, tiny_dit, tiny_text_encoder, tiny_vae
-from .tiny import first_frame as built_in_first_frame
-from .tiny import tiny_decoder as built_in_tiny_decoder
 from .vae import StreamingDecoder, WanVAE
+from .walk import Chunk, Walker, World
+from .walk.decoding import Decoding
+from .walk.walker import OnProgress, WalkPath
 from .weights import load_dit, load_tiny_decoder, load_vae
 
 TextEncoder = Callable[[str], Tensor]
@@ -39,26 +51,49 @@ TEXT_ENCODER_MISSING = (
 )
 
 
-class World:
-    """Loaded networks and the rollout that walks through one world at a time; made by `load`.
+class Encoder(Protocol):
+    """What a pipeline asks of its VAE: `WanVAE`, or a host's."""
 
-    `start`, `step`, `run`, `state` and `resume` are the engine's (`hyworld.rollout.RolloutEngine`), taking
-    pictures and prompts where the engine takes latents and embeddings.
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
 
-    Attributes:
-        size: (height, width) it is at home at.
-        picture: what a walk starts from when nothing else is given; only the built-in world has one.
+    def encode(self, video: Tensor) -> Tensor:
+        """Video `[1, 3, f, H, W]` in [-1, 1] → normalised latents `[1, C, n, h, w]`."""
+
+
+class Pipeline:
+    """Loaded networks, and the way from a picture and a prompt to a walk; made by `load`.
+
+    Args:
+        walker: the network and its loop.
+        vae: encodes pictures.
+        size: (height, width) of a world that asks for no other.
+        encode_text: the prompt's way to embeddings; without it worlds start from embeddings alone.
+        picture: what a world starts from when nothing else is given; only the built-in one has one.
+
+    Raises:
+        InputError: a VAE or decoder of other latents than the network's.
     """
 
     def __init__(
         self,
-        engine: RolloutEngine,
-        vae: WanVAE,
-        encode_text: TextEncoder,
+        walker: Walker,
+        vae: Encoder,
         size: tuple[int, int],
+        encode_text: TextEncoder | None = None,
         picture: Image.Image | None = None,
     ) -> None:
-        self.engine = engine
+        channels = walker.network.config.latent_channels
+        decoder = vae if walker.decoding is None else walker.decoding.decoder
+        for name, part in (("VAE", vae), ("tiny decoder", decoder)):
+            if part.latent_channels != channels:
+                raise InputError(
+                    f"The {name} has {part.latent_channels} latent channels, but this model needs {channels}: give the "
+                    "one the model was trained with (wan2.2_vae.safetensors for 48, that of Tiny World for "
+                    f"{TINY.vae.z_dim})."
+                )
+        self.walker = walker
         self.vae = vae
         self.encode_text = encode_text
         self.size = size
@@ -71,62 +106,47 @@ class World:
         *,
         seed: int = 0,
         size: tuple[int, int] | None = None,
-    ) -> None:
-        """Begin a new world.
+    ) -> World:
+        """A new world.
 
         Args:
-            first_frame: a picture of any size, a normalised latent `[1, C, 1, h, w]`, or None: the world's own
+            first_frame: a picture of any size, a normalised latent `[1, C, 1, h, w]`, or None: the pipeline's own
                 picture, or text alone where it has none.
             text: the prompt, or its embeddings `[1, L, text_dim]`.
             seed: 0 or larger; the same seed gives the same world.
-            size: (height, width) in pixels, multiples of 32; default: the preset's.
+            size: (height, width) in pixels, multiples of 32; default: the pipeline's, or that of a latent given.
 
         Raises:
             InputError: a size, picture or embedding that does not fit.
         """
-        height, width = size or self.size
-        check_size(height, width)
+        latent_size = None
         if first_frame is None:
             first_frame = self.picture
-        if isinstance(first_frame, Image.Image):
-            first_frame = self.encode_picture(first_frame, height, width)
-        self.engine.start(
-            self.encode_text(text) if isinstance(text, str) else text,
-            first_frame=first_frame,
-            latent_size=(height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE),
-            seed=seed,
-        )
+        if size is not None or not isinstance(first_frame, Tensor):
+            height, width = size or self.size
+            check_size(height, width)
+            latent_size = (height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE)
+            if isinstance(first_frame, Image.Image):
+                first_frame = self.encode_picture(first_frame, height, width)
+        if isinstance(text, str):
+            if self.encode_text is None:
+                raise InputError(TEXT_ENCODER_MISSING)
+            text = self.encode_text(text)
+        return self.walker.begin(text, first_frame=first_frame, latent_size=latent_size, seed=seed)
 
     @torch.no_grad()
     def encode_picture(self, picture: Image.Image, height: int, width: int) -> Tensor:
         """Normalised latent `[1, C, 1, h, w]`, float32, of the picture scaled and cropped to height x width."""
         video = to_video_tensor(picture, height, width)
-        return self.vae.encode(video.to(self.engine.device, self.engine.decoder_dtype)).float()
+        if self.walker.decoding is not None:
+            video = video.to(self.walker.decoding.device, self.walker.decoding.dtype)
+        return self.vae.encode(video).float()
 
-    def step(
-        self,
-        cameras: Trajectory,
-        *,
-        noise: Tensor | None = None,
-        following: Trajectory | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Chunk:
-        """Generate the next chunk; see `RolloutEngine.step`."""
-        return self.engine.step(cameras, noise=noise, following=following, on_progress=on_progress)
-
-    def run(
-        self, trajectory: Trajectory, chunks: int = 0, *, on_progress: Callable[[Progress], None] | None = None
+    def walk(
+        self, world: World, path: WalkPath, chunks: int = 0, *, on_progress: OnProgress | None = None
     ) -> Iterator[Chunk]:
-        """Yield the chunks along the trajectory; see `RolloutEngine.run`."""
-        return self.engine.run(trajectory, chunks, on_progress=on_progress)
-
-    def state(self) -> RolloutState:
-        """The world so far, as an immutable value."""
-        return self.engine.state()
-
-    def resume(self, state: RolloutState) -> None:
-        """Go on from a state."""
-        self.engine.resume(state)
+        """The chunks along `path`, from where `world` stands; see `Walker.walk`."""
+        return self.walker.walk(world, path, chunks, on_progress=on_progress)
 
 
 def load(
@@ -142,15 +162,15 @@ def load(
     allow_base: bool = False,
     head_dim: int | None = None,
     modes: Modes | None = None,
-) -> World:
-    """Load everything a rollout needs.
+) -> Pipeline:
+    """Load everything a walk needs.
 
     Args:
         weights: the transformer (`model.pt`, safetensors or a folder); None is a built-in model, which needs no file.
         preset: which one: "tiny" (default), trained to walk through rooms, or "tiny-random", which draws noise.
         vae: the Wan 2.2 VAE; needed with `weights`.
         text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
-            Without it the world can only be started with embeddings.
+            Without it a world can only be started from embeddings.
         decoder: "full" (the VAE) or "tiny" (TAEHV, faster and rougher; needs `tiny_decoder` with `weights`; the
             preset "tiny" has none).
         device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
@@ -173,7 +193,7 @@ def load(
         surplus = [name for name, file in (("VAE", vae), ("tiny decoder", tiny_decoder)) if file is not None]
         if surplus:
             raise InputError(f"A {surplus[0]} file was given without the model it belongs to: add --weights FILE.")
-        return _built_in_world(preset or TINY.name, text_encoder, decoder, device, dtype, modes)
+        return _built_in(preset or TINY.name, text_encoder, decoder, device, dtype, modes)
     if preset is not None:
         raise InputError("A preset has its weights built in: leave out --weights, or --preset.")
     if vae is None:
@@ -189,35 +209,54 @@ def load(
     frames_from: StreamingDecoder = wan_vae
     if tiny_decoder is not None:
         frames_from = load_tiny_decoder(tiny_decoder, device=device, dtype=dtype)
-    fp8 = fp8_rounding(modes)
-    dit = load_dit(weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim, fp8=fp8)
-    channels = dit.config.latent_channels
-    for name, part in (("VAE", wan_vae), ("tiny decoder", frames_from)):
-        if part.latent_channels != channels:
-            raise InputError(
-                f"The {name} has {part.latent_channels} latent channels, the model has {channels}: "
-                "give the one the model was trained with."
-            )
-    engine = make_engine(dit, wan_vae, frames_from, modes=modes, device=device, dtype=dtype)
-    return World(engine, wan_vae, text_encoder_for(text_encoder, dit.config.text_dim, device, dtype), WAN_5B.size)
+    dit = load_dit(
+        weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim, fp8=fp8_rounding(modes)
+    )
+    encode = text_encoder_for(text_encoder, dit.config.text_dim, device, dtype)
+    return Pipeline(make_walker(dit, wan_vae, frames_from, modes, device, dtype), wan_vae, WAN_5B.size, encode)
 
 
-def _built_in_world(
+def _built_in(
     name: str, text_encoder: str | Path | None, decoder: str, device: torch.device, dtype: torch.dtype, modes: Modes
-) -> World:
-    preset = built_in(name)
+) -> Pipeline:
+    preset = builtin.preset(name)
     if preset.name != name:
-        warnings.warn(NOT_TRAINED, stacklevel=3)
-    dit, vae = tiny_dit(preset).to(device, dtype), tiny_vae(preset).to(device, dtype)
+        warnings.warn(builtin.NOT_TRAINED, stacklevel=3)
+    dit, vae = builtin.dit(preset).to(device, dtype), builtin.vae(preset).to(device, dtype)
     fp8 = fp8_rounding(modes)
     if fp8 is not None:
         use_fp8(dit, fp8)
-    frames_from: StreamingDecoder = built_in_tiny_decoder(preset).to(device, dtype) if decoder == "tiny" else vae
-    encode: TextEncoder = tiny_text_encoder()
+    frames_from: StreamingDecoder = builtin.decoder(preset).to(device, dtype) if decoder == "tiny" else vae
+    encode: TextEncoder = builtin.text_encoder()
     if text_encoder is not None:
         encode = text_encoder_for(text_encoder, preset.dit.text_dim, device, dtype)
-    engine = make_engine(dit, vae, frames_from, modes=modes, device=device, dtype=dtype)
-    return World(engine, vae, encode, preset.size, built_in_first_frame() if preset is TINY else None)
+    walker = make_walker(dit, vae, frames_from, modes, device, dtype)
+    return Pipeline(walker, vae, preset.size, encode, builtin.first_frame() if preset is TINY else None)
+
+
+def make_walker(
+    dit: WorldPlayDiT,
+    vae: WanVAE,
+    decoder: StreamingDecoder,
+    modes: Modes,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Walker:
+    """A walker over both networks, run as `modes` says; fp8 linears are a matter of loading, see `fp8_rounding`.
+
+    Raises:
+        InputError: what was asked for by name cannot run on `device`.
+    """
+    check_modes(modes, device)
+    dit.kernels = network_kernels(modes, device)
+    set_vae_kernels(vae, modes.kernels, device)
+    return Walker(
+        GraphedNetwork(dit) if wants_graphs(modes, device) else dit,
+        decoding=Decoding(decoder, device=device, dtype=dtype),
+        device=device,
+        dtype=dtype,
+        compact_memory=keeps_compact(modes, fused=wants_triton(modes.kernels, device)),
+    )
 
 
 def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:

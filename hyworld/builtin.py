@@ -35,12 +35,12 @@ NOT_TRAINED = (
     f"the trained weights of the built-in world are missing from {FOLDER}, so `tiny-random` takes its place and draws "
     "coloured noise: install the package again, or train them with training/tiny_world"
 )
-"""Said where `built_in` had to choose the other preset."""
+"""Said where `preset` had to choose the other preset."""
 
 _SEED = 2026
 
 
-def built_in(name: str) -> Preset:
+def preset(name: str) -> Preset:
     """`TINY` or `TINY_RANDOM`, by name; `TINY_RANDOM` for both where the trained weights are absent.
 
     Raises:
@@ -51,27 +51,27 @@ def built_in(name: str) -> Preset:
     return TINY if name == TINY.name and NETWORK.is_file() and VAE.is_file() else TINY_RANDOM
 
 
-def tiny_dit(preset: Preset) -> WorldPlayDiT:
+def dit(of: Preset) -> WorldPlayDiT:
     """The transformer of a built-in preset, float32 on the CPU."""
-    if preset is TINY:
+    if of is TINY:
         return load_dit(NETWORK, dtype=torch.float32)
     return randomise(WorldPlayDiT(TINY_RANDOM.dit), _SEED)
 
 
-def tiny_vae(preset: Preset) -> WanVAE:
+def vae(of: Preset) -> WanVAE:
     """The VAE of a built-in preset, float32 on the CPU."""
-    if preset is TINY:
+    if of is TINY:
         return load_vae(VAE, dtype=torch.float32)
     return randomise(WanVAE(TINY_RANDOM.vae), _SEED + 1)
 
 
-def tiny_decoder(preset: Preset) -> TinyDecoder:
+def decoder(of: Preset) -> TinyDecoder:
     """A TAEHV-style decoder for the latents of a built-in preset, float32 on the CPU.
 
     Raises:
         InputError: the trained world, which has none.
     """
-    if preset is TINY:
+    if of is TINY:
         raise InputError(
             "The built-in world has no tiny decoder, its VAE is small enough: leave out --decoder tiny, or try it with "
             "--preset tiny-random."
@@ -79,7 +79,7 @@ def tiny_decoder(preset: Preset) -> TinyDecoder:
     return randomise(TinyDecoder(TinyDecoderConfig(latent_channels=TINY_RANDOM.vae.z_dim)), _SEED + 2)
 
 
-def tiny_text_encoder() -> ByteTextEncoder:
+def text_encoder() -> ByteTextEncoder:
     """Prompt → embeddings, without a language model; the trained network takes no notice of them."""
     return ByteTextEncoder(TINY.dit.text_dim, tokens=TINY.text_tokens)
 

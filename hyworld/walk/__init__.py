@@ -1,0 +1,11 @@
+"""The walk: from a world and the next poses to the next chunk and the world with it.
+
+A `World` is a value: walking returns the next one and changes none. `Walker` runs the networks; what a checkpoint
+fixes of the loop is a `Recipe`.
+"""
+
+from .recipe import WORLDPLAY, Recipe
+from .walker import Network, Progress, Walker
+from .world import Chunk, Step, World
+
+__all__ = ["WORLDPLAY", "Chunk", "Network", "Progress", "Recipe", "Step", "Walker", "World"]

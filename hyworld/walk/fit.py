@@ -1,0 +1,60 @@
+"""Does a world fit the network that is to walk on in it? Asked in one place, before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ..config import PATCH, TINY, WAN_5B, DiTConfig
+from ..errors import InputError
+from .world import World
+
+
+def fitted(world: World, config: DiTConfig) -> World:
+    """`world` in host memory, its latents in float32.
+
+    Raises:
+        InputError: its prompt, size, latents, first frame or seed are not for this network.
+    """
+    text, first = world.text, world.first_frame
+    C, h, w = world.latent_shape
+    if text.ndim != 3 or text.shape[0] != 1 or text.shape[2] != config.text_dim:
+        raise InputError(
+            f"The prompt embeddings must have the shape [1, tokens, {config.text_dim}], got {list(text.shape)}: encode "
+            f"the prompt with the model's own text encoder ({WAN_5B.dit.text_dim}: UMT5-XXL, in ComfyUI Load CLIP of "
+            f"type wan; {TINY.dit.text_dim}: that of Tiny World)."
+        )
+    if config.latent_channels != C:
+        raise InputError(
+            f"The world has {C} latent channels, but this model needs {config.latent_channels}: walk on in it with the "
+            "model that made it, or encode the first frame with the VAE that belongs to this one."
+        )
+    if h % PATCH or w % PATCH or min(h, w) < PATCH:
+        raise InputError(f"Both sides of the latents must be even, got {h}x{w}.")
+    if first is not None and tuple(first.shape) != (1, C, 1, h, w):
+        raise InputError(
+            f"The first frame's latent must have the shape [1, {C}, 1, {h}, {w}], got {list(first.shape)}: encode one "
+            "picture at the size of the world."
+        )
+    for i, step in enumerate(world.history):
+        latents = step.latents
+        if tuple(latents.shape) != (1, C, len(step.cameras), h, w):
+            raise InputError(
+                f"Chunk {i} of the world has latents of shape {list(latents.shape)} for {len(step.cameras)} poses, "
+                f"expected [1, {C}, n, {h}, {w}]: the world was put together wrongly."
+            )
+    if world.seed < 0:
+        raise InputError(f"The seed must be 0 or larger, got {world.seed}.")
+    return world if _at_home(world) else _brought_home(world)
+
+
+def _at_home(world: World) -> bool:
+    return world.text.is_cpu and all(
+        step.latents.is_cpu and step.latents.dtype == torch.float32 for step in world.history
+    )
+
+
+def _brought_home(world: World) -> World:
+    history = tuple(replace(step, latents=step.latents.to("cpu", torch.float32)) for step in world.history)
+    return replace(world, text=world.text.cpu(), history=history)

@@ -1,0 +1,341 @@
+"""The loop: remember, denoise, decode, a chunk of latents at a time.
+
+    world = walker.begin(text, first_frame=latent, seed=0)
+    for chunk in walker.walk(world, "w-8, right-6"):
+        show(chunk.frames)
+        world = chunk.world
+
+Source of the loop: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from itertools import chain, islice, repeat
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..camera import Trajectory
+from ..config import PATCH, DiTConfig
+from ..dit import Inputs, KVMemory, TextKV, WorldPlayDiT
+from ..errors import InputError
+from ..gpu import current
+from ..memory import sample_points, select_memory_frames
+from .decoding import Decoding
+from .fit import fitted
+from .handover import HandOver
+from .recipe import WORLDPLAY, Recipe, chunk_noise
+from .world import Chunk, Step, World
+
+WalkPath = str | Trajectory | Iterable[Trajectory]
+"""Where to walk: pose tokens or a pose file, a trajectory, or an iterator of one trajectory for each chunk."""
+
+
+class Progress(NamedTuple):
+    """Where a walk is: so many denoising steps of chunk `chunk` are done."""
+
+    chunk: int
+    step: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Network(Protocol):
+    """What a walker asks of the network: `WorldPlayDiT`, or a host's way of calling it."""
+
+    @property
+    def config(self) -> DiTConfig:
+        """Its sizes."""
+
+    def text_keys_values(self, text: Tensor) -> TextKV:
+        """See `WorldPlayDiT.text_keys_values`."""
+
+    def __call__(self, inputs: Inputs) -> Tensor | None:
+        """See `WorldPlayDiT.forward`."""
+
+
+class Walker:
+    """Walks in any world; it remembers none, only the buffers it works in.
+
+    Args:
+        network: already on `device`.
+        recipe: what the checkpoint fixes of the loop.
+        decoding: turns finished latents into frames; None leaves `Chunk.frames` empty.
+        device, dtype: where and in what precision the network runs. Running latents, cameras and noise stay in float32.
+        compact_memory: keep half as much per remembered latent, at some cost in time; see `KVMemory`.
+        points: the cloud `[n, 3]` that measures how far two views overlap; default: a fixed one.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        recipe: Recipe = WORLDPLAY,
+        decoding: Decoding | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compact_memory: bool = False,
+        points: Tensor | None = None,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.decoding = decoding
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.compact_memory = compact_memory
+        self._points = sample_points(recipe.memory.points) if points is None else points
+        self._text: tuple[Tensor, TextKV] | None = None
+        self._kv: KVMemory | None = None
+        self._foreseen: tuple[Tensor, tuple[int, ...]] | None = None
+
+    def begin(
+        self,
+        text: Tensor,
+        *,
+        first_frame: Tensor | None = None,
+        latent_size: tuple[int, int] | None = None,
+        seed: int = 0,
+    ) -> World:
+        """A new world, without chunks yet.
+
+        Args:
+            text: prompt embeddings `[1, L, text_dim]`, zero rows after the prompt's end.
+            first_frame: normalised latent `[1, C, 1, h, w]` of the first picture; None starts from text alone.
+            latent_size: (h, w) of the latents, needed without a first frame.
+            seed: 0 or larger.
+
+        Raises:
+            InputError: shapes that do not fit the network.
+        """
+        C = self.network.config.latent_channels
+        if first_frame is not None:
+            if first_frame.ndim != 5 or tuple(first_frame.shape[:3]) != (1, C, 1):
+                raise InputError(
+                    f"The first frame's latent must have the shape [1, {C}, 1, h, w], got {list(first_frame.shape)}: "
+                    "encode one picture with the VAE that belongs to the model."
+                )
+            given = (first_frame.shape[3], first_frame.shape[4])
+            if latent_size is not None and given != tuple(latent_size):
+                raise InputError(
+                    f"The first frame's latent is {given[0]}x{given[1]}, but {latent_size[0]}x{latent_size[1]} was "
+                    "asked for: encode the picture at the walk's size."
+                )
+            latent_size, first_frame = given, first_frame.float().cpu()
+        if latent_size is None:
+            raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
+        return fitted(World(text, seed, (C, *latent_size), first_frame), self.network.config)
+
+    def walk(
+        self, world: World, path: WalkPath, chunks: int = 0, *, on_progress: OnProgress | None = None
+    ) -> Iterator[Chunk]:
+        """The chunks along `path`, from where `world` stands; each brings the world with it.
+
+        Args:
+            path: tokens, a .json file or a `Trajectory`, whose first pose falls on the world's last latent (in a
+                world without latents it is the first latent's). Or an iterator that gives each chunk's poses, in
+                the coordinates of the world, when they are wanted.
+            chunks: how many; 0 is as many as the path gives.
+            on_progress: called before the first denoising step of a chunk and after each; what it raises (an
+                interrupt) ends the walk. The chunks made so far stay.
+
+        Raises:
+            InputError: a world that does not fit (see `fit.fitted`), or a path that is too short: at once; and what
+                `step` raises.
+        """
+        if chunks < 0:
+            raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {chunks}.")
+        world = fitted(world, self.network.config)
+        if isinstance(path, str):
+            path = Trajectory.load(path)
+        if not isinstance(path, Trajectory):
+            return self._chunks(world, islice(path, chunks or None), repeat(None), on_progress)
+        n = self.recipe.chunk_latents
+        parts = world.onwards(path).require_chunks(chunks, n).split(n)
+        return self._chunks(world, parts, chain(parts[1:], [None]), on_progress)
+
+    def _chunks(
+        self,
+        world: World,
+        parts: Iterable[Trajectory],
+        following: Iterable[Trajectory | None],
+        on_progress: OnProgress | None,
+    ) -> Iterator[Chunk]:
+        for cameras, next_cameras in zip(parts, following, strict=False):
+            chunk = self._step(world, cameras, None, next_cameras, on_progress)
+            world = chunk.world
+            yield chunk
+
+    def step(
+        self,
+        world: World,
+        cameras: Trajectory,
+        *,
+        noise: Tensor | None = None,
+        following: Trajectory | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Chunk:
+        """The next chunk of `world`.
+
+        Args:
+            cameras: poses and labels of its latents, in the coordinates of the world.
+            noise: `[1, C, n, h, w]` to start from instead of the seed's.
+            following: the poses of the chunk after this one, where they are known already: what it will remember is
+                then chosen while the device still works on this one. They bind to nothing.
+            on_progress: see `walk`.
+
+        Raises:
+            InputError: a world that does not fit, another number of poses than a chunk has latents, noise of another
+                shape, or a network that returns NaN.
+        """
+        return self._step(fitted(world, self.network.config), cameras, noise, following, on_progress)
+
+    @torch.no_grad()
+    def _step(
+        self,
+        world: World,
+        cameras: Trajectory,
+        noise: Tensor | None,
+        following: Trajectory | None,
+        on_progress: OnProgress | None,
+    ) -> Chunk:
+        """See `step`; `world` is known to fit."""
+        n = self.recipe.chunk_latents
+        for poses in (cameras, following):
+            if poses is not None and len(poses) != n:
+                raise InputError(f"A chunk takes exactly {n} camera poses, got {len(poses)}.")
+        C, h, w = world.latent_shape
+        if noise is not None and tuple(noise.shape) != (1, C, n, h, w):
+            raise InputError(f"The noise of a chunk must have the shape {[1, C, n, h, w]}, got {list(noise.shape)}.")
+        report = on_progress or (lambda progress: None)
+
+        viewmats = _followed_by(world.viewmats, cameras)
+        remembered = self._remembered(viewmats, n)
+        with current(self.device), fast_attention(self.device):
+            # All that comes from the host is sent before the first forward: later it would wait for the device.
+            memory, text_kv = self._memory(world), self._text_kv(world.text)
+            context = self._context(world, cameras, remembered, text_kv, memory)
+            control = self._control(cameras, cameras)
+            memory.clear()
+            if context is not None:
+                self.network(context)
+            if noise is None:  # drawn while the device is busy
+                noise = chunk_noise(world.seed, world.chunks, (1, C, n, h, w))
+            x = _sent(noise.float(), self.device)
+            report(Progress(world.chunks, 0))
+            x = self._denoise(world, Inputs(x, *control, text_kv, memory), report)
+        latents = HandOver()
+        latents.push(x)
+        pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
+        if following is not None:
+            viewmats = _followed_by(viewmats, following)
+            self._foreseen = (viewmats, self._remembered(viewmats, n))
+        frames = None if pictures is None else pictures.collect()
+        step = Step(latents.collect(), replace(cameras, notes=()), remembered)
+        if not step.latents.isfinite().all():
+            raise InputError(
+                "The network returned NaN or infinity: choose bfloat16 instead of float16, attention auto, or check "
+                "weights and LoRAs."
+            )
+        if self.decoding is not None and cache is not None:
+            self.decoding.caches.put(step, cache)
+        return Chunk(world.chunks, frames, world.and_then(step))
+
+    def bytes_needed(self, latent_size: tuple[int, int]) -> tuple[int, int]:
+        """Memory on the device for latents of (h, w), beside weights and decoder: keys and values, activations."""
+        memory, n = self.recipe.memory.frames, self.recipe.chunk_latents
+        tokens = latent_size[0] * latent_size[1] // PATCH**2
+        config = self.network.config
+        kv = KVMemory.nbytes(
+            config, frames=memory + n, tokens_per_frame=tokens, dtype=self.dtype, compact=self.compact_memory
+        )
+        return kv, WorldPlayDiT.activation_bytes(config, frames=memory, tokens_per_frame=tokens, dtype=self.dtype)
+
+    def _remembered(self, viewmats: Tensor, n: int) -> tuple[int, ...]:
+        """Latents that the chunk of the last `n` cameras remembers."""
+        if self._foreseen is not None and torch.equal(self._foreseen[0], viewmats):
+            return self._foreseen[1]
+        return select_memory_frames(viewmats, len(viewmats) - n, self._points, self.recipe.memory)
+
+    def _context(
+        self, world: World, cameras: Trajectory, remembered: tuple[int, ...], text_kv: TextKV, memory: KVMemory
+    ) -> Inputs | None:
+        """The prefill: remembered latents, clean, at positions 0..K-1. None if there are none."""
+        if not remembered:
+            return None
+        latents, told = world.remembered(remembered)
+        latents = _sent(latents, self.device).to(self.dtype)
+        return Inputs(latents, *self._control(told, cameras), text_kv, memory, prefill=True)
+
+    def _control(self, told: Trajectory, chunk: Trajectory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Context timestep, cameras and labels of latents that the chunk attends to, batched, on the device.
+
+        Cameras are taken relative to the chunk's first. The attention does not change, but keys and values do: under
+        cameras far from the origin, bfloat16 would lose their digits to the distance.
+        """
+        return (
+            torch.full((1, len(told)), self.recipe.context_timestep, device=self.device),
+            _sent(torch.from_numpy(told.viewmats @ chunk.c2w[0]).float().unsqueeze(0), self.device),
+            _sent(torch.tensor(told.intrinsics, dtype=torch.float32).unsqueeze(0), self.device),
+            _sent(torch.tensor(told.labels).unsqueeze(0), self.device),
+        )
+
+    def _text_kv(self, text: Tensor) -> TextKV:
+        if self._text is None or self._text[0] is not text:
+            self._text = (text, self.network.text_keys_values(text.to(self.device, self.dtype)))
+        return self._text[1]
+
+    def _memory(self, world: World) -> KVMemory:
+        _, h, w = world.latent_shape
+        tokens = h * w // PATCH**2
+        if self._kv is None or self._kv.tokens_per_frame != tokens:
+            self._kv = None  # freed before its successor is allocated
+            self._kv = KVMemory(
+                self.network.config,
+                memory_frames=self.recipe.memory.frames,
+                new_frames=self.recipe.chunk_latents,
+                tokens_per_frame=tokens,
+                device=self.device,
+                dtype=self.dtype,
+                compact=self.compact_memory,
+            )
+        return self._kv
+
+    def _denoise(self, world: World, inputs: Inputs, report: OnProgress) -> Tensor:
+        """Euler steps from noise to latents, float32; a first-frame latent is context and never updated."""
+        x, held = inputs.latents, 0
+        if not world.history and world.first_frame is not None:
+            held = 1
+            x = torch.cat((_sent(world.first_frame, self.device), x[:, :, held:]), dim=2)
+        for step, t in enumerate(self.recipe.timesteps):
+            timestep = torch.full_like(inputs.timestep, t)
+            timestep[:, :held] = self.recipe.context_timestep
+            flow = self.network(inputs._replace(latents=x.to(self.dtype), timestep=timestep))
+            assert flow is not None
+            moved = x[:, :, held:] + self.recipe.step_size(step) * flow[:, :, held:].float()
+            x = torch.cat((x[:, :, :held], moved), dim=2)
+            report(Progress(world.chunks, step + 1))
+        return x
+
+
+def _followed_by(viewmats: Tensor, cameras: Trajectory) -> Tensor:
+    return torch.cat((viewmats, torch.from_numpy(cameras.viewmats)))
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for what the device has to do before."""
+    pinned = tensor.is_cpu and device.type == "cuda"
+    return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
+
+
+def fast_attention(device: torch.device) -> AbstractContextManager[None]:
+    """Prefer cuDNN's attention, the fastest exact one on recent NVIDIA cards; the others stay as fall-backs."""
+    if device.type != "cuda":
+        return nullcontext()
+    order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(order, set_priority=True)

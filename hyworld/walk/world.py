@@ -1,0 +1,183 @@
+"""The world as a value: everything that was generated, and all that is needed to go on from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import Trajectory
+from ..config import VAE_SPATIAL_STRIDE, frames_in
+from ..errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One chunk of a world's history.
+
+    Attributes:
+        latents: float32 `[1, C, n, h, w]`, normalised, in host memory.
+        cameras: poses, intrinsics and labels of those n latents, in the coordinates of the world.
+        memory_frames: indices of the latents this chunk attended to, ascending.
+    """
+
+    latents: Tensor
+    cameras: Trajectory
+    memory_frames: tuple[int, ...]
+
+    @cached_property
+    def viewmats(self) -> Tensor:
+        """World-to-camera `[n, 4, 4]` float64."""
+        return torch.from_numpy(self.cameras.viewmats)
+
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other)
+
+    def __hash__(self) -> int:
+        return hash(self.memory_frames)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A world so far: an immutable value that can be kept, compared, branched from and walked on any number of times.
+
+    Worlds share the history they have in common. All tensors are in host memory; what is large and can be made again
+    (decoder caches, keys and values) is not part of it.
+
+    Attributes:
+        text: prompt embeddings `[1, L, text_dim]`.
+        seed: with the chunk's index it gives the chunk's noise.
+        latent_shape: (C, h, w) of a latent.
+        first_frame: normalised latent `[1, C, 1, h, w]` of the picture the world starts from, or None.
+        history: one `Step` for each chunk.
+    """
+
+    text: Tensor
+    seed: int
+    latent_shape: tuple[int, int, int]
+    first_frame: Tensor | None = None
+    history: tuple[Step, ...] = ()
+
+    @property
+    def chunks(self) -> int:
+        """Chunks generated so far."""
+        return len(self.history)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the video in pixels."""
+        return self.latent_shape[1] * VAE_SPATIAL_STRIDE, self.latent_shape[2] * VAE_SPATIAL_STRIDE
+
+    @property
+    def latents(self) -> Tensor:
+        """Everything generated so far, `[1, C, n, h, w]`."""
+        C, h, w = self.latent_shape
+        return torch.cat([torch.zeros(1, C, 0, h, w), *(step.latents for step in self.history)], dim=2)
+
+    @property
+    def viewmats(self) -> Tensor:
+        """World-to-camera `[n, 4, 4]` float64 of those latents."""
+        return torch.cat([torch.zeros(0, 4, 4, dtype=torch.float64), *(step.viewmats for step in self.history)])
+
+    @property
+    def path(self) -> Trajectory:
+        """The path walked so far, in the coordinates of the world: those of its first latent."""
+        return _together([step.cameras for step in self.history])
+
+    def remembered(self, frames: tuple[int, ...]) -> tuple[Tensor, Trajectory]:
+        """Latents `[1, C, K, h, w]` and cameras of the given indices; the rest of the history is not touched."""
+        n = self.history[0].latents.shape[2]
+        places = [(self.history[frame // n], frame % n) for frame in frames]
+        latents = torch.cat([step.latents[:, :, i : i + 1] for step, i in places], dim=2)
+        return latents, _together([step.cameras[i : i + 1] for step, i in places])
+
+    @property
+    def memory_frames(self) -> tuple[tuple[int, ...], ...]:
+        """For each chunk, the latents it attended to."""
+        return tuple(step.memory_frames for step in self.history)
+
+    @property
+    def video_frames(self) -> int:
+        """Video frames generated so far."""
+        return frames_in(sum(step.latents.shape[2] for step in self.history))
+
+    def at_chunk(self, chunks: int) -> World:
+        """This world when it had so many chunks, 0 to `self.chunks`.
+
+        Raises:
+            InputError: another number.
+        """
+        if not 0 <= chunks <= self.chunks:
+            raise InputError(f"This world has {self.chunks} chunks: go back to 0 to {self.chunks}, not {chunks}.")
+        return replace(self, history=self.history[:chunks])
+
+    def onwards(self, path: Trajectory) -> Trajectory:
+        """`path` from where this world stands: its first pose falls on the last latent's and is left out.
+
+        In a world without latents it is `path` itself.
+        """
+        if not self.history:
+            return path
+        return self.history[-1].cameras[-1:].join(path)[1:]
+
+    def and_then(self, step: Step) -> World:
+        """This world with one more chunk."""
+        return replace(self, history=(*self.history, step))
+
+    def __eq__(self, other: object) -> bool:
+        return _same(self, other)
+
+    def __hash__(self) -> int:
+        return hash((self.seed, self.latent_shape, self.chunks))
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """What one step of a walk gives.
+
+    Attributes:
+        index: 0 for the first chunk of the world.
+        frames: uint8 `[F, H, W, 3]` in host memory, F = 13 in chunk 0 and 16 later; None without a decoder.
+        world: the world with this chunk.
+    """
+
+    index: int
+    frames: Tensor | None
+    world: World
+
+    @property
+    def latents(self) -> Tensor:
+        """The chunk's latents, see `Step`."""
+        return self.world.history[-1].latents
+
+    @property
+    def memory_frames(self) -> tuple[int, ...]:
+        """The latents this chunk attended to, see `Step`."""
+        return self.world.history[-1].memory_frames
+
+
+def _together(paths: list[Trajectory]) -> Trajectory:
+    return Trajectory(
+        c2w=np.concatenate([np.zeros((0, 4, 4)), *(path.c2w for path in paths)]),
+        intrinsics=np.concatenate([np.zeros((0, 3, 3)), *(path.intrinsics for path in paths)]),
+        labels=np.concatenate([np.zeros(0, np.int64), *(path.labels for path in paths)]),
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values of this module hold the same numbers."""
+    if a is b:
+        return True
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, (World, Step, Trajectory)) and type(a) is type(b):
+        return all(_same(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
+    return bool(a == b)
