@@ -201,7 +201,6 @@ class StreamingSampler(io.ComfyNode):
 
             def report(progress: Progress) -> None:
                 raise_if_interrupted()
-                player.check()
                 bar.update((progress.chunk - before) * STEPS + progress.step)
 
             if network.fused:
