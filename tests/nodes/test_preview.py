@@ -169,9 +169,7 @@ def fails() -> bool:
     raise OSError("no screen")
 
 
-def test_a_screen_that_raises_ends_the_preview_and_not_the_walk(
-    preview: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_screen_that_raises_ends_the_preview_and_not_the_walk(preview: Any, caplog: pytest.LogCaptureFixture) -> None:
     screen = Recorder(then=fails)
     with preview.PreviewPlayer(screen, fps=100) as player:
         player.play(chunk(1, 2, 3))
