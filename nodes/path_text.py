@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..hyworld.camera import Speeds, Trajectory
 from .host.files import input_file
 
@@ -20,9 +18,7 @@ def read_path(text: str, move_speed: float, turn_speed: float, third_person: boo
 def path_source(text: str) -> str:
     """The text, with the name of a JSON file made a path."""
     source = text.strip()
-    if source.lower().endswith(".json") and not source.startswith("{") and not Path(source).is_absolute():
-        source = str(input_file(source))
-    return source
+    return input_file(source) if source.lower().endswith(".json") else source
 
 
 def is_json(text: str) -> bool:

@@ -84,7 +84,7 @@ def test_a_camera_file_is_read(check: Check, input_folder: Path) -> None:
         keys(LINK),
         keys("W*2", trajectory=LINK),
         node("HYWorldJoinTrajectories", first=LINK, then=LINK),
-        node("AnotherPackWithAPath", path="w-2", keys="W*2"),
+        node("AnotherPackWithAPath", path="w-7", keys="W*7"),
     ],
     ids=["short", "wrong token", "linked path", "wrong key", "linked keys", "labels", "joined", "unknown"],
 )

@@ -46,8 +46,18 @@ def test_pose_json_is_read_as_it_is(path_text: Any) -> None:
 
 
 def test_a_file_that_is_nowhere_is_named_as_the_user_wrote_it(path_text: Any, pack: Callable[[str], Any]) -> None:
-    with pytest.raises(pack("hyworld.errors").InputError, match=r'^The camera file "nowhere\.json"'):
-        path_text.read_path("nowhere.json", 0.08, 3.0, False)
+    with pytest.raises(pack("hyworld.errors").InputError, match=r'^The camera file "\./nowhere\.json"'):
+        path_text.read_path("./nowhere.json", 0.08, 3.0, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["w-1, " * 100 + ".json", "[" * 300 + ".json", '{"' + "0" * 300 + ".json", "w-\0.json"],
+    ids=["tokens", "list", "object", "null"],
+)
+def test_text_that_only_ends_like_a_file_is_refused_in_words(path_text: Any, pack: Any, text: str) -> None:
+    with pytest.raises(pack("hyworld.errors").InputError):
+        path_text.read_path(text, 0.08, 3.0, False)
 
 
 def test_third_person_labels_turns_differently(path_text: Any) -> None:

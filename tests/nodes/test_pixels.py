@@ -46,10 +46,10 @@ def test_a_frame_beyond_its_range_is_cut_off(pixels: Any) -> None:
     assert np.array(pixels.to_picture(frame)).ravel().tolist() == [0, 128, 255]
 
 
-def test_a_half_precision_frame_becomes_a_picture(pixels: Any) -> None:
-    """Nodes may pass fp16, whose steps near 1 are finer than 1/255: the values stay."""
-    frame = every_value()[0]
-    assert np.array_equal(np.array(pixels.to_picture((frame.float() / 255).half())), frame.numpy())
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_frame_of_few_digits_is_rounded_once(pixels: Any, dtype: torch.dtype) -> None:
+    frame = torch.rand(8, 16, 3).to(dtype)
+    assert np.array_equal(np.array(pixels.to_picture(frame)), np.array(pixels.to_picture(frame.float())))
 
 
 def test_transparency_is_dropped(pixels: Any) -> None:
