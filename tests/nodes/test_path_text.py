@@ -29,9 +29,10 @@ def test_tokens_walk_at_the_speeds_of_the_node(path_text: Any) -> None:
     assert np.trace(path.c2w[4, :3, :3]) == pytest.approx(1 + 2 * np.cos(np.pi / 6))
 
 
-def test_a_file_is_taken_from_the_input_folder(path_text: Any, input_folder: Path) -> None:
-    (input_folder / "walk.json").write_text(pose_json(5), encoding="utf-8")
-    assert len(path_text.read_path(" walk.json ", 0.08, 3.0, False)) == 5
+@pytest.mark.parametrize("name", ["walk.json", "WALK.JSON"])
+def test_a_file_is_taken_from_the_input_folder(path_text: Any, input_folder: Path, name: str) -> None:
+    (input_folder / name).write_text(pose_json(5), encoding="utf-8")
+    assert len(path_text.read_path(f" {name} ", 0.08, 3.0, False)) == 5
 
 
 def test_an_absolute_file_is_taken_as_it_is(path_text: Any, input_folder: Path, tmp_path_factory: Any) -> None:
