@@ -13,7 +13,7 @@ from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, parse_keys, relabel, trajectory_from_keys
 from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
-from .host.files import input_file
+from .path_text import is_json, path_source, read_path
 from .pixels import picture_to_image
 from .schema import Actions, Trajectory, schema
 
@@ -34,23 +34,6 @@ def speed_inputs() -> list[Any]:
     return [io.Float.Input(name, **span, optional=True, tooltip=tip) for name, span, tip in _SPEED_INPUTS]
 
 
-def read_path(text: str, move_speed: float, turn_speed: float, third_person: bool) -> Path3D:
-    """The path of the text field: tokens, JSON, or a JSON file (absolute, or in ComfyUI's input folder).
-
-    Raises:
-        InputError: see `Trajectory.load`.
-    """
-    return Path3D.load(_source(text), Speeds(move=move_speed, turn_deg=turn_speed), third_person or None)
-
-
-def _source(text: str) -> str:
-    """The text, with the name of a JSON file made a path."""
-    source = text.strip()
-    if source.lower().endswith(".json") and not source.startswith("{") and not Path(source).is_absolute():
-        source = str(input_file(source))
-    return source
-
-
 def describe(path: Path3D) -> str:
     """How long a path is, and what the user should know about it."""
     frames = frames_in(path.chunks * CHUNK_LATENTS)
@@ -65,12 +48,6 @@ def drawn(path: Path3D, cls: Any, *outputs: Any, shown: bool = True) -> io.NodeO
     """Outputs that end with the map of the path. It is `shown` in the node unless the editor there has drawn it."""
     picture = picture_to_image(draw_top_down(path))
     return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls) if shown else None)
-
-
-def _is_json(text: str) -> bool:
-    """Whether a path is pose JSON or the name of a file of it, which only the engine reads."""
-    source = text.strip().lower()
-    return source.startswith(("{", "[")) or source.endswith(".json")
 
 
 class CameraTrajectory(io.ComfyNode):
@@ -118,7 +95,7 @@ class CameraTrajectory(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, path: str | None = None, **_: Any) -> str:
         """What a camera file holds, so that an edited file is read again."""
-        file = Path(_source(path or ""))
+        file = Path(path_source(path or ""))
         return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix.lower() == ".json" else ""
 
     @classmethod
@@ -130,7 +107,7 @@ class CameraTrajectory(io.ComfyNode):
         third_person: bool = False,
     ) -> io.NodeOutput:
         walk = read_path(path, move_speed, turn_speed, third_person)
-        return drawn(walk, cls, walk, walk.chunks, shown=_is_json(path))
+        return drawn(walk, cls, walk, walk.chunks, shown=is_json(path))
 
 
 class ActionSequence(io.ComfyNode):

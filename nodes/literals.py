@@ -9,8 +9,8 @@ from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import parse_keys, trajectory_from_keys
 from ..hyworld.config import PIXEL_MULTIPLE, check_size
 from ..hyworld.errors import InputError
-from .camera import read_path
 from .host.prompt import inputs_of
+from .path_text import read_path
 
 
 def check_walk(sampler_id: str | None, chunks: int) -> bool | str:

@@ -1,8 +1,9 @@
-"""Live preview: a finished chunk plays in the node while the next one is computed, and never holds it up."""
+"""Live preview: a finished chunk plays in the node while the next one is computed. If it fails, the walk goes on."""
 
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 import time
 from typing import Protocol
@@ -12,19 +13,22 @@ from torch import Tensor
 
 from ..hyworld.config import FRAMES_PER_SECOND
 
+LEAVE_SECONDS = 5.0
+"""How long leaving a player waits for a picture that is being shown."""
+
 
 class Screen(Protocol):
     """Where pictures go."""
 
-    def show(self, picture: Image.Image) -> None:
-        """Show one picture."""
+    def show(self, picture: Image.Image) -> bool:
+        """Show one picture; returns whether more are wanted."""
 
 
 class PreviewPlayer:
     """Plays frames at the video's pace on a thread of its own; a newer chunk replaces what is left of an older one.
 
-    Use it as a context manager; leaving it ends the thread. What the host raises in the thread (its progress
-    hook is where it notices an interrupt) is kept and raised by `check` in the thread that samples.
+    Use it as a context manager; leaving it ends the thread, or leaves it behind after `LEAVE_SECONDS` if the screen
+    hangs. An exception of the screen ends the preview with a warning in the log, and nothing else.
     """
 
     def __init__(self, screen: Screen, fps: float = FRAMES_PER_SECOND) -> None:
@@ -33,7 +37,6 @@ class PreviewPlayer:
         self._frames: list[Tensor] = []
         self._changed = threading.Condition()
         self._ended = False
-        self._error: BaseException | None = None
         # The host finds out which node reports through a context variable, which a new thread would lack.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._play,), name="hyworld-preview", daemon=True
@@ -45,12 +48,6 @@ class PreviewPlayer:
             self._frames = list(frames)
             self._changed.notify()
 
-    def check(self) -> None:
-        """Raise what was raised in the preview thread."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
     def __enter__(self) -> PreviewPlayer:
         self._thread.start()
         return self
@@ -59,7 +56,7 @@ class PreviewPlayer:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=LEAVE_SECONDS)
 
     def _play(self) -> None:
         while True:
@@ -71,9 +68,10 @@ class PreviewPlayer:
                 frame = self._frames.pop(0)
             began = time.monotonic()
             try:
-                self._screen.show(Image.fromarray(frame.numpy()))
-            except BaseException as error:
-                self._error = error
+                if not self._screen.show(Image.fromarray(frame.numpy())):
+                    return
+            except Exception as error:
+                logging.warning("HY-WorldPlay: The preview ended because a picture could not be shown (%r).", error)
                 return
             with self._changed:
                 left = self._pause - (time.monotonic() - began)

@@ -182,7 +182,6 @@ class StreamingSampler(io.ComfyNode):
 
             def report(progress: Progress) -> None:
                 raise_if_interrupted()
-                player.check()
                 bar.update((progress.chunk - before) * walker.recipe.steps + progress.step)
 
             walk = pipeline.walk(world, trajectory, chunks, on_progress=report)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import folder_paths
 
 
-def input_file(name: str) -> Path:
+def input_file(name: str) -> str:
     """A file of ComfyUI's input folder, or the name as it is where the folder has no such file."""
-    path = Path(folder_paths.get_input_directory()) / name
-    return path if path.is_file() else Path(name)
+    path = os.path.join(folder_paths.get_input_directory(), name)
+    # Unlike Path.is_file, this takes text of any length, which need not be a name at all.
+    return path if os.path.isfile(path) else name

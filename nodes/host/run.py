@@ -86,11 +86,12 @@ class ProgressBar:
         if server is not None and self._node_id is not None:
             server.instance.send_progress_text(text, self._node_id)
 
-    def show(self, picture: Image.Image) -> None:
-        """Show a picture in the node, at the progress made so far."""
+    def show(self, picture: Image.Image) -> bool:
+        """Show a picture in the node, at the progress made so far; returns False once the user asked to stop."""
         try:
             self._bar.update_absolute(self._done, self._total, ("JPEG", picture, PREVIEW_SIDE))
         except comfy.model_management.InterruptProcessingException:
             # Noticing an interrupt withdraws it, and this runs in the preview's thread: ask again, for the sampler's.
             comfy.model_management.interrupt_current_processing()
-            raise
+            return False
+        return True

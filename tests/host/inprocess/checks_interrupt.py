@@ -1,4 +1,4 @@
-"""Interrupting a walk: at once, without harm to the model, and whoever notices it first."""
+"""Interrupting a walk: at once, without harm to the model, and whoever notices it first. A failing preview does not."""
 
 from __future__ import annotations
 
@@ -129,3 +129,25 @@ def check_an_interrupt_during_the_last_decoding_is_not_lost() -> str:
     except INTERRUPT:
         return f"the walk ended as interrupted while latent {sum(decoded)} of 8 was decoded."
     return require(pending(), "the walk had its frames already; the interrupt still stands, for the host's next node")
+
+
+def check_a_preview_that_fails_does_not_end_the_walk() -> str:
+    model = load_tiny()
+    exact = latents_of(model)
+    failures: list[int] = []
+
+    def hook(value: int, total: int, preview: Any, **_: Any) -> None:
+        if preview is not None:
+            failures.append(value)
+            raise OSError("no screen")
+
+    comfy.utils.set_progress_bar_global_hook(hook)
+
+    def late(call: int) -> None:
+        if call == IN_THE_SECOND_CHUNK:
+            wait_until(lambda: not preview_threads(), "the preview thread ends")
+
+    with counted(model, late):
+        walked = latents_of(model, preview=True)
+    require(len(failures) == 1, f"the preview ended with its first picture: {len(failures)} were tried")
+    return same(walked, exact, "latents beside a preview that fails and without")

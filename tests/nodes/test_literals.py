@@ -1,0 +1,135 @@
+"""What a prompt that cannot be walked is refused for before it runs, and what is left to the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LINK = ["elsewhere", 0]
+Prompt = dict[str, dict[str, Any]]
+Check = Callable[[Prompt, int], Any]
+
+
+@pytest.fixture
+def receive(pack: Callable[[str], Any], server: list[Callable[[dict], dict]]) -> Callable[[Prompt], Context]:
+    """`receive(prompt)`: have the server receive a prompt; returns the context in which it then checks the nodes."""
+    pack("nodes.host.prompt").watch_prompts()
+    (handler,) = server
+
+    def received(prompt: Prompt) -> Context:
+        context, data = copy_context(), {"prompt": prompt}
+        assert context.run(handler, data) is data, "the server goes on with what its handlers return"
+        return context
+
+    return received
+
+
+@pytest.fixture
+def check(pack: Callable[[str], Any], input_folder: Path, receive: Callable[[Prompt], Context]) -> Check:
+    """`check(prompt, chunks)`: what `check_walk` says about the sampler, node 1 of the prompt."""
+    return lambda prompt, chunks=0: receive(prompt).run(pack("nodes.literals").check_walk, "1", chunks)
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def walk(source: dict[str, Any], **sampler: Any) -> Prompt:
+    """A sampler whose trajectory is `source`."""
+    return {"1": node("HYWorldStreamingSampler", trajectory=["2", 0], **sampler), "2": source}
+
+
+def tokens(path: Any) -> dict[str, Any]:
+    return node("HYWorldCameraTrajectory", path=path)
+
+
+def keys(pressed: Any, **inputs: Any) -> dict[str, Any]:
+    return node("HYWorldActionSequence", keys=pressed, **inputs)
+
+
+EIGHT = "The path has 8 latents, enough for 2 chunks of 4, but 3 chunks were asked for"
+
+
+@pytest.mark.parametrize("source", [tokens("w-7"), keys("W*7")], ids=["tokens", "keys"])
+def test_more_chunks_than_the_path_has(check: Check, source: dict[str, Any]) -> None:
+    assert check(walk(source), 3).startswith(EIGHT)
+    assert check(walk(source), 2) is True
+    assert check(walk(source), 0) is True
+
+
+def test_keys_too_few_for_a_chunk(check: Check) -> None:
+    assert check(walk(keys("W*2"))).startswith("The path has 3 latents, but one chunk takes 4")
+
+
+def test_a_camera_file_is_read(check: Check, input_folder: Path) -> None:
+    (input_folder / "walk.json").write_text("no JSON", encoding="utf-8")
+    assert check(walk(tokens("walk.json")), 2) is True, "Camera Trajectory says what is wrong with it"
+    pose = '{"extrinsic": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]], "K": [[9,0,9],[0,9,5],[0,0,1]]}'
+    poses = ",".join(f'"{i}": {pose}' for i in range(8))
+    (input_folder / "walk.json").write_text(f"{{{poses}}}", encoding="utf-8")
+    assert check(walk(tokens("walk.json")), 3).startswith(EIGHT)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        tokens("w-2"),
+        tokens("jump-7"),
+        tokens(LINK),
+        keys("jump*7"),
+        keys(LINK),
+        keys("W*2", trajectory=LINK),
+        node("HYWorldJoinTrajectories", first=LINK, then=LINK),
+        node("AnotherPackWithAPath", path="w-7", keys="W*7"),
+    ],
+    ids=["short", "wrong token", "linked path", "wrong key", "linked keys", "labels", "joined", "unknown"],
+)
+def test_a_path_that_its_own_node_judges_or_that_is_not_known_yet(check: Check, source: dict[str, Any]) -> None:
+    assert check(walk(source), 9) is True
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_a_size_without_first_frame(check: Check, side: str) -> None:
+    fits = tokens("w-7")
+    said = f"The {side} must be a multiple of 32 pixels, got 100; the nearest is 96."
+    assert check(walk(fits, **{side: 100})) == said
+    assert check(walk(fits, **{side: 96})) is True
+    assert check(walk(fits, **{side: 0})) is True, "0 is the model's own size"
+    assert check(walk(fits, **{side: LINK})) is True
+    assert check(walk(fits, first_frame=LINK, **{side: 100})) is True, "the first frame has the size"
+
+
+def test_a_path_beside_a_first_frame(check: Check) -> None:
+    assert check(walk(tokens("w-7"), first_frame=LINK), 3).startswith(EIGHT)
+
+
+def test_a_world_gives_the_size_and_part_of_the_path(check: Check) -> None:
+    assert check(walk(tokens("w-7"), world=LINK, width=100), 3) is True
+
+
+def test_no_trajectory_at_all(check: Check) -> None:
+    assert check({"1": node("HYWorldStreamingSampler", width=64)}, 3) is True
+
+
+def test_prompts_that_are_checked_at_the_same_time_do_not_mix(
+    pack: Callable[[str], Any], input_folder: Path, receive: Callable[[Prompt], Context]
+) -> None:
+    check_walk = pack("nodes.literals").check_walk
+    short, long = receive(walk(tokens("w-7"))), receive(walk(tokens("w-11")))
+    assert short.run(check_walk, "1", 3).startswith(EIGHT)
+    assert long.run(check_walk, "1", 3) is True
+
+
+def test_a_node_that_is_not_in_the_prompt(check: Check) -> None:
+    assert check({"9": node("HYWorldStreamingSampler", width=100)}, 3) is True
+
+
+def test_nothing_is_known_without_a_server(pack: Callable[[str], Any], input_folder: Path) -> None:
+    prompt = pack("nodes.host.prompt")
+    prompt.watch_prompts()
+    assert prompt.inputs_of("1") == {"class_type": None}
+    assert pack("nodes.literals").check_walk("1", 3) is True
