@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from .errors import InputError
 
 CHUNK_LATENTS = 4
-"""Latents denoised together; one step of the rollout (16 video frames, 13 in chunk 0)."""
+"""Latents denoised together by WorldPlay, and what a path is counted in (16 video frames, 13 in chunk 0)."""
 
 VAE_SPATIAL_STRIDE = 16
 """Pixels per latent cell along height and width (2 of it is the VAE's patchify)."""
@@ -136,9 +136,9 @@ class TinyDecoderConfig:
 class MemoryConfig:
     """Reconstituted context memory: which past latents a chunk may look at.
 
-    Up to `frames` latents: the last `recent` and, once more than that lie behind, one older clip of
-    `CHUNK_LATENTS` chosen by field-of-view overlap (HY-World 1.5 technical report;
-    original `wan/models/utils.py::select_mem_frames_wan`).
+    Up to `frames` latents: the last `recent` and, once more than that lie behind, one older clip, as long as a chunk,
+    chosen by field-of-view overlap (HY-World 1.5 technical report; original
+    `wan/models/utils.py::select_mem_frames_wan`).
     """
 
     frames: int = 16
@@ -149,11 +149,16 @@ class MemoryConfig:
     points: int = 50_000
 
     def __post_init__(self) -> None:
-        if self.frames - self.recent != CHUNK_LATENTS or self.recent < CHUNK_LATENTS:
+        if self.clip < 2 or self.clip % 2 or self.recent % self.clip:
             raise InputError(
-                f"MemoryConfig must keep exactly one older clip of {CHUNK_LATENTS} latents beside the recent ones: "
-                f"got frames={self.frames}, recent={self.recent}."
+                "MemoryConfig must keep one older clip of an even number of latents beside a number of recent ones that "
+                f"clips divide: got frames={self.frames}, recent={self.recent}."
             )
+
+    @property
+    def clip(self) -> int:
+        """Latents of the older clip."""
+        return self.frames - self.recent
 
 
 @dataclass(frozen=True)

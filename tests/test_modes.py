@@ -7,20 +7,25 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import Tensor
 
-from hyworld import dit, gpu, modes
+import hyworld
+from hyworld import builtin, dit, gpu, modes
 from hyworld.config import TINY_RANDOM
-from hyworld.dit import PLAIN, WorldPlayDiT
+from hyworld.dit import PLAIN, Inputs, WorldPlayDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.errors import InputError
-from hyworld.modes import Modes, check_modes, keeps_compact, make_engine, network_kernels, why_slower
-from hyworld.tiny import tiny_dit, tiny_vae
+from hyworld.modes import Modes, check_modes, keeps_compact, network_kernels, why_slower
+from hyworld.pipeline import make_walker
 from hyworld.vae.kernels import PLAIN as VAE_PLAIN
+from hyworld.walk import Walker
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize(("field", "value"), [("kernels", "fast"), ("linears", "int8"), ("kv", ""), ("graphs", "yes")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("attention", "x"), ("kernels", "fast"), ("linears", "int8"), ("kv", ""), ("graphs", "yes")]
+)
 def test_unknown_choices_are_refused(field: str, value: str):
     with pytest.raises(InputError, match=rf"Modes\.{field} must be one of .*, got '{value}'"):
         Modes(**{field: value})
@@ -31,6 +36,7 @@ def test_unknown_choices_are_refused(field: str, value: str):
     [
         (Modes(kernels="triton"), "Triton kernels cannot run: .*not for cpu; choose the kernels auto or plain"),
         (Modes(linears="fp8"), "fp8 products cannot run: .* choose the linears exact"),
+        (Modes(attention="flash"), "attention backend 'flash' needs the package flash_attn"),
         (Modes(graphs="on"), "CUDA graphs cannot run: they need an NVIDIA card; choose"),
     ],
 )
@@ -40,23 +46,23 @@ def test_what_cannot_run_here_is_said(asked: Modes, sentence: str):
 
 
 def test_on_a_cpu_everything_is_plain():
-    vae = tiny_vae(TINY_RANDOM)
+    vae = builtin.vae(TINY_RANDOM)
     vae.kernels = VAE_PLAIN._replace(convolve=lambda conv, x: (x, None))  # as if it had run on a GPU before
-    engine = make_engine(tiny_dit(TINY_RANDOM), vae, vae, modes=Modes(), device=CPU, dtype=torch.float32)
-    assert isinstance(engine.model, WorldPlayDiT)
-    assert engine.model.kernels == PLAIN
+    walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(), CPU, torch.float32)
+    assert isinstance(walker.network, WorldPlayDiT)
+    assert walker.network.kernels == PLAIN
     assert vae.kernels == VAE_PLAIN
-    assert not engine.compact_memory
+    assert not walker.compact_memory
     assert why_slower("auto", CPU) is None
 
 
 def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(modes, "triton_missing", lambda device: "the package triton is not installed")
-    assert network_kernels("auto", GPU) == PLAIN
+    assert network_kernels(Modes(), GPU) == PLAIN
     assert "slower: the package triton is not installed" in str(why_slower("auto", GPU))
     assert why_slower("plain", GPU) is None, "who asks for it knows"
     with pytest.raises(InputError, match="triton is not installed; choose"):
-        network_kernels("triton", GPU)
+        network_kernels(Modes(kernels="triton"), GPU)
 
 
 def test_a_broken_compiler_is_a_reason(monkeypatch: pytest.MonkeyPatch):
@@ -101,6 +107,71 @@ def test_a_card_that_this_torch_cannot_multiply_fp8_on_is_a_reason(monkeypatch: 
     assert "has none for this card (Rowwise scaling is not supported on your device)" in str(gpu.fp8_missing(GPU))
 
 
+def test_a_full_gpu_says_nothing_of_triton(monkeypatch: pytest.MonkeyPatch):
+    """The error goes to the user, and is forgotten: the next load may find room."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from hyworld.dit import fused
+
+    rooms = iter([torch.OutOfMemoryError("CUDA out of memory"), None])
+
+    def gated_add(*_: object) -> None:
+        if (full := next(rooms)) is not None:
+            raise full
+
+    monkeypatch.setattr(fused, "gated_add", gated_add)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: None)
+    monkeypatch.setattr(gpu, "current", lambda device: nullcontext())
+    gpu.triton_missing.cache_clear()
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            gpu.triton_missing(GPU)
+        assert gpu.triton_missing(GPU) is None
+    finally:
+        gpu.triton_missing.cache_clear()
+
+
+def test_loading_refuses_what_cannot_run_before_it_reads_a_file():
+    with pytest.raises(InputError, match="Triton kernels cannot run"):
+        hyworld.load("no such file", vae="nor this", device="cpu", modes=Modes(kernels="triton"))
+
+
+class FullWhileRecording:
+    """A `torch.cuda.graph` whose end fails too, as it does after an error inside."""
+
+    def __init__(self, graph: object) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+def test_a_gpu_that_fills_up_while_a_graph_is_recorded_is_reported_as_full(monkeypatch: pytest.MonkeyPatch):
+    network = GraphedNetwork(builtin.dit(TINY_RANDOM))
+    walker = Walker(network, points=torch.randn(200, 3))
+    recorded_at = 4 + 3 * 5 + 2  # chunks 0 to 3, then the first prefill that fills the memory, and its recording
+    calls = 0
+
+    class Full(WorldPlayDiT):
+        def forward(self, inputs: Inputs) -> Tensor | None:
+            nonlocal calls
+            calls += 1
+            if calls == recorded_at:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(inputs)
+
+    network.model.__class__ = Full
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", FullWhileRecording)
+    world = walker.begin(torch.zeros(1, 4, TINY_RANDOM.dit.text_dim), latent_size=(2, 2))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(walker.walk(world, "w-19"))
+    assert calls == recorded_at
+
+
 def triton_missing(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> str | None:
     """What is said on a card of this compute capability, found out anew."""
     with monkeypatch.context() as patch:
@@ -116,9 +187,7 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
     assert keeps_compact(Modes(kv="compact"), fused=False)
     assert not keeps_compact(Modes(kv="fast"), fused=True)
     monkeypatch.setattr(modes, "_has_graphs", lambda device: True)
-    vae = tiny_vae(TINY_RANDOM)
+    vae = builtin.vae(TINY_RANDOM)
     for graphs, recorded in (("auto", True), ("on", True), ("off", False)):
-        engine = make_engine(
-            tiny_dit(TINY_RANDOM), vae, vae, modes=Modes(graphs=graphs), device=CPU, dtype=torch.float32
-        )
-        assert isinstance(engine.model, GraphedNetwork) == recorded
+        walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(graphs=graphs), CPU, torch.float32)
+        assert isinstance(walker.network, GraphedNetwork) == recorded

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, MemoryConfig
+from ..config import MemoryConfig
 
 FORWARD = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 
@@ -22,18 +22,19 @@ def select_memory_frames_reference(
     if current < config.frames:
         return tuple(range(current))
     first_recent = current - config.recent
-    chunk = range(current, current + CHUNK_LATENTS)
+    clip = config.clip
+    chunk = range(current, current + clip)
     nearest, nearest_start = math.inf, 0
-    for start in range(0, first_recent, CHUNK_LATENTS):
+    for start in range(0, first_recent, clip):
         total = 0.0
         for query in chunk:
             first = 1.0 - overlap(viewmats[query], viewmats[start], points, config)
-            third = 1.0 - overlap(viewmats[query], viewmats[start + 2], points, config)
-            total += (first + third) / 2.0
-        distance = total / CHUNK_LATENTS
+            middle = 1.0 - overlap(viewmats[query], viewmats[start + clip // 2], points, config)
+            total += (first + middle) / 2.0
+        distance = total / clip
         if distance < nearest:  # strictly: the earlier of equals stays
             nearest, nearest_start = distance, start
-    older_clip = range(nearest_start, nearest_start + CHUNK_LATENTS)
+    older_clip = range(nearest_start, nearest_start + clip)
     return (*older_clip, *range(first_recent, current))
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, MemoryConfig
+from ..config import MemoryConfig
 from .reference import FORWARD, sine_cosine
 
 DOUBT = 1e-3
@@ -60,9 +60,10 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
 
     Cameras are rounded to float32 first, which takes away what machines differ by in computing a path.
     """
-    if current % CHUNK_LATENTS or current + CHUNK_LATENTS > len(viewmats):
+    clip = config.clip
+    if current % clip or current + clip > len(viewmats):
         raise ValueError(
-            f"current must be the first latent of a chunk of {CHUNK_LATENTS} inside the path, got {current} of "
+            f"current must be the first latent of a chunk of {clip} inside the path, got {current} of "
             f"{len(viewmats)} latents"
         )
     if current < config.frames:
@@ -70,14 +71,14 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
     viewmats = viewmats.detach().to("cpu", torch.float32)
     points = points.detach().to("cpu", torch.float32)
     first_recent = current - config.recent
-    queries = viewmats[current : current + CHUNK_LATENTS]
-    # Every second latent up to the recent ones: latents 0 and 2 of each clip, side by side.
-    overlap = overlaps(queries, viewmats[0:first_recent:2], points, config).double()
+    queries = viewmats[current : current + clip]
+    # The first latent and the middle one of each clip up to the recent latents, side by side.
+    overlap = overlaps(queries, viewmats[0 : first_recent : clip // 2], points, config).double()
     distance_per_query = ((1 - overlap[:, 0::2]) + (1 - overlap[:, 1::2])) / 2
     # Summed in the order of the queries, as the original does: other orders round near ties differently.
-    distance = reduce(torch.add, distance_per_query) / CHUNK_LATENTS
-    start = CHUNK_LATENTS * int(torch.argmin(distance))  # the first of equals
-    return (*range(start, start + CHUNK_LATENTS), *range(first_recent, current))
+    distance = reduce(torch.add, distance_per_query) / clip
+    start = clip * int(torch.argmin(distance))  # the first of equals
+    return (*range(start, start + clip), *range(first_recent, current))
 
 
 def overlaps(queries: Tensor, cameras: Tensor, points: Tensor, config: MemoryConfig) -> Tensor:

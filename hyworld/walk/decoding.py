@@ -36,10 +36,9 @@ class DecoderCaches:
             (_, cache), self._walked = self._walked, None
             return list(cache)
         self.park()
-        for kept in self._parked:
+        for i, kept in enumerate(self._parked):
             if kept[0]() is step:
-                self._parked.remove(kept)
-                self._parked.append(kept)
+                self._parked.append(self._parked.pop(i))  # the last to go
                 return list(kept[1])
         return None
 

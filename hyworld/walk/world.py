@@ -180,4 +180,4 @@ def _same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, (World, Step, Trajectory)) and type(a) is type(b):
         return all(_same(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
-    return bool(a == b)
+    return type(a) is type(b) and bool(a == b)

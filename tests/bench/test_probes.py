@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from hyworld.rollout import RolloutEngine
 
 from hyworld.bench.measure import STAGES, ChunkTimes, Memory, attach, flatness, measure, settled_medians, time_chunk
 from hyworld.bench.report import Report
@@ -14,7 +15,6 @@ from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.config import TINY_RANDOM, WAN_5B, frames_in
 from hyworld.errors import InputError
 from hyworld.modes import Modes
-from hyworld.rollout import RolloutEngine
 
 CPU = torch.device("cpu")
 SIZE = (64, 64)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hyworld.rollout import RolloutEngine
 
 from hyworld.camera import Trajectory
 from hyworld.dit import PLAIN, WorldPlayDiT
 from hyworld.dit.rope import rope_table
-from hyworld.rollout import RolloutEngine
 from hyworld.weights.random import randomise
 from training.tiny_world.batched import Sample, compiled_twin, denoise, joint_flow, timesteps, walk
 from training.tiny_world.kernels import TRAINING

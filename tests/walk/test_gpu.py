@@ -1,19 +1,22 @@
-"""Whole rollouts on a GPU: recorded or not, interleaved, at other sizes, over buffers full of NaN: always the same."""
+"""Whole walks on a GPU: recorded or not, interleaved, at other sizes, over buffers full of NaN: always the same."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from hyworld import Progress, RolloutEngine, Trajectory
+from hyworld import Progress, Trajectory
 from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.dit.graphs import GraphedNetwork
-from hyworld.rollout.handover import HandOver
-from hyworld.rollout.schedule import chunk_noise
 from hyworld.vae import WanVAE
+from hyworld.walk import Walker
+from hyworld.walk.decoding import Decoding
+from hyworld.walk.handover import HandOver
+from hyworld.walk.recipe import chunk_noise
 from hyworld.weights.random import randomise
 
 pytestmark = [
@@ -46,128 +49,125 @@ def vae() -> WanVAE:
     return vae
 
 
-def engine_for(network, *, decoder=None, compact: bool = False) -> RolloutEngine:
-    return RolloutEngine(
-        network, decoder=decoder, device="cuda", dtype=torch.bfloat16, compact_memory=compact, points=POINTS
+def walker_for(network, *, decoder=None, compact: bool = False, device: str | torch.device = "cuda") -> Walker:
+    decoding = None if decoder is None else Decoding(decoder, device=device, dtype=torch.bfloat16)
+    return Walker(
+        network, decoding=decoding, device=device, dtype=torch.bfloat16, compact_memory=compact, points=POINTS
     )
 
 
-def walk(engine: RolloutEngine, *, seed: int = 0, size=(8, 10), text=PROMPTS[0], chunks: int = CHUNKS) -> torch.Tensor:
-    engine.start(text, latent_size=size, seed=seed)
-    return torch.cat([chunk.latents for chunk in engine.run(PATH, chunks)], dim=2)
+def walk(walker: Walker, *, seed: int = 0, size=(8, 10), text=PROMPTS[0], chunks: int = CHUNKS) -> torch.Tensor:
+    world = walker.begin(text, latent_size=size, seed=seed)
+    return torch.cat([chunk.latents for chunk in walker.walk(world, PATH, chunks)], dim=2)
 
 
 @pytest.mark.parametrize("compact", [False, True])
 def test_recorded_forwards_are_bit_identical(model: WorldPlayDiT, compact: bool):
-    plain = walk(engine_for(model, compact=compact))
+    plain = walk(walker_for(model, compact=compact))
     network = GraphedNetwork(model)
-    engine = engine_for(network, compact=compact)
-    assert torch.equal(walk(engine), plain)
+    walker = walker_for(network, compact=compact)
+    assert torch.equal(walk(walker), plain)
     assert [len(recordings) for recordings in network._recordings.values()] == [2], "a prefill and a step"
-    assert torch.equal(walk(engine), plain), "a second walk replays what the first recorded"
+    assert torch.equal(walk(walker), plain), "a second walk replays what the first recorded"
 
 
 def test_noise_that_is_on_the_device_already(model: WorldPlayDiT):
     noise = chunk_noise(3, 0, (1, 6, 4, 8, 10))
-    steps = []
-    for given in (noise, noise.cuda()):
-        engine = engine_for(model)
-        engine.start(PROMPTS[0], latent_size=(8, 10))
-        steps.append(engine.step(PATH.chunk(0), noise=given).latents)
+    walker = walker_for(model)
+    world = walker.begin(PROMPTS[0], latent_size=(8, 10))
+    steps = [walker.step(world, PATH.chunk(0), noise=given).latents for given in (noise, noise.cuda())]
     assert torch.equal(*steps)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 def test_a_gpu_that_is_not_the_current_one(model: WorldPlayDiT, vae: WanVAE):
-    """Triton launches on the current GPU and torch records there, so the engine must make its own the current one."""
+    """Triton launches on the current GPU and torch records there, so the walker must make its own the current one."""
     other = torch.device("cuda", 1)
     networks = [(model, vae, torch.device("cuda")), (deepcopy(model).to(other), deepcopy(vae).to(other), other)]
     walks = []
     for network, decoder, device in networks:
-        engine = RolloutEngine(
-            GraphedNetwork(network), decoder=decoder, device=device, dtype=torch.bfloat16, points=POINTS
-        )
-        engine.start(PROMPTS[0], latent_size=(8, 10))
-        walks.append(torch.cat([chunk.frames for chunk in engine.run(PATH, CHUNKS)]))
+        walker = walker_for(GraphedNetwork(network), decoder=decoder, device=device)
+        world = walker.begin(PROMPTS[0], latent_size=(8, 10))
+        walks.append(torch.cat([chunk.frames for chunk in walker.walk(world, PATH, CHUNKS)]))
     assert torch.equal(*walks)
     assert torch.cuda.current_device() == 0
 
 
 def test_compact_memory_gives_the_same_numbers(model: WorldPlayDiT):
-    assert torch.equal(walk(engine_for(model, compact=True)), walk(engine_for(model)))
+    assert torch.equal(walk(walker_for(model, compact=True)), walk(walker_for(model)))
 
 
-def test_two_rollouts_interleaved_on_one_network(model: WorldPlayDiT):
-    """Two prompts and seeds in two engines over one recorded network, chunk by chunk in turns."""
-    alone = [walk(engine_for(model), seed=seed, text=text) for seed, text in enumerate(PROMPTS)]
+@pytest.mark.parametrize("walkers", [1, 2])
+def test_two_worlds_in_turns_on_one_network(model: WorldPlayDiT, vae: WanVAE, walkers: int):
+    """Two prompts and seeds over one recorded network, chunk by chunk in turns, in one walker or in two."""
+    alone = [walk(walker_for(model), seed=seed, text=text) for seed, text in enumerate(PROMPTS)]
     network = GraphedNetwork(model)
-    engines = [engine_for(network) for _ in PROMPTS]
-    for seed, (engine, text) in enumerate(zip(engines, PROMPTS, strict=True)):
-        engine.start(text, latent_size=(8, 10), seed=seed)
-    path = PATH.require_chunks(CHUNKS)
-    for i in range(CHUNKS):
-        for engine in engines:
-            engine.step(path.chunk(i))
-    for engine, want in zip(engines, alone, strict=True):
-        assert torch.equal(engine.state().latents, want)
-
-
-def test_two_worlds_in_turns_in_one_engine(model: WorldPlayDiT):
-    alone = [walk(engine_for(model), seed=seed, text=text) for seed, text in enumerate(PROMPTS)]
-    engine = engine_for(GraphedNetwork(model))
-    states = []
-    for seed, text in enumerate(PROMPTS):
-        engine.start(text, latent_size=(8, 10), seed=seed)
-        states.append(engine.state())
-    path = PATH.require_chunks(CHUNKS)
-    for i in range(CHUNKS):
-        for which in (0, 1):
-            engine.resume(states[which])
-            engine.step(path.chunk(i))
-            states[which] = engine.state()
-    for state, want in zip(states, alone, strict=True):
-        assert torch.equal(state.latents, want)
+    own = [walker_for(network, decoder=vae) for _ in range(walkers)] * (3 - walkers)
+    worlds = [own[i].begin(text, latent_size=(8, 10), seed=i) for i, text in enumerate(PROMPTS)]
+    for cameras in PATH.split(4)[:CHUNKS]:
+        worlds = [walker.step(world, cameras).world for walker, world in zip(own, worlds, strict=True)]
+    for world, want in zip(worlds, alone, strict=True):
+        assert torch.equal(world.latents, want)
 
 
 def test_another_size_and_another_prompt_mid_session(model: WorldPlayDiT):
-    engine = engine_for(GraphedNetwork(model))
+    walker = walker_for(GraphedNetwork(model))
     asked = [((8, 10), PROMPTS[0]), ((12, 16), PROMPTS[0]), ((12, 16), PROMPTS[1]), ((8, 10), PROMPTS[1])]
     for size, text in asked:
-        assert torch.equal(walk(engine, size=size, text=text), walk(engine_for(model), size=size, text=text))
+        assert torch.equal(walk(walker, size=size, text=text), walk(walker_for(model), size=size, text=text))
 
 
 @pytest.mark.parametrize("compact", [False, True])
 def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WorldPlayDiT, compact: bool):
-    want = walk(engine_for(model, compact=compact))
-    engine = engine_for(GraphedNetwork(model), compact=compact)
-    engine.start(PROMPTS[0], latent_size=(8, 10), seed=0)
-    path = PATH.require_chunks(CHUNKS)
-    for i in range(CHUNKS):
-        memory = engine._kv
-        assert memory is not None
+    want = walk(walker_for(model, compact=compact))
+    walker = walker_for(GraphedNetwork(model), compact=compact)
+    world = walker.begin(PROMPTS[0], latent_size=(8, 10))
+    for cameras in PATH.split(4)[:CHUNKS]:
+        memory = walker._memory(world)
         for buffer in (*memory._k, *memory._v, *(memory._scratch or ())):
             buffer.fill_(float("nan"))
-        engine.step(path.chunk(i))
-    assert torch.equal(engine.state().latents, want)
+        world = walker.step(world, cameras).world
+    assert torch.equal(world.latents, want)
 
 
 def test_frames_are_those_of_the_plain_decoder(model: WorldPlayDiT, vae: WanVAE):
-    engine = engine_for(model, decoder=vae)
-    engine.start(PROMPTS[0], latent_size=(8, 10), seed=0)
-    frames = torch.cat([chunk.frames for chunk in engine.run(PATH, 3)])
+    walker = walker_for(model, decoder=vae)
+    chunks = list(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH, 3))
     with torch.no_grad():
-        whole = vae.decode(engine.state().latents.to(torch.bfloat16))
+        whole = vae.decode(chunks[-1].world.latents.to("cuda", torch.bfloat16))
     want = (whole[0].float().permute(1, 2, 3, 0).clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-    assert torch.equal(frames, want.cpu())
+    assert torch.equal(torch.cat([chunk.frames for chunk in chunks]), want.cpu())
+
+
+def test_kept_worlds_take_no_gpu_memory(model: WorldPlayDiT, vae: WanVAE):
+    """Ten branches of one world, each walked on and kept: only the one walked last has a decoder cache there."""
+    walker = walker_for(model, decoder=vae)
+    world = next(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH)).world
+    kept, taken = [], []
+    for seed in range(10):
+        branch = replace(world, seed=seed)
+        kept.append(next(walker.walk(branch, "w-4")).world)
+        torch.cuda.synchronize()
+        taken.append(torch.cuda.memory_allocated())
+    assert taken[-1] <= taken[1]
+    assert all(step.latents.is_cpu for step in kept[-1].history)
+
+
+def test_a_cache_made_again_gives_the_same_frames(model: WorldPlayDiT, vae: WanVAE):
+    walker = walker_for(model, decoder=vae)
+    chunks = list(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH))
+    other = walker_for(model, decoder=vae)
+    again = list(other.walk(chunks[4].world, iter(PATH.split(4)[5:])))
+    assert torch.equal(torch.cat([c.frames for c in again]), torch.cat([c.frames for c in chunks[5:]]))
 
 
 def test_nothing_waits_for_the_device_inside_a_chunk(model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
     """torch raises at any synchronisation between the first forward and the wait for the finished frames."""
-    engine = engine_for(model, decoder=vae)
-    engine.start(PROMPTS[0], latent_size=(8, 10), seed=0)
-    path = PATH.require_chunks(CHUNKS)
-    for i in range(CHUNKS - 1):
-        engine.step(path.chunk(i))
+    walker = walker_for(model, decoder=vae)
+    world = walker.begin(PROMPTS[0], latent_size=(8, 10))
+    parts = PATH.split(4)[:CHUNKS]
+    for cameras in parts[:-1]:
+        world = walker.step(world, cameras).world
     watched = []
 
     def watch(progress: Progress) -> None:
@@ -177,12 +177,12 @@ def test_nothing_waits_for_the_device_inside_a_chunk(model: WorldPlayDiT, vae: W
     def collect(hand_over: HandOver) -> torch.Tensor:
         torch.cuda.set_sync_debug_mode("default")
         watched.append("collected")
-        return collect_frames(hand_over)
+        return collect_all(hand_over)
 
-    collect_frames = HandOver.collect
+    collect_all = HandOver.collect
     monkeypatch.setattr(HandOver, "collect", collect)
     try:
-        engine.step(path.chunk(CHUNKS - 1), on_progress=watch)
+        walker.step(world, parts[-1], on_progress=watch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert watched == [0, 1, 2, 3, 4, "collected"]
+    assert watched == [0, 1, 2, 3, 4, "collected", "collected"]

@@ -1,46 +1,38 @@
-"""The engine: faithful to the original's loop, the same however it is cut, resumed or interleaved."""
+"""The loop: faithful to the original's, the same however it is cut, branched or interleaved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 
-from hyworld import InputError, Progress, RolloutEngine, Trajectory
-from hyworld.config import TINY, TINY_RANDOM, DiTConfig, VAEConfig
+from hyworld import Chunk, InputError, Progress, Trajectory, World
+from hyworld.config import MemoryConfig
 from hyworld.dit import WorldPlayDiT
-from hyworld.rollout import engine as engine_module
-from hyworld.rollout.schedule import STEPS, chunk_noise
 from hyworld.vae import WanVAE
 from hyworld.verify.network import check_rollout
+from hyworld.walk import WORLDPLAY, Recipe, Walker, decoding, walker
+from hyworld.walk.recipe import chunk_noise
 from hyworld.weights.random import randomise
 
-DATA = Path(__file__).parents[1] / "data"
-SIZE = (4, 6)
-CONFIG = DiTConfig(num_heads=2, head_dim=16, num_layers=2, ffn_dim=48, latent_channels=6, text_dim=12, freq_dim=16)
-VAE_CONFIG = VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
-PATH = Trajectory.from_tokens("w-7, right-9, d-6, left-5")
-TEXT = torch.randn(1, 5, 12, generator=torch.Generator().manual_seed(0))
-POINTS = torch.randn(500, 3, generator=torch.Generator().manual_seed(1)) * 3
+from .conftest import CONFIG, DATA, PATH, POINTS, SIZE, TEXT, walker_for
+
+STEPS = WORLDPLAY.steps
 
 
-@pytest.fixture(scope="module")
-def model() -> WorldPlayDiT:
-    return randomise(WorldPlayDiT(CONFIG), 0)
+def walked(model: WorldPlayDiT, chunks: int = 0, path: Trajectory = PATH, **begin) -> torch.Tensor:
+    """All latents of a walk of its own."""
+    own = walker_for(model)
+    world = own.begin(**{"text": TEXT, "latent_size": SIZE, **begin})
+    return torch.cat([chunk.latents for chunk in own.walk(world, path, chunks)], dim=2)
 
 
-@pytest.fixture(scope="module")
-def vae() -> WanVAE:
-    return randomise(WanVAE(VAE_CONFIG), 1)
-
-
-def started(model: WorldPlayDiT, vae: WanVAE | None = None, *, seed: int = 0, first_frame=None, text=TEXT):
-    engine = RolloutEngine(model, decoder=vae, points=POINTS)
-    engine.start(text, latent_size=SIZE, seed=seed, first_frame=first_frame)
-    return engine
+def begun(model: WorldPlayDiT, vae: WanVAE | None = None, **begin) -> tuple[Walker, World]:
+    own = walker_for(model, vae)
+    return own, own.begin(**{"text": TEXT, "latent_size": SIZE, **begin})
 
 
 def test_whole_rollouts_equal_the_original():
@@ -59,36 +51,38 @@ def test_whole_rollouts_equal_the_original():
 
 
 def test_frames_and_memory_of_a_walk(model: WorldPlayDiT, vae: WanVAE):
-    chunks = list(started(model, vae).run(PATH))
+    own, world = begun(model, vae)
+    chunks = list(own.walk(world, PATH))
     assert [len(chunk.frames) for chunk in chunks] == [13, *[16] * 6]
     assert chunks[0].frames.shape == (13, 64, 96, 3)
     assert chunks[0].frames.dtype == torch.uint8
     assert [len(chunk.memory_frames) for chunk in chunks] == [0, 4, 8, 12, 16, 16, 16]
     assert chunks[5].memory_frames[-12:] == tuple(range(8, 20))
+    assert chunks[-1].world.video_frames == sum(len(chunk.frames) for chunk in chunks)
 
 
 def test_streamed_frames_equal_decoding_everything_at_the_end(model: WorldPlayDiT, vae: WanVAE):
-    engine = started(model, vae)
-    streamed = torch.cat([chunk.frames for chunk in engine.run(PATH, 3)])
-    whole = vae.decode(engine.state().latents)
+    own, world = begun(model, vae)
+    chunks = list(own.walk(world, PATH, 3))
+    streamed = torch.cat([chunk.frames for chunk in chunks])
+    whole = vae.decode(chunks[-1].world.latents)
     want = (whole[0].permute(1, 2, 3, 0).clamp(-1, 1) * 127.5 + 127.5).round()
     assert (streamed.float() - want).abs().max() <= 1
 
 
 def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
     """The poses announced for the next chunk may come or not: what is remembered follows those that came."""
-    announced, other = PATH, Trajectory.from_tokens("s-3, left-10, a-8, right-6")
-    straight, turned, plain = (started(model) for _ in range(3))
-    for i in range(7):
-        straight.step(PATH.chunk(i), following=announced.chunk_after(i))
-        turned.step(PATH.chunk(i), following=other.chunk(i))
-        plain.step(PATH.chunk(i))
-    assert straight.state().memory_frames == turned.state().memory_frames == plain.state().memory_frames
-    assert torch.equal(straight.state().latents, plain.state().latents)
-    assert torch.equal(turned.state().latents, plain.state().latents)
+    parts, other = PATH.split(4), Trajectory.from_tokens("s-3, left-10, a-8, right-6").split(4)
+    worlds = []
+    for announced in ([*parts[1:], None], other, [None] * 7):
+        own, world = begun(model)
+        for cameras, following in zip(parts, announced, strict=False):
+            world = own.step(world, cameras, following=following).world
+        worlds.append(world)
+    assert worlds[0] == worlds[1] == worlds[2]
 
 
-def test_networks_run_while_the_engines_device_is_the_current_one(
+def test_networks_run_while_their_device_is_the_current_one(
     model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch
 ):
     """Triton and CUDA graphs go to the current GPU, whichever the tensors are on."""
@@ -101,7 +95,8 @@ def test_networks_run_while_the_engines_device_is_the_current_one(
         yield
         inside.pop()
 
-    monkeypatch.setattr(engine_module, "current", current)
+    monkeypatch.setattr(walker, "current", current)
+    monkeypatch.setattr(decoding, "current", current)
     for owner, name in ((WorldPlayDiT, "text_keys_values"), (WorldPlayDiT, "forward"), (WanVAE, "decode_stream")):
         inner = getattr(owner, name)
 
@@ -110,59 +105,118 @@ def test_networks_run_while_the_engines_device_is_the_current_one(
             return inner(self, *args, **kwargs)
 
         monkeypatch.setattr(owner, name, watched)
-    started(model, vae).step(PATH.chunk(0))
+    own, world = begun(model, vae)
+    own.step(world, PATH.chunk(0))
     assert seen == [[torch.device("cpu")]] * (1 + STEPS + 1)
 
 
 def test_a_longer_plan_does_not_change_the_beginning(model: WorldPlayDiT):
-    short = torch.cat([c.latents for c in started(model).run(PATH, 2)], dim=2)
-    long = torch.cat([c.latents for c in started(model).run(PATH)], dim=2)
-    assert torch.equal(short, long[:, :, :8])
+    assert torch.equal(walked(model, 2), walked(model)[:, :, :8])
 
 
-def test_resumed_and_interleaved_worlds_are_the_same_worlds(model: WorldPlayDiT, vae: WanVAE):
-    straight = list(started(model, vae).run(PATH, 5))
-    engine = started(model, vae)
-    for i in range(2):
-        engine.step(PATH.chunk(i))
-    kept = engine.state()
-
-    # Another world, of another size and prompt, runs on the same engine in between.
-    engine.start(torch.randn(1, 3, 12), latent_size=(6, 4), seed=5)
-    engine.step(Trajectory.from_tokens("s-3").chunk(0))
-
+def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WorldPlayDiT, vae: WanVAE):
+    own, world = begun(model, vae)
+    straight = list(own.walk(world, PATH, 5))
+    kept = straight[1].world
+    other = own.begin(torch.randn(1, 3, 12), latent_size=(6, 4), seed=5)
     for _ in range(2):
-        engine.resume(kept)
-        again = [engine.step(PATH.chunk(i)) for i in range(2, 5)]
-        for got, want in zip(again, straight[2:], strict=True):
+        # Another world, of another size and prompt, is walked by the same walker in between.
+        other = next(own.walk(other, "s-4")).world
+        for got, want in zip(own.walk(kept, iter(PATH.split(4)[2:5])), straight[2:], strict=True):
             assert got.index == want.index
-            assert torch.equal(got.latents, want.latents)
+            assert got.world == want.world
             assert torch.equal(got.frames, want.frames)
     assert kept.chunks == 2
     assert kept.video_frames == 29
+    assert straight[4].world.at_chunk(2) == kept
+
+
+def test_a_path_begins_where_the_world_stands(model: WorldPlayDiT):
+    """Twice the same tokens lead twice as far, and not back to the origin."""
+    own, world = begun(model)
+    first = list(own.walk(world, "w-3"))[-1].world
+    onwards = list(own.walk(first, "w-4"))[-1].world
+    straight = list(own.walk(world, "w-7"))[-1].world
+    assert onwards.path.c2w[-1, 2, 3] == pytest.approx(7 * 0.08)
+    torch.testing.assert_close(onwards.latents, straight.latents, rtol=1e-4, atol=1e-5)
+    assert torch.equal(onwards.latents[:, :, :4], first.latents)
+
+
+def test_poses_of_an_iterator_are_asked_for_when_they_are_wanted(model: WorldPlayDiT):
+    own, world = begun(model)
+    asked: list[int] = []
+
+    def live() -> Iterator[Trajectory]:
+        for i in range(3):
+            asked.append(i)
+            yield PATH.chunk(i)
+
+    walk = own.walk(world, live())
+    assert asked == []
+    for made in range(3):
+        chunk = next(walk)
+        assert (chunk.index, asked) == (made, list(range(made + 1)))
+    assert list(walk) == []
+    assert len(list(own.walk(world, live(), 2))) == 2
+
+
+def test_cameras_are_told_relative_to_the_chunks_first(model: WorldPlayDiT, monkeypatch: pytest.MonkeyPatch):
+    """So the same walk a hundred units away gives the network the same numbers."""
+    near = PATH.require_chunks(6)
+    there = near.c2w.copy()
+    there[:, :3, 3] += 100
+    far = replace(near, c2w=there)
+    told: list[list[torch.Tensor]] = []
+    forward = WorldPlayDiT.forward
+
+    def watched(self, inputs):
+        told[-1].append(inputs.viewmats)
+        return forward(self, inputs)
+
+    monkeypatch.setattr(WorldPlayDiT, "forward", watched)
+    for path in (near, far):
+        told.append([])
+        own, world = begun(model)
+        list(own.walk(world, path))
+    assert len(told[0]) == len(told[1]) == 6 * STEPS + 5
+    for a, b in zip(*told, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_a_recipe_is_a_value(model: WorldPlayDiT):
+    """Another checkpoint may have chunks of another length, another schedule and another memory."""
+    recipe = Recipe(chunk_latents=2, timesteps=(1000.0, 500.0), memory=MemoryConfig(frames=6, recent=4))
+    own = Walker(model, recipe=recipe, points=POINTS)
+    world = own.begin(TEXT, latent_size=SIZE)
+    seen: list[Progress] = []
+    chunks = list(own.walk(world, PATH, 6, on_progress=seen.append))
+    assert [chunk.latents.shape[2] for chunk in chunks] == [2] * 6
+    assert [len(chunk.memory_frames) for chunk in chunks] == [0, 2, 4, 6, 6, 6]
+    assert chunks[5].memory_frames[-4:] == (6, 7, 8, 9)
+    assert seen[:3] == [(0, 0), (0, 1), (0, 2)]
 
 
 def test_the_first_frame_is_held(model: WorldPlayDiT):
     first = torch.randn(1, 6, 1, *SIZE)
-    chunk = next(started(model, first_frame=first).run(PATH))
-    assert torch.equal(chunk.latents[:, :, :1], first)
-    without = next(started(model).run(PATH))
-    assert not torch.allclose(chunk.latents[:, :, 1:], without.latents[:, :, 1:], atol=1e-3)
+    held = walked(model, 1, first_frame=first)
+    assert torch.equal(held[:, :, :1], first)
+    assert not torch.allclose(held[:, :, 1:], walked(model, 1)[:, :, 1:], atol=1e-3)
 
 
-@pytest.mark.parametrize("changed", ["seed", "text", "path"])
-def test_every_input_changes_the_world(model: WorldPlayDiT, changed: str):
-    base = torch.cat([c.latents for c in started(model).run(PATH, 2)], dim=2)
-    engine = started(model, seed=1 if changed == "seed" else 0, text=TEXT + 1 if changed == "text" else TEXT)
-    path = Trajectory.from_tokens("left-7") if changed == "path" else PATH
-    other = torch.cat([c.latents for c in engine.run(path, 2)], dim=2)
-    assert not torch.allclose(base, other, atol=1e-3)
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 1}, {"text": TEXT + 1}, {"path": Trajectory.from_tokens("left-7")}],
+    ids=lambda d: next(iter(d)),
+)
+def test_every_input_changes_the_world(model: WorldPlayDiT, changed: dict):
+    assert not torch.allclose(walked(model, 2), walked(model, 2, **changed), atol=1e-3)
 
 
 def test_explicit_noise_replaces_the_seed(model: WorldPlayDiT):
     noise = chunk_noise(3, 0, (1, 6, 4, *SIZE))
-    given = started(model, seed=99).step(PATH.chunk(0), noise=noise)
-    assert torch.equal(given.latents, started(model, seed=3).step(PATH.chunk(0)).latents)
+    own, world = begun(model, seed=99)
+    given = own.step(world, PATH.chunk(0), noise=noise)
+    assert torch.equal(given.latents, walked(model, 1, seed=3))
 
 
 def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: WorldPlayDiT):
@@ -170,28 +224,39 @@ def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: Wor
         pass
 
     seen: list[Progress] = []
+    made: list[Chunk] = []
 
     def stop_in_chunk_1(progress: Progress) -> None:
         seen.append(progress)
         if progress == (1, 2):
             raise StopHereError
 
-    engine = started(model)
+    own, world = begun(model)
     with pytest.raises(StopHereError):
-        list(engine.run(PATH, on_progress=stop_in_chunk_1))
+        made.extend(own.walk(world, PATH, on_progress=stop_in_chunk_1))
     assert seen == [*[(0, step) for step in range(STEPS + 1)], (1, 0), (1, 1), (1, 2)]
-    assert engine.state().chunks == 1
-    assert torch.equal(engine.step(PATH.chunk(1)).latents, list(started(model).run(PATH, 2))[1].latents)
+    assert world.chunks == 0
+    again = own.step(next(own.walk(world, PATH)).world, PATH.chunk(1))
+    assert torch.equal(again.latents, walked(model, 2)[:, :, 4:])
 
 
-def test_a_state_is_not_changed_by_later_steps(model: WorldPlayDiT, vae: WanVAE):
-    engine = started(model, vae)
-    engine.step(PATH.chunk(0))
-    kept = engine.state()
-    copies = [tensor.clone() for tensor in kept.decoder_cache], kept.latents.clone()
-    engine.step(PATH.chunk(1))
-    assert all(torch.equal(a, b) for a, b in zip(copies[0], kept.decoder_cache, strict=True))
-    assert torch.equal(copies[1], kept.latents)
+def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(
+    model: WorldPlayDiT, monkeypatch: pytest.MonkeyPatch
+):
+    """B is larger and has other words; the card does not hold it. A goes on with A's words."""
+    own, a = begun(model)
+    b = own.begin(TEXT + 1, latent_size=(12, 16))
+    a = next(own.walk(a, PATH)).world
+    allocate = walker.KVMemory
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(walker, "KVMemory", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        next(own.walk(b, PATH))
+    monkeypatch.setattr(walker, "KVMemory", allocate)
+    assert torch.equal(own.step(a, PATH.chunk(1)).latents, walked(model, 2)[:, :, 4:])
 
 
 @pytest.mark.parametrize(
@@ -207,39 +272,87 @@ def test_a_state_is_not_changed_by_later_steps(model: WorldPlayDiT, vae: WanVAE)
 )
 def test_wrong_input_is_refused_where_it_enters(model: WorldPlayDiT, arguments: dict, message: str):
     with pytest.raises(InputError, match=message):
-        RolloutEngine(model, points=POINTS).start(**arguments)
+        walker_for(model).begin(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda world: replace(world, text=torch.zeros(1, 5, 11)), r"\[1, tokens, 12\], got \[1, 5, 11\]"),
+        (lambda world: replace(world, latent_shape=(7, *SIZE)), "7 latent channels, but this model needs 6"),
+        (lambda world: replace(world, latent_shape=(6, 6, 6)), "Chunk 0 of the world has latents of shape"),
+        (lambda world: replace(world, seed=-1), "seed"),
+    ],
+)
+def test_a_world_that_does_not_fit_is_refused_before_anything_runs(
+    model: WorldPlayDiT, monkeypatch: pytest.MonkeyPatch, change, message: str
+):
+    own, world = begun(model)
+    world = change(next(own.walk(world, PATH)).world)
+    monkeypatch.setattr(WorldPlayDiT, "forward", lambda *_: pytest.fail("the network ran"))
+    with pytest.raises(InputError, match=message):
+        own.walk(world, PATH)
+    with pytest.raises(InputError, match=message):
+        own.step(world, PATH.chunk(1))
+
+
+def test_a_world_of_another_precision_is_walked_on_in(model: WorldPlayDiT, vae: WanVAE):
+    """Walked in float32, then by a bfloat16 network and decoder."""
+    own, world = begun(model, vae)
+    world = list(own.walk(world, PATH, 5))[-1].world
+    half = randomise(WorldPlayDiT(CONFIG), 0).to(torch.bfloat16)
+    other = walker_for(half, randomise(WanVAE(vae.config), 1).to(torch.bfloat16), dtype=torch.bfloat16)
+    stored = replace(
+        world, text=TEXT.half(), history=tuple(replace(s, latents=s.latents.double()) for s in world.history)
+    )
+    chunk = other.step(stored, PATH.chunk(5))
+    exact = own.step(world, PATH.chunk(5))
+    assert chunk.latents.dtype == torch.float32
+    assert {step.latents.dtype for step in chunk.world.history} == {torch.float32}
+    assert (chunk.latents - exact.latents).norm() / exact.latents.norm() < 0.03
+    assert (chunk.frames.float() - exact.frames.float()).abs().mean() < 8
 
 
 def test_a_path_that_is_too_short_names_both_counts(model: WorldPlayDiT):
+    own, world = begun(model)
     with pytest.raises(InputError, match=r"13.*5|5.*13"):
-        list(started(model).run(Trajectory.from_tokens("w-12"), 5))
+        own.walk(world, "w-12", 5)
+    with pytest.raises(InputError, match="at least 0"):
+        own.walk(world, iter([]), -1)
 
 
 def test_a_chunk_takes_four_poses(model: WorldPlayDiT):
+    own, world = begun(model)
     short = Trajectory.from_tokens("w-2")
     with pytest.raises(InputError, match="exactly 4"):
-        started(model).step(short)
+        own.step(world, short)
     with pytest.raises(InputError, match="exactly 4"):
-        started(model).step(PATH.chunk(0), following=short)
+        own.step(world, PATH.chunk(0), following=short)
+    with pytest.raises(InputError, match="noise of a chunk"):
+        own.step(world, PATH.chunk(0), noise=torch.zeros(1, 6, 3, *SIZE))
+
+
+def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WorldPlayDiT, vae: WanVAE):
+    broken = randomise(WorldPlayDiT(CONFIG), 0)
+    broken.head.head.bias[0] = float("nan")
+    own, world = begun(broken, vae)
+    with pytest.raises(InputError, match="NaN or infinity: choose bfloat16"):
+        next(own.walk(world, PATH))
 
 
 def test_bfloat16_stays_close_to_float32(model: WorldPlayDiT):
-    exact = started(model).step(PATH.chunk(0)).latents
-    half = randomise(WorldPlayDiT(CONFIG), 0).to(torch.bfloat16)
-    engine = RolloutEngine(half, points=POINTS, dtype=torch.bfloat16)
-    engine.start(TEXT, latent_size=SIZE)
-    got = engine.step(PATH.chunk(0)).latents
+    own = walker_for(randomise(WorldPlayDiT(CONFIG), 0).to(torch.bfloat16), dtype=torch.bfloat16)
+    got = own.step(own.begin(TEXT, latent_size=SIZE), PATH.chunk(0)).latents
+    exact = walked(model, 1)
     assert got.dtype == torch.float32
     assert (got - exact).norm() / exact.norm() < 0.02
 
 
-@pytest.mark.parametrize("preset", [TINY, TINY_RANDOM], ids=lambda preset: preset.name)
-def test_a_tiny_preset_fits_together(preset):
-    assert preset.dit.latent_channels == preset.vae.z_dim
-    assert preset.size[0] % 32 == preset.size[1] % 32 == 0
-
-
-def test_the_tiny_presets_fit_each_other():
-    assert TINY.vae.z_dim == TINY_RANDOM.vae.z_dim
-    assert TINY.dit.text_dim == TINY_RANDOM.dit.text_dim
-    assert TINY.text_tokens == TINY_RANDOM.text_tokens
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_bytes_needed_are_those_allocated(model: WorldPlayDiT, compact: bool):
+    own = Walker(model, compact_memory=compact, points=POINTS)
+    next(own.walk(own.begin(TEXT, latent_size=SIZE), PATH))
+    memory = own._kv
+    assert memory is not None
+    buffers = (*memory._k, *memory._v, *(memory._scratch or ()))
+    assert own.bytes_needed(SIZE)[0] == sum(buffer.nbytes for buffer in buffers)
