@@ -1,6 +1,6 @@
 """How far rounding carries: latents of a walk in bfloat16 with our kernels, against PyTorch alone and float32.
 
-    python benchmarks/precision.py [--chunks 8] [--size 704x1280] [--preset wan_5b] [--output result.json]
+    python -m benchmarks.precision [--chunks 8] [--size 704x1280] [--preset wan_5b] [--output result.json]
 
 The same random weights, drawn in bfloat16, run three ways from the same noise: with the fastest exact kernels, with
 PyTorch alone, and (the first chunk) in float32. Each chunk builds on the ones before, so differences add up along
@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.baseline import relative
 from hyworld import RolloutEngine, World
-from hyworld.bench.baseline import relative
 from hyworld.bench.measure import release
 from hyworld.bench.report import environment
 from hyworld.bench.workload import Setup, Source, start, walk

@@ -13,14 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..camera import Trajectory
-from ..config import CHUNK_LATENTS, PRESETS, WAN_5B, Preset, TinyDecoderConfig
+from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
 from ..dit import WorldPlayDiT
 from ..dit.fp8 import use_fp8
 from ..errors import InputError
 from ..modes import Modes, check_modes, fp8_rounding, make_engine
 from ..vae import StreamingDecoder, TinyDecoder, WanVAE
 from ..weights.random import randomise
-from ..world import World, load, text_encoder_for
+from ..world import World, load, pick_device, pick_dtype, text_encoder_for
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
 """Out and back the same way, so that older clips come into view again."""
@@ -133,9 +133,22 @@ class Source:
         return World(engine, vae, encode, self.preset.size)
 
 
-def preset_for(device: torch.device) -> Preset:
-    """Full size on a GPU, a tiny one elsewhere."""
-    return PRESETS["wan_5b" if device.type == "cuda" else "tiny-random"]
+def source_for(
+    preset: str, device: str, dtype: str, weights: Path | None, vae: Path | None, tiny_decoder: Path | None
+) -> Source:
+    """The source that a command line names; `preset` auto is the full size on a GPU and tiny-random elsewhere.
+
+    Raises:
+        InputError: files beside a preset that has its own; a device or dtype that is not here; as `Source`.
+    """
+    if weights is not None and preset in (TINY.name, TINY_RANDOM.name):
+        raise InputError(f"The preset {preset} has its weights built in: leave out --weights, or --preset.")
+    where = pick_device(device)
+    if preset == "auto":
+        sizes = WAN_5B if weights is not None or where.type == "cuda" else TINY_RANDOM
+    else:
+        sizes = PRESETS[preset]
+    return Source(sizes, where, pick_dtype(dtype, where), weights, vae, tiny_decoder)
 
 
 def walk(chunks: int) -> Trajectory:

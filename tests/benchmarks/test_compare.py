@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
-from hyworld.bench import baseline as baselines
-from hyworld.bench.baseline import Baseline, measure_naive, ratios, relative
+from benchmarks import baseline as baselines
+from benchmarks.baseline import Baseline, measure_naive, ratios, relative
+from benchmarks.price import price_modes, psnr
 from hyworld.bench.measure import Run
-from hyworld.bench.price import price_modes, psnr
 from hyworld.bench.workload import Setup, Source
 from hyworld.config import TINY_RANDOM
 from hyworld.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyworld.bench.naive import DiffusersDecoder, NaiveNetwork
+from benchmarks.naive import DiffusersDecoder, NaiveNetwork
 from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import KVMemory, WorldPlayDiT
 from hyworld.vae import WanVAE

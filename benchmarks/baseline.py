@@ -9,24 +9,23 @@ from statistics import median
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, MemoryConfig
-from ..dit import WorldPlayDiT
-from ..errors import InputError
-from ..gpu import triton_missing
-from ..modes import Modes
-from ..rollout.engine import fast_attention
-from ..rollout.schedule import STEPS
-from ..vae import to_uint8
-from .measure import Memory, Run, Say, release
-from .naive import DiffusersDecoder, NaiveNetwork
-from .probes import Clock, Forward, RecordingNetwork
-from .workload import Setup, Source, prompt, start, walk
+from benchmarks.naive import DiffusersDecoder, NaiveNetwork
+from benchmarks.recording import FIRST_FULL, Forward, record
+from hyworld.bench.measure import Memory, Run, Say, release
+from hyworld.bench.probes import Clock
+from hyworld.bench.workload import Setup, Source, prompt
+from hyworld.dit import WorldPlayDiT
+from hyworld.errors import InputError
+from hyworld.gpu import triton_missing
+from hyworld.modes import Modes
+from hyworld.rollout.engine import fast_attention
+from hyworld.rollout.schedule import STEPS
+from hyworld.vae import to_uint8
 
 REPEATS = 7
-FIRST_FULL = MemoryConfig().frames // CHUNK_LATENTS
-"""First chunk with a full memory behind it."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +66,13 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     setup = Setup(size, FIRST_FULL + 1, Modes(graphs="off"))
     say("naive baseline: weights, and a walk to compare with")
     world = source.build(setup)
-    engine, vae = world.engine, world.vae
-    network = engine.model
+    network, vae = world.engine.model, world.vae
     assert isinstance(network, WorldPlayDiT)
-    recorded = RecordingNetwork(network)
-    engine.model = recorded
-    start(world, source, setup)
-    chunk = list(engine.run(walk(setup.chunks)))[-1]
-    latents = engine.state().latents.to(source.dtype)
-    prefill, step, flow, frames = recorded.prefill, recorded.step, recorded.flow, chunk.frames
-    assert prefill is not None
-    assert step is not None
-    assert flow is not None
+    recorded = record(world, source, setup)
+    prefill, step, frames = recorded.prefill, recorded.step, recorded.chunk.frames
     assert frames is not None
     # The engine's keys and values are none of the yardstick's memory.
-    del world, engine, recorded
+    del world
     release(source.device)
 
     compiled = triton_missing(source.device) is None
@@ -93,7 +84,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     with fast_attention(source.device):  # the engine's, for the yardstick is not to lose by a slower one
         stored = naive.prefill(*_arguments(prefill, text))
         mine = naive.denoise(*_arguments(step, text), stored)
-        difference = relative(mine, flow)
+        difference = relative(mine, recorded.flow)
         say("naive baseline: measuring the network")
         stages = {"steps": STEPS * _time(lambda: naive.denoise(*_arguments(step, text), stored), clock)}
         stored.clear()
@@ -101,7 +92,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
 
         say("naive baseline: measuring the decoder")
         decoder = DiffusersDecoder(vae)
-        old, new = latents[:, :, :-CHUNK_LATENTS], latents[:, :, -CHUNK_LATENTS:]
+        old, new = (latents.to(source.dtype) for latents in (recorded.before.latents, recorded.chunk.latents))
         for i, part in enumerate(old.split(1, dim=2)):
             decoder.decode(part, begins=i == 0)
         decoded = to_uint8(decoder.decode(new, begins=False)).cpu()
@@ -134,6 +125,21 @@ def ratios(run: Run, baseline: Baseline) -> dict[str, float] | None:
         "network": round(network / baseline.network_ms, 4),
         "decode": round(decode / baseline.stages_ms["decode"], 4),
     }
+
+
+def baseline_table(runs: list[Run], baseline: Baseline) -> Table:
+    """The method's times, and what each run of its size takes over them."""
+    table = Table(title="The original's method, ms per chunk, and runs over it")
+    for column in ("", "network + decode", "network", "decode"):
+        table.add_column(column, justify="right" if column else "left")
+    times = (baseline.chunk_ms, baseline.network_ms, baseline.stages_ms["decode"])
+    name = f"{baseline.size[0]}x{baseline.size[1]} {baseline.method}"
+    table.add_row(name, *(f"{ms:.1f}" for ms in times), end_section=True)
+    for run in runs:
+        found = ratios(run, baseline)
+        if found:
+            table.add_row(run.name, *(f"{found[part]:.3f}" for part in ("network_and_decode", "network", "decode")))
+    return table
 
 
 def relative(got: Tensor, want: Tensor) -> float:
