@@ -14,6 +14,7 @@ from hyworld.bench import probes
 from hyworld.bench.measure import STAGES, ChunkTimes, Memory, attach, flatness, measure, settled_medians, time_chunk
 from hyworld.bench.probes import Clock, TimedDecoder
 from hyworld.bench.workload import Setup, Source, start, walk
+from hyworld.camera import Trajectory
 from hyworld.config import TINY_RANDOM, frames_in
 from hyworld.dit import WorldPlayDiT
 from hyworld.errors import InputError
@@ -82,8 +83,8 @@ class MadeUpTime(Clock):
 @torch.no_grad()
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_every_stage_has_its_own_time_once(source: Source, monkeypatch: pytest.MonkeyPatch, at_once: int):
-    setup = Setup(SIZE, 2, decode_at_once=at_once)
-    world, path, clock = source.build(setup), walk(2), MadeUpTime()
+    setup = Setup(SIZE, 3, decode_at_once=at_once)
+    world, path, clock = source.build(setup), walk(setup.chunks), MadeUpTime()
     start(world, source, setup)
     probe = attach(world)
     probe.clock = clock
@@ -94,6 +95,7 @@ def test_every_stage_has_its_own_time_once(source: Source, monkeypatch: pytest.M
     def slow(owner: Any, name: str, *costs: float) -> None:
         monkeypatch.setattr(owner, name, clock.slowed(getattr(owner, name), *costs))
 
+    slow(Trajectory, "chunk", 1)  # before the first forward: the chunk's poses, and those of the one after it
     slow(WorldPlayDiT, "forward", 8, 16, 32, 64, 4, 8, 16, 32, 64)
     slow(TimedDecoder, "decode_stream", *[512 / (4 // at_once)])  # between forwards and decoder
     slow(WanVAE, "decode_stream", *[128 / (4 // at_once)])

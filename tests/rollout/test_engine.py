@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hyworld import InputError, Progress, RolloutEngine, Trajectory
-from hyworld.config import TINY, TINY_RANDOM, DiTConfig, VAEConfig
+from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.rollout import engine as engine_module
 from hyworld.rollout.schedule import STEPS, chunk_noise
@@ -231,15 +231,3 @@ def test_bfloat16_stays_close_to_float32(model: WorldPlayDiT):
     got = engine.step(PATH.chunk(0)).latents
     assert got.dtype == torch.float32
     assert (got - exact).norm() / exact.norm() < 0.02
-
-
-@pytest.mark.parametrize("preset", [TINY, TINY_RANDOM], ids=lambda preset: preset.name)
-def test_a_tiny_preset_fits_together(preset):
-    assert preset.dit.latent_channels == preset.vae.z_dim
-    assert preset.size[0] % 32 == preset.size[1] % 32 == 0
-
-
-def test_the_tiny_presets_fit_each_other():
-    assert TINY.vae.z_dim == TINY_RANDOM.vae.z_dim
-    assert TINY.dit.text_dim == TINY_RANDOM.dit.text_dim
-    assert TINY.text_tokens == TINY_RANDOM.text_tokens
