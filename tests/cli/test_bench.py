@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from hyworld.bench.measure import STAGES
 
@@ -21,6 +22,7 @@ def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
     result = json.loads((tmp_path / "r.json").read_text())
     assert list(result) == ["format", "hyworld", "environment", "weights", "preset", "dtype", "runs"]
+    assert result["environment"]["torch"] == torch.__version__
     (run,) = result["runs"]
     assert run["options"]["decoder"] == "tiny"
     assert run["settled"]["chunks"] == 2
