@@ -11,8 +11,9 @@ import torch
 from benchmarks import baseline as baselines
 from benchmarks.baseline import Baseline, measure_naive, ratios, relative
 from benchmarks.price import price_modes, psnr
+from benchmarks.recording import FIRST_FULL, record
 from hyworld.bench.measure import Run
-from hyworld.bench.workload import Setup, Source
+from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.config import TINY_RANDOM
 from hyworld.errors import InputError
 from hyworld.modes import Modes
@@ -23,6 +24,16 @@ SIZE = (64, 64)
 @pytest.fixture
 def source() -> Source:
     return Source(TINY_RANDOM, torch.device("cpu"), torch.float32)
+
+
+def test_the_recorded_chunk_is_that_of_the_walk(source: Source):
+    setup = Setup(SIZE, FIRST_FULL + 1)
+    plain = source.build(setup)
+    start(plain, source, setup)
+    want = list(plain.engine.run(walk(setup.chunks)))[-1]
+    got = record(source.build(setup), source, setup).chunk
+    assert len(got.memory_frames) == 16
+    assert torch.equal(got.latents, want.latents)
 
 
 def test_the_baseline_repeats_the_engines_last_chunk(source: Source, monkeypatch: pytest.MonkeyPatch):
