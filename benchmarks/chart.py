@@ -1,6 +1,6 @@
-"""A bar chart of `hyworld bench` results: where a chunk's time goes, in the original's method and in ours.
+"""A bar chart of result files: where a chunk's time goes, in the original's method and in ours.
 
-    python benchmarks/chart.py result.json [more.json ...] docs/images/speed.png [--without "fast memory"]
+    python -m benchmarks.chart result.json [more.json ...] docs/images/speed.png [--without "fast memory"]
 
 Draws the baseline and the runs at the first run's size, slowest first.
 """
@@ -50,7 +50,7 @@ def bars(results: list[dict[str, Any]], without: list[str]) -> tuple[list[Bar], 
     size = results[0]["runs"][0]["options"]["size"]
     found = []
     for result in results:
-        baseline = result["baseline"]
+        baseline = result.get("baseline")  # which `hyworld bench` has not
         if baseline and baseline["size"] == size:
             parts = {**baseline["stages_ms"], "rest": 0.0}
             found.append(Bar("Original's method", "network and decoder alone", parts, baseline["fps"]))
@@ -131,7 +131,7 @@ def draw(shown: list[Bar], where: str) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path, help="result files of hyworld bench")
+    parser.add_argument("results", nargs="+", type=Path, help="result files of benchmarks.publish or hyworld bench")
     parser.add_argument("picture", type=Path, help="PNG to write")
     parser.add_argument("--without", action="append", default=[], help="leave out runs whose name has this in it")
     options = parser.parse_args()

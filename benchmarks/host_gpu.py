@@ -175,24 +175,23 @@ def main() -> None:
         runs = []
         for seed in (1, 2):
             moments = [time.perf_counter()]
-            report = nodes.StreamingSampler  # progress is watched through the engine's chunks
-            engine_module = sys.modules[report.__module__]
-            step = engine_module.RolloutEngine.step
+            pipeline = sys.modules[nodes.StreamingSampler.__module__].Pipeline
+            walk = pipeline.walk
 
-            def timed(self: Any, *args: Any, step: Any = step, moments: list = moments, **kwargs: Any) -> Any:
-                chunk = step(self, *args, **kwargs)
-                torch.cuda.synchronize()
-                moments.append(time.perf_counter())
-                return chunk
+            def timed(self: Any, *args: Any, walk: Any = walk, moments: list = moments, **kwargs: Any) -> Any:
+                for chunk in walk(self, *args, **kwargs):
+                    torch.cuda.synchronize()
+                    moments.append(time.perf_counter())
+                    yield chunk
 
-            engine_module.RolloutEngine.step = timed
+            pipeline.walk = timed
             try:
                 images, _, frames, _ = sampler.execute(
                     model, positive, vae, trajectory, options.chunks, seed, "full (the VAE)", False,
                     first_frame=first_frame, kv_memory=options.kv_memory,
                 ).args  # fmt: skip
             finally:
-                engine_module.RolloutEngine.step = step
+                pipeline.walk = walk
             runs.append(
                 {
                     "seconds_per_chunk": [round(b - a, 2) for a, b in itertools.pairwise(moments)],

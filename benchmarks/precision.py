@@ -1,6 +1,6 @@
 """How far rounding carries: latents of a walk in bfloat16 with our kernels, against PyTorch alone and float32.
 
-    python benchmarks/precision.py [--chunks 8] [--size 704x1280] [--preset wan_5b] [--output result.json]
+    python -m benchmarks.precision [--chunks 8] [--size 704x1280] [--preset wan_5b] [--output result.json]
 
 The same random weights, drawn in bfloat16, run three ways from the same noise: with the fastest exact kernels, with
 PyTorch alone, and (the first chunk) in float32. Each chunk builds on the ones before, so differences add up along
@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyworld import RolloutEngine, World
-from hyworld.bench.baseline import relative
+from benchmarks.baseline import relative
+from hyworld import Pipeline
 from hyworld.bench.measure import release
 from hyworld.bench.report import environment
 from hyworld.bench.workload import Setup, Source, start, walk
@@ -25,22 +25,23 @@ from hyworld.cli.console import parse_size
 from hyworld.config import PRESETS
 from hyworld.dit import WorldPlayDiT
 from hyworld.modes import Modes
-from hyworld.world import pick_device
+from hyworld.pipeline import pick_device
+from hyworld.walk import Walker
 
 
-def latents(world: World, source: Source, setup: Setup) -> list[Tensor]:
+def latents(pipeline: Pipeline, source: Source, setup: Setup) -> list[Tensor]:
     """Latents of every chunk; nothing is decoded."""
-    world.engine.decoder = None
-    start(world, source, setup)
-    return [chunk.latents.cpu() for chunk in world.engine.run(walk(setup.chunks))]
+    world = start(pipeline, source, setup)
+    pipeline.walker.decoding = None
+    return [chunk.latents for chunk in pipeline.walk(world, walk(setup.chunks))]
 
 
-def in_float32(world: World, source: Source) -> World:
+def in_float32(pipeline: Pipeline, source: Source) -> Pipeline:
     """The same weights, multiplied in float32; the picture is still encoded in bfloat16, so that all start alike."""
-    network = world.engine.model
+    network, decoding = pipeline.walker.network, pipeline.walker.decoding
     assert isinstance(network, WorldPlayDiT)
-    engine = RolloutEngine(network.float(), device=source.device, dtype=torch.float32, decoder_dtype=source.dtype)
-    return World(engine, world.vae, world.encode_text, world.size)
+    walker = Walker(network.float(), decoding=decoding, device=source.device, dtype=torch.float32)
+    return Pipeline(walker, pipeline.vae, pipeline.size)
 
 
 def main() -> None:
@@ -55,10 +56,12 @@ def main() -> None:
     plain = Setup(parse_size(options.size), options.chunks, Modes(kernels="plain", graphs="off"))
     fast = Setup(plain.size, plain.chunks)
 
-    world = source.build(plain)
-    want = latents(world, source, plain)
-    exact = latents(in_float32(world, source), source, Setup(plain.size, 1))
-    del world
+    pipeline = source.build(plain)
+    decoding = pipeline.walker.decoding
+    want = latents(pipeline, source, plain)
+    pipeline.walker.decoding = decoding
+    exact = latents(in_float32(pipeline, source), source, Setup(plain.size, 1))
+    del pipeline, decoding
     release(source.device)
     got = latents(source.build(fast), source, fast)
     made = slice(1, None)  # the first latent of the walk is given, and equal by construction

@@ -26,8 +26,9 @@ from torch import Tensor
 from hyworld.camera import Trajectory
 from hyworld.config import frames_in
 from hyworld.dit import WorldPlayDiT
-from hyworld.rollout import RolloutEngine
 from hyworld.vae import WanVAE
+from hyworld.walk import Walker
+from hyworld.walk.decoding import Decoding
 from hyworld.weights import load_dit, load_vae
 from training.tiny_world.batched import walk
 from training.tiny_world.evaluate import FIRST_CHUNKS, Truth, decoded, first_latents, masked_psnr
@@ -193,12 +194,10 @@ def runs(files: Path) -> dict[str, float]:
     torch.set_num_threads(2)
     network, vae = load_dit(files / NETWORK, dtype=torch.float32), load_vae(files / VAE_FILE, dtype=torch.float32)
     subject = Subject(network, vae, 1)
-    engine = RolloutEngine(network, decoder=vae)
+    walker = Walker(network, decoding=Decoding(vae))
     begun = time.monotonic()
-    engine.start(torch.zeros(1, 64, network.config.text_dim), first_frame=subject.first, seed=0)
-    frames = sum(
-        len(chunk.frames) for chunk in engine.run(Trajectory.from_tokens("right-31")) if chunk.frames is not None
-    )
+    world = walker.begin(torch.zeros(1, 64, network.config.text_dim), first_frame=subject.first)
+    frames = sum(len(chunk.frames) for chunk in walker.walk(world, "right-31") if chunk.frames is not None)
     return {"seconds": round(time.monotonic() - begun, 1), "frames": frames}
 
 

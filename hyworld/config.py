@@ -151,8 +151,8 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.clip < 2 or self.clip % 2 or self.recent % self.clip:
             raise InputError(
-                "MemoryConfig must keep one older clip of an even number of latents beside a number of recent ones that "
-                f"clips divide: got frames={self.frames}, recent={self.recent}."
+                "MemoryConfig must keep one older clip of an even number of latents beside recent ones whose number "
+                f"that divides: got frames={self.frames}, recent={self.recent}."
             )
 
     @property

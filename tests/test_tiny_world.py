@@ -134,6 +134,13 @@ def test_the_trained_world_has_no_tiny_decoder():
         load(decoder="tiny")
 
 
+@needs_weights
+def test_the_random_network_takes_the_trained_vae_and_prompt():
+    network = builtin.dit(TINY_RANDOM)
+    assert builtin.vae(TINY).latent_channels == network.patch_embedding.in_channels
+    assert network.text_keys_values(builtin.text_encoder()(""))
+
+
 def test_every_scene_has_a_picture_of_the_worlds_size():
     for scene in range(builtin.FIRST_FRAMES):
         picture = builtin.first_frame(scene)

@@ -1,1 +1,1 @@
-"""Yardsticks for measurements: the original's method over the same weights."""
+"""Stopwatches around the real engine, and the report of what they read."""

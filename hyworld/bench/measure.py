@@ -1,6 +1,6 @@
-"""One measurement: a walk of the real engine, chunk by chunk and stage by stage.
+"""One measurement: a real walk, chunk by chunk and stage by stage.
 
-What the stages are: `selection` is host time from the call of `step` to the network's first forward (choosing the
+What the stages are: `selection` is host time from asking for the chunk to the network's first forward (choosing the
 memory, preparing its inputs); `prefill`, `step_0` … `step_3` and `decode` are the device's time in those calls;
 `hand_over` is from the end of the last decode to the frames being on the host; `rest` is what lies between them.
 """
@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import torch
 
-from ..camera import Trajectory
+from ..config import VAE_SPATIAL_STRIDE
 from ..modes import wants_triton
-from ..rollout import RolloutEngine
-from ..rollout.schedule import STEPS
-from ..world import World
+from ..pipeline import Pipeline
+from ..walk import WORLDPLAY, Chunk
 from .probes import DECODE, PREFILL, Clock, Probe, TimedDecoder, TimedNetwork, step_name
 from .workload import Setup, Source, start, walk
 
@@ -30,7 +29,7 @@ Say = Callable[[str], None]
 SETTLED = 6
 """First chunk that counts: the memory is full since chunk 4, and everything has run once like this."""
 
-NETWORK_STAGES = (PREFILL, *(step_name(step) for step in range(STEPS)))
+NETWORK_STAGES = (PREFILL, *(step_name(step) for step in range(WORLDPLAY.steps)))
 STAGES = ("selection", *NETWORK_STAGES, DECODE, "hand_over", "rest")
 
 WARM_STARTS = 3
@@ -99,7 +98,7 @@ class Memory:
 
 
 def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -> Run:
-    """Build the world of `setup`, walk through it, and start it again.
+    """Build the pipeline of `setup`, walk, and start again.
 
     Raises:
         InputError: weights or modes that cannot be run here.
@@ -109,33 +108,35 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     empty = memory.now()
     say(f"{setup.name}: weights")
     began = time.perf_counter()
-    world = source.build(setup)
+    pipeline = source.build(setup)
     clock.wait()
     load_s = time.perf_counter() - began
     loaded = memory.now()
-    probe = attach(world)
+    probe = attach(pipeline)
     path = walk(setup.chunks)
 
     say(f"{setup.name}: cold start, building kernels")
     memory.forget_peak()
     began = time.perf_counter()
-    start(world, source, setup)
+    chunks_to_come = pipeline.walk(start(pipeline, source, setup), path)
     clock.wait()
-    started, start_peak = memory.now(), memory.peak()
-    chunks = [time_chunk(world.engine, path, 0, probe, memory)]
+    start_peak = memory.peak()
+    chunks = [time_chunk(chunks_to_come, probe, memory)]
     cold_s = time.perf_counter() - began
     for i in range(1, setup.chunks):
         say(f"{setup.name}: {'warming up' if i < SETTLED else 'measuring'}, chunk {i + 1} of {setup.chunks}")
-        chunks.append(time_chunk(world.engine, path, i, probe, memory))
+        chunks.append(time_chunk(chunks_to_come, probe, memory))
 
     say(f"{setup.name}: warm starts")
     warm = []
     for _ in range(WARM_STARTS):
         clock.wait()
         began = time.perf_counter()
-        start(world, source, setup)
-        time_chunk(world.engine, path, 0, probe, memory)
+        time_chunk(pipeline.walk(start(pipeline, source, setup), path), probe, memory)
         warm.append(time.perf_counter() - began)
+    keys_values, _ = pipeline.walker.bytes_needed(
+        (setup.size[0] // VAE_SPATIAL_STRIDE, setup.size[1] // VAE_SPATIAL_STRIDE)
+    )
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
     return Run(
         name=setup.name,
@@ -148,7 +149,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
         memory={
             "peak_gb": max(peaks, default=None),
             "weights_gb": _difference(loaded, empty),
-            "keys_values_gb": _difference(started, loaded),
+            "keys_values_gb": _rounded(keys_values / GB),
         },
         flatness=flatness(chunks),
         chunks=chunks,
@@ -156,29 +157,29 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
 
 
 def release(device: torch.device) -> None:
-    """Give back what the worlds before have left."""
+    """Give back what the pipelines before have left."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def attach(world: World) -> Probe:
-    """Put stopwatches around the world's network and decoder."""
-    engine = world.engine
-    assert engine.decoder is not None
-    probe = Probe(Clock(engine.device))
-    engine.model, engine.decoder = TimedNetwork(engine.model, probe), TimedDecoder(engine.decoder, probe)
+def attach(pipeline: Pipeline) -> Probe:
+    """Put stopwatches around the pipeline's network and decoder."""
+    walker, decoding = pipeline.walker, pipeline.walker.decoding
+    assert decoding is not None
+    probe = Probe(Clock(walker.device))
+    walker.network, decoding.decoder = TimedNetwork(walker.network, probe), TimedDecoder(decoding.decoder, probe)
     return probe
 
 
-def time_chunk(engine: RolloutEngine, path: Trajectory, index: int, probe: Probe, memory: Memory) -> ChunkTimes:
-    """Let the engine make chunk `index` of `path`, as its `run` would, and say where the time went."""
+def time_chunk(walk: Iterator[Chunk], probe: Probe, memory: Memory) -> ChunkTimes:
+    """Let the next chunk of `walk` be made, and say where the time went."""
     clock = probe.clock
     clock.wait()
     memory.forget_peak()
     probe.clear()
     began, origin = time.perf_counter(), clock.mark()
-    chunk = engine.step(path.chunk(index), following=path.chunk_after(index))
+    chunk = next(walk)
     clock.wait()
     ms = 1000 * (time.perf_counter() - began)
     assert chunk.frames is not None

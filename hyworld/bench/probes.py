@@ -1,6 +1,6 @@
-"""Stopwatches around the engine's network and decoder: the walk is the real one, only its calls are timed.
+"""Stopwatches around the walker's network and decoder: the walk is the real one, only its calls are timed.
 
-A probe knows nothing of the engine but that it calls `model(...)` and `decoder.decode_stream(...)`.
+A probe knows nothing of the walker but that it calls `network(...)` and `decoder.decode_stream(...)`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..config import DiTConfig
-from ..dit import TextKV
-from ..rollout.engine import Network
+from ..dit import Inputs, TextKV
 from ..vae import StreamingDecoder, VAECache
 from ..vae.stream import Past
+from ..walk import Network
 
 PREFILL = "prefill"
 DECODE = "decode"
@@ -105,13 +105,11 @@ class TimedNetwork:
         """See `Network`."""
         return self.network.text_keys_values(text)
 
-    def __call__(
-        self, latents: Tensor, timestep: Tensor, text_kv: TextKV, *, prefill: bool = False, **rest: Any
-    ) -> Tensor | None:
+    def __call__(self, inputs: Inputs) -> Tensor | None:
         """See `Network`."""
-        stage = PREFILL if prefill else step_name(self.probe.calls("step_"))
+        stage = PREFILL if inputs.prefill else step_name(self.probe.calls("step_"))
         with self.probe.time(stage):
-            return self.network(latents, timestep, text_kv, prefill=prefill, **rest)
+            return self.network(inputs)
 
 
 class TimedDecoder:
@@ -126,59 +124,12 @@ class TimedDecoder:
         """See `StreamingDecoder`."""
         return self.decoder.latent_channels
 
+    @property
+    def reach(self) -> int:
+        """See `StreamingDecoder`."""
+        return self.decoder.reach
+
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         """See `StreamingDecoder`."""
         with self.probe.time(DECODE):
             return self.decoder.decode_stream(latents, cache)
-
-
-class Forward(NamedTuple):
-    """What the network was called with."""
-
-    latents: Tensor
-    timestep: Tensor
-    control: dict[str, Tensor]
-
-    def copy(self) -> Forward:
-        """A copy that the caller's buffers do not change."""
-        control = {name: tensor.clone() for name, tensor in self.control.items()}
-        return Forward(self.latents.clone(), self.timestep.clone(), control)
-
-
-class RecordingNetwork:
-    """A `Network` that keeps its last prefill, and the first denoising forward after it with the flow it gave."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.prefill: Forward | None = None
-        self.step: Forward | None = None
-        self.flow: Tensor | None = None
-
-    @property
-    def config(self) -> DiTConfig:
-        """See `Network`."""
-        return self.network.config
-
-    def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `Network`."""
-        return self.network.text_keys_values(text)
-
-    def __call__(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        text_kv: TextKV,
-        *,
-        memory: Any = None,
-        prefill: bool = False,
-        **control: Any,
-    ) -> Tensor | None:
-        """See `Network`."""
-        flow = self.network(latents, timestep, text_kv, memory=memory, prefill=prefill, **control)
-        forward = Forward(latents, timestep, control)
-        if prefill:
-            self.prefill, self.step = forward.copy(), None
-        elif self.step is None:
-            assert flow is not None
-            self.step, self.flow = forward.copy(), flow.clone()
-        return flow

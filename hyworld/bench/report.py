@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from .baseline import Baseline, ratios
 from .measure import STAGES, Run
-from .price import Price
 from .workload import Source
 
 FORMAT = 1
 """Of the result file; goes up when a field changes its meaning."""
+
+LOG_WIDTH = 160
+"""Of tables in a file or a pipe, which have no width of their own."""
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -31,14 +33,10 @@ class Report:
 
     source: Source
     runs: list[Run] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    baseline: Baseline | None = None
-    prices: list[Price] = field(default_factory=list)
 
-    def to_json(self) -> str:
-        """The result file's text; its fields are described in docs/benchmarks.md."""
-        baseline = self.baseline
-        result = {
+    def content(self) -> dict[str, Any]:
+        """The result file's fields; docs/benchmarks.md describes them."""
+        return {
             "format": FORMAT,
             "hyworld": __version__,
             "environment": environment(self.source.device),
@@ -46,38 +44,30 @@ class Report:
             "preset": self.source.preset.name,
             "dtype": str(self.source.dtype).removeprefix("torch."),
             "runs": [asdict(run) for run in self.runs],
-            "skipped": self.skipped,
-            "baseline": None
-            if baseline is None
-            else {**asdict(baseline), "ratios": {run.name: ratios(run, baseline) for run in self.runs}},
-            "prices": [asdict(price) for price in self.prices],
         }
-        return json.dumps(result, indent=2) + "\n"
+
+    def to_json(self) -> str:
+        """The result file's text."""
+        return json.dumps(self.content(), indent=2) + "\n"
 
     def tables(self) -> list[Table]:
         """What was measured, as tables for the terminal."""
-        tables = [summary(self.runs, self.baseline)]
-        if len(self.runs) == 1:
-            tables.append(chunk_table(self.runs[0]))
-        if self.prices:
-            tables.append(price_table(self.prices))
-        return tables
+        return [summary(self.runs)] if len(self.runs) > 1 else [summary(self.runs), chunk_table(self.runs[0])]
 
     def notes(self) -> list[str]:
         """What one must know to read the tables."""
-        found = [f"left out {name}: {why}" for name, why in self.skipped.items()]
-        if not all(run.first_in_process for run in self.runs):
-            found.append("* kernels of earlier runs in this process were there already")
-        if self.baseline:
-            how = "compiled" if self.baseline.compiled else "not compiled"
-            flow, frames = self.baseline.flow_difference, self.baseline.frames_difference
-            found.append(
-                f"{self.baseline.method}: the original's method, {how}, median of {self.baseline.repeats}; "
-                f"its flow differs from the exact one by {flow:.2%}, its frames by {frames:.2f} of 255"
-            )
-        if any(price.random_weights for price in self.prices):
-            found.append("random weights: the pictures, and so their PSNR, mean nothing")
-        return found
+        first = all(run.first_in_process for run in self.runs)
+        return [] if first else ["* kernels of earlier runs in this process were there already"]
+
+    def show(self) -> None:
+        """Print tables and notes."""
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = LOG_WIDTH
+        for table in self.tables():
+            console.print(table)
+        for text in self.notes():
+            console.print(text, markup=False, soft_wrap=True)
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -110,46 +100,33 @@ def _driver() -> str | None:
     return found[0] if found else None
 
 
-def summary(runs: list[Run], baseline: Baseline | None) -> Table:
-    """One column per run: stages, frames per second, starts, memory, and what the original's method takes."""
+def summary(runs: list[Run]) -> Table:
+    """One column per run: stages, frames per second, starts, memory."""
     table = Table(title="Medians per chunk of 4 latents, ms")
     table.add_column("", no_wrap=True)
     for run in runs:
         table.add_column(run.name, justify="right")
-    if baseline:
-        table.add_column(f"{baseline.size[0]}x{baseline.size[1]} {baseline.method}", justify="right")
 
-    def row(name: str, values: list[str], of_baseline: str = "", *, last: bool = False) -> None:
-        table.add_row(name, *values, *([of_baseline] if baseline else []), end_section=last)
+    def row(name: str, values: list[str], *, last: bool = False) -> None:
+        table.add_row(name, *values, end_section=last)
 
     for stage in STAGES:
-        values = [_ms(run.settled["stages_ms"][stage]) for run in runs]
-        theirs = baseline.stages_ms.get(stage) if baseline else None
-        row(stage.replace("_", " "), values, "" if theirs is None else _ms(theirs), last=stage == STAGES[-1])
-    row("network", [_ms(run.settled["network_ms"]) for run in runs], _ms(baseline.network_ms) if baseline else "")
-    row("chunk", [_ms(run.settled["chunk_ms"]) for run in runs], _ms(baseline.chunk_ms) if baseline else "")
-    row("frames/s", [f"{run.settled['fps']:.1f}" for run in runs], f"{baseline.fps:.1f}" if baseline else "")
+        row(stage.replace("_", " "), [_ms(run.settled["stages_ms"][stage]) for run in runs], last=stage == STAGES[-1])
+    row("network", [_ms(run.settled["network_ms"]) for run in runs])
+    row("chunk", [_ms(run.settled["chunk_ms"]) for run in runs])
+    row("frames/s", [f"{run.settled['fps']:.1f}" for run in runs])
     row("chunks measured", [str(run.settled["chunks"]) for run in runs], last=True)
     row(
         "first frames cold, s",
         [f"{run.first_frames['cold_s']:.2f}{'' if run.first_in_process else ' *'}" for run in runs],
     )
     row("first frames warm, s", [f"{run.first_frames['warm_s']:.2f}" for run in runs], last=True)
-    row(
-        "peak memory, GB",
-        [_gb(run.memory["peak_gb"]) for run in runs],
-        _gb(baseline.peak_gb) if baseline else "",
-    )
+    row("peak memory, GB", [_gb(run.memory["peak_gb"]) for run in runs])
     row("  weights", [_gb(run.memory["weights_gb"]) for run in runs])
     row("  keys and values", [_gb(run.memory["keys_values_gb"]) for run in runs], last=True)
     if any(run.flatness for run in runs):
         for key, name in (("time_ratio", "time"), ("memory_ratio", "memory")):
-            values = [_ratio((run.flatness or {}).get(key)) for run in runs]
-            row(f"chunk 60/8, {name}", values, last=name == "memory")
-    if baseline:
-        compared = [ratios(run, baseline) or {} for run in runs]
-        for key in ("network_and_decode", "network", "decode"):
-            row(f"{key.replace('_and_', '+')} / {baseline.method}", [_ratio(part.get(key)) for part in compared], "1")
+            row(f"chunk 60/8, {name}", [_ratio((run.flatness or {}).get(key)) for run in runs])
     return table
 
 
@@ -161,17 +138,6 @@ def chunk_table(run: Run) -> Table:
     for chunk in run.chunks:
         numbers = (chunk.index, chunk.memory_latents, chunk.frames)
         table.add_row(*(str(number) for number in numbers), _ms(chunk.ms), _gb(chunk.peak_gb))
-    return table
-
-
-def price_table(prices: list[Price]) -> Table:
-    """What modes add in error."""
-    table = Table(title="Error against the exact mode")
-    for column in ("mode", "flow of one forward", "its chunk's latents", "first chunk's frames"):
-        table.add_column(column, justify="left" if column == "mode" else "right")
-    for price in prices:
-        quality = "equal" if price.first_chunk_psnr_db is None else f"{price.first_chunk_psnr_db:.1f} dB PSNR"
-        table.add_row(price.name, f"{price.flow_error:.3%}", f"{price.latents_error:.3%}", quality)
     return table
 
 

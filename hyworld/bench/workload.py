@@ -13,14 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..camera import Trajectory
-from ..config import CHUNK_LATENTS, PRESETS, WAN_5B, Preset, TinyDecoderConfig
+from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
 from ..dit import WorldPlayDiT
 from ..dit.fp8 import use_fp8
 from ..errors import InputError
-from ..modes import Modes, check_modes, fp8_rounding, make_engine
+from ..modes import Modes, check_modes, fp8_rounding
+from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
 from ..vae import StreamingDecoder, TinyDecoder, WanVAE
+from ..walk import World
 from ..weights.random import randomise
-from ..world import World, load, text_encoder_for
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
 """Out and back the same way, so that older clips come into view again."""
@@ -39,7 +40,7 @@ class Setup:
         size: (height, width) in pixels.
         chunks: length of the walk.
         modes, decoder: see `hyworld.load`.
-        decode_at_once: see `RolloutEngine`; None is its default.
+        decode_at_once: see `Decoding`; None is its default.
     """
 
     size: tuple[int, int]
@@ -92,14 +93,14 @@ class Source:
             if self.weights is None and file is not None:
                 raise InputError(f"A {name} file was given without the model it belongs to: add --weights FILE.")
 
-    def build(self, setup: Setup) -> World:
-        """Networks and engine for `setup`.
+    def build(self, setup: Setup) -> Pipeline:
+        """A pipeline for `setup`.
 
         Raises:
             InputError: as `hyworld.load`; or modes that this machine does not have.
         """
         if self.weights is not None or self.preset is not WAN_5B:
-            world = load(
+            pipeline = load(
                 self.weights,
                 preset=None if self.weights is not None else self.preset.name,
                 vae=self.vae,
@@ -110,12 +111,12 @@ class Source:
                 modes=setup.modes,
             )
         else:
-            world = self._random(setup)
-        if setup.decode_at_once is not None:
-            world.engine.decode_at_once = setup.decode_at_once
-        return world
+            pipeline = self._random(setup)
+        assert pipeline.walker.decoding is not None
+        pipeline.walker.decoding.at_once = setup.decode_at_once
+        return pipeline
 
-    def _random(self, setup: Setup) -> World:
+    def _random(self, setup: Setup) -> Pipeline:
         """Full size, drawn where they are used: no file, and no minutes on a CPU."""
         device, dtype = self.device, self.dtype
         check_modes(setup.modes, device)
@@ -128,14 +129,25 @@ class Source:
         fp8 = fp8_rounding(setup.modes)
         if fp8 is not None:
             use_fp8(dit, fp8)
-        engine = make_engine(dit, vae, decoder, modes=setup.modes, device=device, dtype=dtype)
-        encode = text_encoder_for(None, self.preset.dit.text_dim, device, dtype)
-        return World(engine, vae, encode, self.preset.size)
+        return Pipeline(make_walker(dit, vae, decoder, setup.modes, device, dtype), vae, self.preset.size)
 
 
-def preset_for(device: torch.device) -> Preset:
-    """Full size on a GPU, a tiny one elsewhere."""
-    return PRESETS["wan_5b" if device.type == "cuda" else "tiny-random"]
+def source_for(
+    preset: str, device: str, dtype: str, weights: Path | None, vae: Path | None, tiny_decoder: Path | None
+) -> Source:
+    """The source that a command line names; `preset` auto is the full size on a GPU and tiny-random elsewhere.
+
+    Raises:
+        InputError: files beside a preset that has its own; a device or dtype that is not here; as `Source`.
+    """
+    if weights is not None and preset in (TINY.name, TINY_RANDOM.name):
+        raise InputError(f"The preset {preset} has its weights built in: leave out --weights, or --preset.")
+    where = pick_device(device)
+    if preset == "auto":
+        sizes = WAN_5B if weights is not None or where.type == "cuda" else TINY_RANDOM
+    else:
+        sizes = PRESETS[preset]
+    return Source(sizes, where, pick_dtype(dtype, where), weights, vae, tiny_decoder)
 
 
 def walk(chunks: int) -> Trajectory:
@@ -156,7 +168,7 @@ def prompt(text_dim: int, tokens: int) -> Tensor:
     return text
 
 
-def start(world: World, source: Source, setup: Setup) -> None:
-    """Begin the walk: the picture (the world's own, if it has one) encoded, the prompt's keys and values made."""
-    text = prompt(world.engine.model.config.text_dim, source.preset.text_tokens)
-    world.start(world.picture or picture(), text, seed=SEED, size=setup.size)
+def start(pipeline: Pipeline, source: Source, setup: Setup) -> World:
+    """Where the walk begins: the picture (the pipeline's own, if it has one) encoded, and a prompt."""
+    text = prompt(pipeline.walker.network.config.text_dim, source.preset.text_tokens)
+    return pipeline.start(pipeline.picture or picture(), text, seed=SEED, size=setup.size)

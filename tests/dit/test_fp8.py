@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyworld.config import DiTConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import Inputs, WorldPlayDiT
 from hyworld.dit.fp8 import FP8, Fp8Linear, quantise_rows, use_fp8
 from hyworld.weights.random import randomise
 
@@ -57,7 +57,7 @@ def forward(model: WorldPlayDiT) -> torch.Tensor:
     intrinsics = torch.diag(torch.tensor([0.5, 0.9, 1.0])).repeat(1, 4, 1, 1)
     control = {"viewmats": viewmats, "intrinsics": intrinsics, "action": torch.tensor([[0, 9, 40, 80]])}
     with torch.no_grad():
-        flow = model(latents, torch.full((1, 4), 700.0), model.text_keys_values(text), **control)
+        flow = model(Inputs(latents, torch.full((1, 4), 700.0), **control, text_kv=model.text_keys_values(text)))
     assert flow is not None
     return flow
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hyworld.config import DiTConfig
-from hyworld.dit import PLAIN, KVMemory, WorldPlayDiT
+from hyworld.dit import PLAIN, Inputs, KVMemory, WorldPlayDiT
 from hyworld.dit.rope import rope_table
 from hyworld.gpu import triton_missing
 from hyworld.weights.random import randomise
@@ -103,9 +103,9 @@ def test_forwards_equal_the_plain_ones(frames: int, compact: bool):
     before, now = control(frames), control(4)
 
     def run(compact: bool) -> torch.Tensor:
-        memory = KVMemory(CONFIG, capacity_frames=20, tokens_per_frame=6, device=DEVICE, compact=compact)
-        model(old, clean, text_kv, **before, memory=memory, prefill=True)
-        flow = model(new, noisy, text_kv, **now, memory=memory)
+        memory = KVMemory(CONFIG, memory_frames=16, new_frames=4, tokens_per_frame=6, device=DEVICE, compact=compact)
+        model(Inputs(old, clean, **before, text_kv=text_kv, memory=memory, prefill=True))
+        flow = model(Inputs(new, noisy, **now, text_kv=text_kv, memory=memory))
         assert flow is not None
         return flow
 
@@ -131,9 +131,9 @@ def test_kernels_survive_torch_compile():
     before, now = control(4), control(4)
 
     def run(network) -> torch.Tensor:
-        memory = KVMemory(CONFIG, capacity_frames=20, tokens_per_frame=6, device=DEVICE)
-        network(old, clean, text_kv, **before, memory=memory, prefill=True)
-        flow = network(new, noisy, text_kv, **now, memory=memory)
+        memory = KVMemory(CONFIG, memory_frames=16, new_frames=4, tokens_per_frame=6, device=DEVICE)
+        network(Inputs(old, clean, **before, text_kv=text_kv, memory=memory, prefill=True))
+        flow = network(Inputs(new, noisy, **now, text_kv=text_kv, memory=memory))
         assert flow is not None
         return flow
 

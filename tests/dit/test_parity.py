@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyworld.config import DiTConfig
-from hyworld.dit import KVMemory, WorldPlayDiT
+from hyworld.dit import Inputs, KVMemory, WorldPlayDiT
 from hyworld.verify.camera import check_prope
 from hyworld.verify.network import check_forward
 from hyworld.weights import dit_to_native
@@ -77,7 +77,7 @@ def test_equals_diffusers_wan_when_action_and_prope_are_zero(heads: int, head_di
     timestep = torch.tensor([500.0])
     with torch.no_grad():
         want = reference(latents, timestep, text, return_dict=False)[0]
-        got = ours(latents, timestep.expand(1, 3), ours.text_keys_values(text), **control(3))
+        got = ours(Inputs(latents, timestep.expand(1, 3), **control(3), text_kv=ours.text_keys_values(text)))
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
@@ -102,11 +102,11 @@ def test_denoising_with_memory_ignores_what_older_chunks_left_in_the_buffers(sma
     timestep = torch.full((1, 4), 700.0)
     outcomes = []
     for poison in (0.0, float("nan")):
-        memory = KVMemory(small.config, capacity_frames=20, tokens_per_frame=6)
+        memory = KVMemory(small.config, memory_frames=16, new_frames=4, tokens_per_frame=6)
         for buffer in (*memory._k, *memory._v):
             buffer.fill_(poison)
-        small(frames, torch.full((1, 4), 14.0), text_kv, **control(4, 1), memory=memory, prefill=True)
-        outcomes.append(small(now, timestep, text_kv, **control(4, 2), memory=memory))
+        small(Inputs(frames, torch.full((1, 4), 14.0), **control(4, 1), text_kv=text_kv, memory=memory, prefill=True))
+        outcomes.append(small(Inputs(now, timestep, **control(4, 2), text_kv=text_kv, memory=memory)))
     assert torch.isfinite(outcomes[1]).all()
     assert torch.equal(*outcomes)
 
@@ -114,19 +114,32 @@ def test_denoising_with_memory_ignores_what_older_chunks_left_in_the_buffers(sma
 def test_memory_changes_the_flow(small: WorldPlayDiT):
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     now, timestep = torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 700.0)
-    memory = KVMemory(small.config, capacity_frames=8, tokens_per_frame=6)
-    alone = small(now, timestep, text_kv, **control(4), memory=memory)
-    small(torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 14.0), text_kv, **control(4, 1), memory=memory, prefill=True)
+    memory = KVMemory(small.config, memory_frames=4, new_frames=4, tokens_per_frame=6)
+    alone = small(Inputs(now, timestep, **control(4), text_kv=text_kv, memory=memory))
+    small(
+        Inputs(
+            torch.randn(1, 4, 4, 4, 6),
+            torch.full((1, 4), 14.0),
+            **control(4, 1),
+            text_kv=text_kv,
+            memory=memory,
+            prefill=True,
+        )
+    )
     assert memory.frames == 4
-    assert not torch.allclose(alone, small(now, timestep, text_kv, **control(4), memory=memory), atol=1e-3)
+    assert not torch.allclose(
+        alone, small(Inputs(now, timestep, **control(4), text_kv=text_kv, memory=memory)), atol=1e-3
+    )
 
 
 def test_a_memory_without_frames_equals_no_memory(small: WorldPlayDiT):
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     now, timestep = torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 700.0)
-    memory = KVMemory(small.config, capacity_frames=4, tokens_per_frame=6)
-    with_memory = small(now, timestep, text_kv, **control(4), memory=memory)
-    torch.testing.assert_close(with_memory, small(now, timestep, text_kv, **control(4)), rtol=1e-5, atol=1e-5)
+    memory = KVMemory(small.config, memory_frames=0, new_frames=4, tokens_per_frame=6)
+    with_memory = small(Inputs(now, timestep, **control(4), text_kv=text_kv, memory=memory))
+    torch.testing.assert_close(
+        with_memory, small(Inputs(now, timestep, **control(4), text_kv=text_kv)), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("moved", ["viewmats", "intrinsics", "action"])
@@ -136,7 +149,9 @@ def test_every_control_changes_the_flow(small: WorldPlayDiT, moved: str):
     given = control(4)
     changed = {**given, moved: given[moved] + (1 if moved == "action" else 0.3 * torch.rand_like(given[moved]))}
     assert not torch.allclose(
-        small(latents, timestep, text_kv, **given), small(latents, timestep, text_kv, **changed), atol=1e-3
+        small(Inputs(latents, timestep, **given, text_kv=text_kv)),
+        small(Inputs(latents, timestep, **changed, text_kv=text_kv)),
+        atol=1e-3,
     )
 
 
@@ -148,7 +163,10 @@ def test_a_common_rigid_motion_of_all_cameras_changes_nothing(small: WorldPlayDi
     motion = control(1, seed=9)["viewmats"][:, :1]
     moved = {**given, "viewmats": given["viewmats"] @ motion}
     torch.testing.assert_close(
-        small(latents, timestep, text_kv, **moved), small(latents, timestep, text_kv, **given), rtol=1e-4, atol=1e-5
+        small(Inputs(latents, timestep, **moved, text_kv=text_kv)),
+        small(Inputs(latents, timestep, **given, text_kv=text_kv)),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hyworld.rollout import RolloutEngine
 
 from hyworld.camera import Trajectory
 from hyworld.dit import PLAIN, WorldPlayDiT
 from hyworld.dit.rope import rope_table
+from hyworld.walk import Walker
 from hyworld.weights.random import randomise
 from training.tiny_world.batched import Sample, compiled_twin, denoise, joint_flow, timesteps, walk
 from training.tiny_world.kernels import TRAINING
@@ -48,12 +48,12 @@ def test_one_differentiable_forward_is_prefill_and_denoising(network: WorldPlayD
     assert (flow * sigma[0])[:, :, sample.held :].abs().max() > 0.1, "the flow is too small to tell"
 
 
-def test_a_batched_walk_is_the_engines(network: WorldPlayDiT) -> None:
+def test_a_batched_walk_is_the_walkers(network: WorldPlayDiT) -> None:
     first = torch.randn(1, Z_DIM, 1, *LATENT_SIZE, generator=torch.Generator().manual_seed(1))
     together = walk(network, first.expand(2, -1, -1, -1, -1), PATH, [3, 4])
-    engine = RolloutEngine(network)
-    engine.start(torch.zeros(1, 64, DIT.text_dim), first_frame=first, seed=4)
-    for chunk in engine.run(PATH):
+    walker = Walker(network)
+    world = walker.begin(torch.zeros(1, 64, DIT.text_dim), first_frame=first, seed=4)
+    for chunk in walker.walk(world, PATH):
         ours = together[1:, :, 4 * chunk.index : 4 * chunk.index + 4]
         assert (ours - chunk.latents).abs().max() < 2e-3 * chunk.latents.abs().max()
 

@@ -49,17 +49,17 @@ def test_a_cache_made_from_as_far_back_as_the_decoder_reaches_is_the_cache(decod
         _, cache = decoder.decode_stream(step.latents, cache)
     for at_once in (1, 4):
         for made, kept in zip(past(decoder, world, at_once=at_once), cache, strict=True):
-            torch.testing.assert_close(made, kept, rtol=0, atol=1e-5)
+            torch.testing.assert_close(made, kept, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
 def test_the_reach_is_no_longer_than_it_must_be(decoder: StreamingDecoder, monkeypatch: pytest.MonkeyPatch):
-    """Half of it leaves a difference."""
+    """Half of it leaves a difference, far above rounding."""
     world = world_of(16)
     whole = past(decoder, world)
     monkeypatch.setattr(type(decoder), "reach", decoder.reach // 2)
     short = past(decoder, world)
-    assert max((a - b).abs().max() for a, b in zip(short, whole, strict=True)) > 1e-4
+    assert max((a - b).abs().max() for a, b in zip(short, whole, strict=True)) > 1e-3
 
 
 def test_the_released_vae_reaches_forty_latents_back():

@@ -16,7 +16,6 @@ from checks_lora import low_rank, merged, peft, with_lora
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from torch import Tensor
 from workbench import (
-    SEED,
     close,
     differ,
     difference,
@@ -24,10 +23,10 @@ from workbench import (
     load,
     network_of,
     pack,
-    prompt,
     random_state,
     require,
     small_config,
+    walked_alone,
     write_state,
 )
 
@@ -85,11 +84,7 @@ def engine_in_fp8(config: Any, state: dict[str, Tensor]) -> Tensor:
     network, exact = network_of(config, state), network_of(config, state)
     pack("hyworld.dit.fp8").use_fp8(network)
     network.text_keys_values = exact.text_keys_values
-    engine = pack("hyworld").RolloutEngine(network)
-    engine.start(prompt(config.text_dim)[0][0], latent_size=(SIZE[0] // 16, SIZE[1] // 16), seed=SEED)
-    for _ in engine.run(pack("hyworld").Trajectory.from_tokens("w-3, right-4")):
-        pass
-    return engine.state().latents
+    return walked_alone(network, (SIZE[0] // 16, SIZE[1] // 16), "w-3, right-4")
 
 
 def check_every_large_product_and_the_engines_numbers() -> str:

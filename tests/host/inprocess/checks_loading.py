@@ -30,7 +30,7 @@ MATRIX = "blocks.1.ffn.0.weight"
 
 
 def check_the_tiny_entry_needs_no_file() -> str:
-    tiny = pack("hyworld.tiny").tiny_dit(pack("hyworld.config").TINY_RANDOM)
+    tiny = pack("hyworld.builtin").dit(pack("hyworld.config").TINY_RANDOM)
     exact = engine_latents(tiny.config, tiny.state_dict())
     return same(latents_of(load_tiny()), exact, "walk of the tiny entry and the engine's")
 

@@ -68,19 +68,20 @@ def check_a_whole_tiny_walk_equals_the_engines() -> str:
     first, host = encoded(vae), pack("nodes.host.vae").HostVAE(vae)
     ours = walk(load(pack("nodes.host.model").TINY_NAME), PATH, vae=vae, positive=positive, first_frame=first)
 
-    world = pack("hyworld").load(device="cpu")
-    encoded_alone = host.denormalise(world.encode_picture(picture(), *SIZE))
+    pipeline = pack("hyworld").load(device="cpu")
+    encoded_alone = host.denormalise(pipeline.encode_picture(picture(), *SIZE))
     # LATENT sockets carry raw latents, and normalising those again rounds.
-    world.start(host.normalise(encoded_alone), SENTENCE, seed=SEED, size=SIZE)
-    chunks = list(world.run(pack("hyworld").Trajectory.from_tokens(PATH)))
+    world = pipeline.start(host.normalise(encoded_alone), SENTENCE, seed=SEED, size=SIZE)
+    chunks = list(pipeline.walk(world, PATH))
+    world = chunks[-1].world
     require(len(chunks) == 5 and len(chunks[4].memory_frames) == 16, "5 chunks, of which the last has a full memory")
     require(ours.frame_count == 77 == len(ours.images), f"77 frames, counted {ours.frame_count}")
     require(ours.world.memory_frames == tuple(chunk.memory_frames for chunk in chunks), "the same memories")
     return " ".join(
         (
             same(first["samples"], encoded_alone, "first frame"),
-            same(ours.world.latents, world.state().latents, "latents of the world"),
-            same(ours.latents["samples"], host.denormalise(world.state().latents), "LATENT output"),
+            same(ours.world.latents, world.latents, "latents of the world"),
+            same(ours.latents["samples"], host.denormalise(world.latents), "LATENT output"),
             same(as_bytes(ours.images), torch.cat([chunk.frames for chunk in chunks]), "frames"),
         )
     )
@@ -94,20 +95,21 @@ def check_a_walk_with_wan_statistics_equals_the_engines() -> str:
     first = encoded(vae)
     ours = walk(load(name), PATH, vae=vae, first_frame=first)
 
-    world = pack("hyworld").load(
+    pipeline = pack("hyworld").load(
         model_file(name), vae=model_file("wan_like_vae.safetensors", "vae"), device="cpu", dtype="float32"
     )
     host_vae = pack("nodes.host.vae").HostVAE(vae)
-    exact = world.encode_picture(picture(), *SIZE)
+    exact = pipeline.encode_picture(picture(), *SIZE)
     near = close(host_vae.normalise(first["samples"]), exact, 1e-6, "first frame, out of LATENT and as encoded")
-    world.start(host_vae.normalise(first["samples"]), prompt(config.text_dim)[0][0], seed=SEED, size=SIZE)
-    chunks = list(world.run(pack("hyworld").Trajectory.from_tokens(PATH)))
+    world = pipeline.start(host_vae.normalise(first["samples"]), prompt(config.text_dim)[0][0], seed=SEED)
+    chunks = list(pipeline.walk(world, PATH))
+    world = chunks[-1].world
     require(not torch.allclose(ours.latents["samples"], ours.world.latents, atol=0.1), "the statistics are not trivial")
     return " ".join(
         (
             near,
-            same(ours.world.latents, world.state().latents, "latents of the world"),
-            same(ours.latents["samples"], host_vae.denormalise(world.state().latents), "LATENT output"),
+            same(ours.world.latents, world.latents, "latents of the world"),
+            same(ours.latents["samples"], host_vae.denormalise(world.latents), "LATENT output"),
             same(as_bytes(ours.images), torch.cat([chunk.frames for chunk in chunks]), "frames"),
         )
     )

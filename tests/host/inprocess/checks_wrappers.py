@@ -98,7 +98,7 @@ def check_wrappers_see_prefills_and_steps_in_the_order_they_were_added() -> str:
         def wrapper(
             executor: Any, x: Tensor, t: Tensor, concat: Any, text: Any, control: Any, options: Any, **kwargs: Any
         ) -> Any:
-            seen.append((name, kwargs["prefill"], tuple(x.shape), tuple(t.shape), list(options["wrappers"])))
+            seen.append((name, kwargs["inputs"].prefill, tuple(x.shape), tuple(t.shape), list(options["wrappers"])))
             return executor(x, t, concat, text, control, options, **kwargs)
 
         return wrapper

@@ -143,11 +143,16 @@ def network_of(config: Any, state: Mapping[str, Tensor]) -> Any:
 
 def engine_latents(config: Any, state: Mapping[str, Tensor], path: str = "w-3, right-4") -> Tensor:
     """What `walk` ought to give: the same walk by the engine alone, outside the host's machinery."""
-    engine = pack("hyworld").RolloutEngine(network_of(config, state))
-    engine.start(prompt(config.text_dim)[0][0], latent_size=(4, 4), seed=SEED)
-    for _ in engine.run(pack("hyworld").Trajectory.from_tokens(path)):
-        pass
-    return engine.state().latents
+    return walked_alone(network_of(config, state), (4, 4), path)
+
+
+def walked_alone(network: Any, latent_size: tuple[int, int], path: str) -> Tensor:
+    """Latents of a walk by the engine over this network."""
+    walker = pack("hyworld.walk").Walker(network)
+    world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED)
+    for chunk in walker.walk(world, path):
+        world = chunk.world
+    return world.latents
 
 
 class SmallVAE:
@@ -156,7 +161,7 @@ class SmallVAE:
     def __init__(self, channels: int) -> None:
         config = pack("hyworld.config")
         if channels == config.TINY_RANDOM.vae.z_dim:
-            module = pack("hyworld.tiny").tiny_vae(config.TINY_RANDOM)
+            module = pack("hyworld.builtin").vae(config.TINY_RANDOM)
         else:
             plain = {} if channels == 48 else {"latents_mean": (0.0,) * channels, "latents_std": (1.0,) * channels}
             sizes = config.VAEConfig(encoder_dim=8, decoder_dim=8, z_dim=channels, **plain)

@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import PATCH
-from ..dit import PLAIN, WorldPlayDiT
-from ..dit.model import Block
-from ..dit.prope import camera_projections
-from ..dit.rope import rope_table
-from ..vae import WanVAE
-from ..weights import vae_to_diffusers
+from hyworld.config import PATCH
+from hyworld.dit import PLAIN, WorldPlayDiT
+from hyworld.dit.model import Block
+from hyworld.dit.prope import camera_projections
+from hyworld.dit.rope import rope_table
+from hyworld.vae import WanVAE
+from hyworld.weights import vae_to_diffusers
 
 KV = tuple[Tensor, Tensor]
 """A block's keys and values of the memory frames `[B, H, N, 2 * D]`, RoPE half then PRoPE half."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyworld.bench.naive import DiffusersDecoder, NaiveNetwork
+from benchmarks.naive import DiffusersDecoder, NaiveNetwork
 from hyworld.config import DiTConfig, VAEConfig
-from hyworld.dit import KVMemory, WorldPlayDiT
+from hyworld.dit import Inputs, KVMemory, WorldPlayDiT
 from hyworld.vae import WanVAE
 from hyworld.weights.random import randomise
 
@@ -29,9 +29,9 @@ def test_the_naive_network_gives_the_same_flow():
     text_kv = model.text_keys_values(text)
     old, new = torch.randn(1, 4, 8, 4, 6), torch.randn(1, 4, 4, 4, 6)
     clean, noisy = torch.full((1, 8), 14.0), torch.full((1, 4), 700.0)
-    memory = KVMemory(model.config, capacity_frames=12, tokens_per_frame=6)
-    model(old, clean, text_kv, **control(8, 1), memory=memory, prefill=True)
-    want = model(new, noisy, text_kv, **control(4, 2), memory=memory)
+    memory = KVMemory(model.config, memory_frames=8, new_frames=4, tokens_per_frame=6)
+    model(Inputs(old, clean, **control(8, 1), text_kv=text_kv, memory=memory, prefill=True))
+    want = model(Inputs(new, noisy, **control(4, 2), text_kv=text_kv, memory=memory))
     got = naive.denoise(new, noisy, text, control(4, 2), naive.prefill(old, clean, text, control(8, 1)))
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 

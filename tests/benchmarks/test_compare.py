@@ -8,11 +8,12 @@ import math
 import pytest
 import torch
 
-from hyworld.bench import baseline as baselines
-from hyworld.bench.baseline import Baseline, measure_naive, ratios, relative
+from benchmarks import baseline as baselines
+from benchmarks.baseline import Baseline, measure_naive, ratios, relative
+from benchmarks.price import price_modes, psnr
+from benchmarks.recording import FIRST_FULL, record
 from hyworld.bench.measure import Run
-from hyworld.bench.price import price_modes, psnr
-from hyworld.bench.workload import Setup, Source
+from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.config import TINY_RANDOM
 from hyworld.errors import InputError
 from hyworld.modes import Modes
@@ -23,6 +24,15 @@ SIZE = (64, 64)
 @pytest.fixture
 def source() -> Source:
     return Source(TINY_RANDOM, torch.device("cpu"), torch.float32)
+
+
+def test_the_recorded_chunk_is_that_of_the_walk(source: Source):
+    setup = Setup(SIZE, FIRST_FULL + 1)
+    plain = source.build(setup)
+    want = list(plain.walk(start(plain, source, setup), walk(setup.chunks)))[-1]
+    got = record(source.build(setup), source, setup).chunk
+    assert len(got.memory_frames) == 16
+    assert torch.equal(got.latents, want.latents)
 
 
 def test_the_baseline_repeats_the_engines_last_chunk(source: Source, monkeypatch: pytest.MonkeyPatch):
@@ -70,16 +80,16 @@ def test_a_network_that_errs_is_priced_by_its_error(source: Source, monkeypatch:
     build = Source.build
 
     def build_worse(self: Source, setup: Setup):
-        world = build(self, setup)
+        pipeline = build(self, setup)
         if setup.modes.linears == "fp8":
             with torch.no_grad():
-                world.engine.model.head.head.weight.mul_(1.1)
-                world.engine.model.head.head.bias.mul_(1.1)
-        return world
+                pipeline.walker.network.head.head.weight.mul_(1.1)
+                pipeline.walker.network.head.head.bias.mul_(1.1)
+        return pipeline
 
     monkeypatch.setattr(Source, "build", build_worse)
     monkeypatch.setattr("hyworld.modes.fp8_missing", lambda device: None)
-    monkeypatch.setattr("hyworld.world.fp8_rounding", lambda modes: None)
+    monkeypatch.setattr("hyworld.pipeline.fp8_rounding", lambda modes: None)
     (price,) = price_modes(source, [Setup(SIZE, 7, Modes(linears="fp8"))], lambda text: None)
     assert price.name == "fp8 linears"
     assert price.flow_error == pytest.approx(0.1, rel=1e-3)

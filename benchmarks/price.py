@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
+from rich.table import Table
 from torch import Tensor
 
-from ..config import TINY
-from ..modes import Modes
-from ..rollout import RolloutState
-from .baseline import FIRST_FULL, relative
-from .measure import Say, release
-from .probes import RecordingNetwork
-from .workload import Setup, Source, start, walk
+from benchmarks.baseline import relative
+from benchmarks.recording import FIRST_FULL, Recorded, record
+from hyworld import World
+from hyworld.bench.measure import Say, release
+from hyworld.bench.workload import Setup, Source
+from hyworld.config import TINY
+from hyworld.modes import Modes
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,6 @@ class Price:
     random_weights: bool
 
 
-class _Sample(NamedTuple):
-    """The first chunk's frames; a later state, and what came of the chunk after it."""
-
-    frames: Tensor
-    state: RolloutState
-    flow: Tensor
-    latents: Tensor
-
-
 def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
     """Price fp8 linears and the tiny decoder, as far as `setups` use them, at the first one's size.
 
@@ -59,17 +50,17 @@ def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
     if not dear:
         return []
     say("prices: the exact mode")
-    want = _sample(source, exact, None)
+    want = _recorded(source, exact, None)
     prices = []
     for name, setup in dear.items():
         say(f"prices: {name}")
-        got = _sample(source, setup, want.state)
-        quality = psnr(got.frames, want.frames)
+        got = _recorded(source, setup, want.before)
+        quality = psnr(got.first_frames, want.first_frames)
         prices.append(
             Price(
                 name=name,
                 flow_error=round(relative(got.flow, want.flow), 6),
-                latents_error=round(relative(got.latents, want.latents), 6),
+                latents_error=round(relative(got.chunk.latents, want.chunk.latents), 6),
                 first_chunk_psnr_db=None if math.isinf(quality) else round(quality, 2),
                 random_weights=source.weights is None and source.preset is not TINY,
             )
@@ -77,31 +68,25 @@ def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
     return prices
 
 
-def _sample(source: Source, setup: Setup, state: RolloutState | None) -> _Sample:
-    """Make the first chunk, and the one after `state` (default: after a walk that fills the memory)."""
-    path = walk(setup.chunks)
-    world = source.build(setup)
-    engine = world.engine
-    start(world, source, setup)
-    first = engine.step(path.chunk(0))
-    engine.decoder = None  # of the later chunks only latents are compared
-    if state is None:
-        for i in range(1, FIRST_FULL):
-            engine.step(path.chunk(i))
-        state = replace(engine.state(), decoder_cache=None)
-    engine.resume(state)
-    recorded = RecordingNetwork(engine.model)
-    engine.model = recorded
-    chunk = engine.step(path.chunk(FIRST_FULL))
-    assert first.frames is not None
-    assert recorded.flow is not None
-    sample = _Sample(first.frames, state, recorded.flow.cpu(), chunk.latents.cpu())
-    del world, engine, recorded
+def _recorded(source: Source, setup: Setup, before: World | None) -> Recorded:
+    """See `record`; the pipeline is gone when the next one is built."""
+    recorded = record(source.build(setup), source, setup, before)
     release(source.device)
-    return sample
+    return recorded
 
 
 def psnr(got: Tensor, want: Tensor) -> float:
     """Peak signal-to-noise ratio of pictures uint8, in dB; infinite for equal ones."""
     error = float((got.float() - want.float()).square().mean())
     return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def price_table(prices: list[Price]) -> Table:
+    """What modes add in error."""
+    table = Table(title="Error against the exact mode")
+    for column in ("mode", "flow of one forward", "its chunk's latents", "first chunk's frames"):
+        table.add_column(column, justify="left" if column == "mode" else "right")
+    for price in prices:
+        quality = "equal" if price.first_chunk_psnr_db is None else f"{price.first_chunk_psnr_db:.1f} dB PSNR"
+        table.add_row(price.name, f"{price.flow_error:.3%}", f"{price.latents_error:.3%}", quality)
+    return table

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..config import WAN_5B, Preset
-from ..modes import Modes
-from .measure import FLAT_CHUNKS, FLAT_REACH
-from .workload import Setup
+from hyworld.bench.measure import FLAT_CHUNKS, FLAT_REACH
+from hyworld.bench.workload import Setup
+from hyworld.config import WAN_5B, Preset
+from hyworld.modes import Modes
 
 LONG = FLAT_CHUNKS[1] + FLAT_REACH + 2
 """Chunks of the walk that shows whether time and memory stay flat."""

@@ -1,4 +1,4 @@
-"""The original's method timed in this process, on the very inputs that the engine gave its network."""
+"""The original's method timed in this process, on the very inputs that a walk gave its network."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from statistics import median
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, MemoryConfig
-from ..dit import WorldPlayDiT
-from ..errors import InputError
-from ..gpu import triton_missing
-from ..modes import Modes
-from ..rollout.engine import fast_attention
-from ..rollout.schedule import STEPS
-from ..vae import to_uint8
-from .measure import Memory, Run, Say, release
-from .naive import DiffusersDecoder, NaiveNetwork
-from .probes import Clock, Forward, RecordingNetwork
-from .workload import Setup, Source, prompt, start, walk
+from benchmarks.naive import DiffusersDecoder, NaiveNetwork
+from benchmarks.recording import FIRST_FULL, record
+from hyworld.bench.measure import Memory, Run, Say, release
+from hyworld.bench.probes import Clock
+from hyworld.bench.workload import Setup, Source, prompt
+from hyworld.dit import Inputs, WorldPlayDiT
+from hyworld.errors import InputError
+from hyworld.gpu import triton_missing
+from hyworld.modes import Modes
+from hyworld.vae import WanVAE, to_uint8
+from hyworld.walk import WORLDPLAY
+from hyworld.walk.walker import fast_attention
 
 REPEATS = 7
-FIRST_FULL = MemoryConfig().frames // CHUNK_LATENTS
-"""First chunk with a full memory behind it."""
 
 
 @dataclass(frozen=True)
 class Baseline:
     """Medians of the original's method with a full memory, decoding 4 latents.
 
-    `steps` is all four. `flow_difference` is that of one forward from the engine's exact one, relative;
+    `steps` is all four. `flow_difference` is that of one forward from our exact one, relative;
     `frames_difference` the mean difference of the decoded frames, in levels of 255.
     """
 
@@ -66,22 +65,15 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     check_diffusers()
     setup = Setup(size, FIRST_FULL + 1, Modes(graphs="off"))
     say("naive baseline: weights, and a walk to compare with")
-    world = source.build(setup)
-    engine, vae = world.engine, world.vae
-    network = engine.model
+    pipeline = source.build(setup)
+    network, vae = pipeline.walker.network, pipeline.vae
     assert isinstance(network, WorldPlayDiT)
-    recorded = RecordingNetwork(network)
-    engine.model = recorded
-    start(world, source, setup)
-    chunk = list(engine.run(walk(setup.chunks)))[-1]
-    latents = engine.state().latents.to(source.dtype)
-    prefill, step, flow, frames = recorded.prefill, recorded.step, recorded.flow, chunk.frames
-    assert prefill is not None
-    assert step is not None
-    assert flow is not None
+    assert isinstance(vae, WanVAE)
+    recorded = record(pipeline, source, setup)
+    prefill, step, frames = recorded.prefill, recorded.step, recorded.chunk.frames
     assert frames is not None
-    # The engine's keys and values are none of the yardstick's memory.
-    del world, engine, recorded
+    # The walker's keys and values are none of the yardstick's memory.
+    del pipeline
     release(source.device)
 
     compiled = triton_missing(source.device) is None
@@ -90,18 +82,20 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     text = prompt(network.config.text_dim, source.preset.text_tokens).to(source.device, source.dtype)
     memory, clock = Memory(source.device), Clock(source.device)
     memory.forget_peak()
-    with fast_attention(source.device):  # the engine's, for the yardstick is not to lose by a slower one
+    with fast_attention(source.device):  # ours, for the yardstick is not to lose by a slower one
         stored = naive.prefill(*_arguments(prefill, text))
         mine = naive.denoise(*_arguments(step, text), stored)
-        difference = relative(mine, flow)
+        difference = relative(mine, recorded.flow)
         say("naive baseline: measuring the network")
-        stages = {"steps": STEPS * _time(lambda: naive.denoise(*_arguments(step, text), stored), clock)}
+        stages = {"steps": WORLDPLAY.steps * _time(lambda: naive.denoise(*_arguments(step, text), stored), clock)}
         stored.clear()
         stages["prefill"] = _time(lambda: naive.prefill(*_arguments(prefill, text)), clock)
 
         say("naive baseline: measuring the decoder")
         decoder = DiffusersDecoder(vae)
-        old, new = latents[:, :, :-CHUNK_LATENTS], latents[:, :, -CHUNK_LATENTS:]
+        old, new = (
+            latents.to(source.device, source.dtype) for latents in (recorded.before.latents, recorded.chunk.latents)
+        )
         for i, part in enumerate(old.split(1, dim=2)):
             decoder.decode(part, begins=i == 0)
         decoded = to_uint8(decoder.decode(new, begins=False)).cpu()
@@ -136,13 +130,29 @@ def ratios(run: Run, baseline: Baseline) -> dict[str, float] | None:
     }
 
 
+def baseline_table(runs: list[Run], baseline: Baseline) -> Table:
+    """The method's times, and what each run of its size takes over them."""
+    table = Table(title="The original's method, ms per chunk, and runs over it")
+    for column in ("", "network + decode", "network", "decode"):
+        table.add_column(column, justify="right" if column else "left")
+    times = (baseline.chunk_ms, baseline.network_ms, baseline.stages_ms["decode"])
+    name = f"{baseline.size[0]}x{baseline.size[1]} {baseline.method}"
+    table.add_row(name, *(f"{ms:.1f}" for ms in times), end_section=True)
+    for run in runs:
+        found = ratios(run, baseline)
+        if found:
+            table.add_row(run.name, *(f"{found[part]:.3f}" for part in ("network_and_decode", "network", "decode")))
+    return table
+
+
 def relative(got: Tensor, want: Tensor) -> float:
     """Norm of the difference over norm of the reference."""
     return float((got.float() - want.float()).norm() / want.float().norm())
 
 
-def _arguments(forward: Forward, text: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    return forward.latents, forward.timestep, text, forward.control
+def _arguments(inputs: Inputs, text: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    control = {name: getattr(inputs, name) for name in ("viewmats", "intrinsics", "action")}
+    return inputs.latents, inputs.timestep, text, control
 
 
 def _time(run: Callable[[], Any], clock: Clock) -> float:

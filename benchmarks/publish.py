@@ -1,0 +1,151 @@
+"""The measurements that docs/benchmarks.md reports, one after the other in one process.
+
+    python -m benchmarks.publish --baseline naive --prices --json result.json [--only "704x1280 exact" ...]
+
+Every mode of the suite walks as in `hyworld bench`. `--baseline naive` adds the original's method (needs diffusers),
+`--prices` the error of fp8 linears and the tiny decoder. The file is written whole after every measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.baseline import Baseline, baseline_table, check_diffusers, measure_naive, ratios
+from benchmarks.price import Price, price_modes, price_table
+from benchmarks.suite import suite
+from hyworld.atomic import check_new_file
+from hyworld.bench.measure import SETTLED, Say, measure
+from hyworld.bench.report import Report
+from hyworld.bench.workload import Setup, Source, source_for
+from hyworld.cli.console import write_whole
+from hyworld.config import PRESETS
+from hyworld.errors import InputError
+
+
+@dataclass
+class Publication(Report):
+    """The runs of the suite, which of them cannot run here and why, and what they are compared with."""
+
+    skipped: dict[str, str] = field(default_factory=dict)
+    baseline: Baseline | None = None
+    prices: list[Price] = field(default_factory=list)
+
+    def content(self) -> dict[str, Any]:
+        """See `Report`."""
+        baseline = self.baseline and {
+            **asdict(self.baseline),
+            "ratios": {run.name: ratios(run, self.baseline) for run in self.runs},
+        }
+        prices = [asdict(price) for price in self.prices]
+        return super().content() | {"skipped": self.skipped, "baseline": baseline, "prices": prices}
+
+    def tables(self) -> list[Table]:
+        """See `Report`."""
+        tables = super().tables()
+        if self.baseline:
+            tables.append(baseline_table(self.runs, self.baseline))
+        if self.prices:
+            tables.append(price_table(self.prices))
+        return tables
+
+    def notes(self) -> list[str]:
+        """See `Report`."""
+        found = super().notes() + [f"left out {name}: {why}" for name, why in self.skipped.items()]
+        if self.baseline:
+            how = "compiled" if self.baseline.compiled else "not compiled"
+            flow, frames = self.baseline.flow_difference, self.baseline.frames_difference
+            found.append(
+                f"{self.baseline.method}: the original's method, {how}, median of {self.baseline.repeats}; "
+                f"its flow differs from the exact one by {flow:.2%}, its frames by {frames:.2f} of 255"
+            )
+        if any(price.random_weights for price in self.prices):
+            found.append("random weights: the pictures, and so their PSNR, mean nothing")
+        return found
+
+
+def publish(
+    source: Source, setups: list[Setup], *, naive: bool, prices: bool, save: Callable[[Publication], None], say: Say
+) -> Publication:
+    """Measure `setups`, then what they are compared with; `save` is given what there is after every measurement.
+
+    Raises:
+        InputError: none of them can run here; as `measure_naive` and `price_modes`.
+    """
+    done = Publication(source)
+    for setup in setups:
+        try:
+            done.runs.append(measure(source, setup, say, first_in_process=not done.runs))
+        except InputError as error:
+            done.skipped[setup.name] = str(error)
+            say(f"left out {setup.name}: {error}")
+        save(done)
+    if not done.runs:
+        raise InputError(f"Nothing of the suite can run here: {next(iter(done.skipped.values()))}")
+    if prices:
+        done.prices = price_modes(source, [setup for setup in setups if setup.name not in done.skipped], say)
+        save(done)
+    if naive:
+        done.baseline = measure_naive(source, setups[0].size, say)
+        save(done)
+    return done
+
+
+def chosen(setups: list[Setup], names: list[str]) -> list[Setup]:
+    """Those with these names; all of them for no names.
+
+    Raises:
+        InputError: a name that none of them has.
+    """
+    known = [setup.name for setup in setups]
+    for name in names:
+        if name not in known:
+            raise InputError(f"The suite has no run {name!r}: choose from {'; '.join(known)}.")
+    return [setup for setup in setups if not names or setup.name in names]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a run of the suite, by its name")
+    parser.add_argument("--chunks", type=int, default=14, help="length of the walks but the first")
+    parser.add_argument("--baseline", choices=("none", "naive"), default="none")
+    parser.add_argument("--prices", action="store_true")
+    parser.add_argument("--preset", choices=("auto", *PRESETS), default="auto")
+    parser.add_argument("--weights", type=Path, help="transformer (default: random weights, which cost the same)")
+    parser.add_argument("--vae", type=Path)
+    parser.add_argument("--tiny-decoder", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--json", type=Path, required=True, help="result file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the result file if it exists")
+    options = parser.parse_args(arguments)
+
+    def save(publication: Publication) -> None:
+        write_whole(options.json, lambda part: part.write_text(publication.to_json()))
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        if options.chunks <= SETTLED:
+            raise InputError(f"The walks need {SETTLED + 1} or more chunks, got {options.chunks}: give --chunks more.")
+        if options.baseline == "naive":
+            check_diffusers()
+        check_new_file(options.json, ".json", overwrite=options.overwrite)
+        files = (options.weights, options.vae, options.tiny_decoder)
+        source = source_for(options.preset, options.device, options.dtype, *files)
+        setups = chosen(suite(source.preset, options.chunks), options.only)
+        naive = options.baseline == "naive"
+        publish(source, setups, naive=naive, prices=options.prices, save=save, say=say).show()
+    except InputError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""One chunk with a full memory behind it: what the network was given in it, and what came out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from hyworld import Chunk, Pipeline, World
+from hyworld.bench.workload import Setup, Source, start, walk
+from hyworld.config import DiTConfig
+from hyworld.dit import Inputs, TextKV
+from hyworld.dit.graphs import CHANGING
+from hyworld.walk import WORLDPLAY, Network
+
+FIRST_FULL = WORLDPLAY.memory.frames // WORLDPLAY.chunk_latents
+"""First chunk with a full memory behind it."""
+
+
+def _copy(inputs: Inputs) -> Inputs:
+    """A copy that the walker's buffers do not change."""
+    tensors = {name: getattr(inputs, name).clone() for name in CHANGING}
+    return inputs._replace(**tensors, memory=None)
+
+
+class RecordingNetwork:
+    """A `Network` that keeps its last prefill, and the first denoising forward after it with the flow it gave."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.prefill: Inputs | None = None
+        self.step: Inputs | None = None
+        self.flow: Tensor | None = None
+
+    @property
+    def config(self) -> DiTConfig:
+        """See `Network`."""
+        return self.network.config
+
+    def text_keys_values(self, text: Tensor) -> TextKV:
+        """See `Network`."""
+        return self.network.text_keys_values(text)
+
+    def __call__(self, inputs: Inputs) -> Tensor | None:
+        """See `Network`."""
+        flow = self.network(inputs)
+        if inputs.prefill:
+            self.prefill, self.step = _copy(inputs), None
+        elif self.step is None:
+            assert flow is not None
+            self.step, self.flow = _copy(inputs), flow.clone()
+        return flow
+
+
+class Recorded(NamedTuple):
+    """The first chunk's frames; the world before a chunk with a full memory, that chunk, and two of its forwards."""
+
+    first_frames: Tensor
+    before: World
+    prefill: Inputs
+    step: Inputs
+    flow: Tensor
+    chunk: Chunk
+
+
+def record(pipeline: Pipeline, source: Source, setup: Setup, before: World | None = None) -> Recorded:
+    """Make the first chunk, and the one after `before`, undecoded (default: after a walk that fills the memory)."""
+    path, walker = walk(FIRST_FULL + 1), pipeline.walker
+    walker.network = recorded = RecordingNetwork(walker.network)
+    world = start(pipeline, source, setup)
+    if before is None:
+        *earlier, chunk = pipeline.walk(world, path)
+        first, before = earlier[0], earlier[-1].world
+    else:
+        first = next(pipeline.walk(world, path))
+        walker.decoding = None
+        chunk = walker.step(before, path.chunk(FIRST_FULL))
+    assert first.frames is not None
+    assert recorded.prefill is not None
+    assert recorded.step is not None
+    assert recorded.flow is not None
+    return Recorded(first.frames, before, recorded.prefill, recorded.step, recorded.flow, chunk)
