@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import torch
 
 from .dit import PLAIN, Attend, Kernels, WorldPlayDiT, sdpa
-from .dit.fp8 import QuantiseRows
 from .dit.graphs import GraphedNetwork
 from .errors import InputError
+from .fp8 import QuantiseRows
 from .gpu import fp8_missing, triton_missing
 from .rollout import RolloutEngine
 from .vae import StreamingDecoder, WanVAE

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .camera import Trajectory
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
-from .dit.fp8 import use_fp8
 from .errors import InputError
+from .fp8 import use_fp8
 from .modes import Modes, check_modes, fp8_rounding, make_engine
 from .picture import to_video_tensor
 from .rollout import Chunk, Progress, RolloutEngine, RolloutState

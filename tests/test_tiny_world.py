@@ -15,8 +15,8 @@ from torch import Tensor
 import hyworld
 from hyworld import Trajectory, tiny
 from hyworld.config import TINY, TINY_RANDOM
-from hyworld.dit.fp8 import use_fp8
 from hyworld.errors import InputError
+from hyworld.fp8 import use_fp8
 from hyworld.modes import Modes
 from hyworld.world import World
 from training.tiny_world.evaluate import Truth, masked_psnr

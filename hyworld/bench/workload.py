@@ -15,8 +15,8 @@ from torch import Tensor
 from ..camera import Trajectory
 from ..config import CHUNK_LATENTS, PRESETS, WAN_5B, Preset, TinyDecoderConfig
 from ..dit import WorldPlayDiT
-from ..dit.fp8 import use_fp8
 from ..errors import InputError
+from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding, make_engine
 from ..vae import StreamingDecoder, TinyDecoder, WanVAE
 from ..weights.random import randomise

@@ -22,9 +22,9 @@ from ..atomic import check_new_file, discard, temporary_name
 from ..config import DiTConfig, VAEConfig
 from ..dit import WorldPlayDiT
 from ..errors import InputError
+from ..fp8 import FP8, FP8_DTYPES, MARKER, dequantise, is_quantised_layer, marker, quantise, scale_name
 from ..vae import WanVAE
 from .files import Checkpoint, read_checkpoint, stream
-from .fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, dequantise, is_quantised_layer, marker, quantise
 from .load import OpenedDiT, OpenedVAE, open_dit, open_vae
 from .recognise import UnknownHeadSizeError, is_vae
 from .remap import clean_key, dit_to_diffusers
@@ -152,7 +152,7 @@ class _Recipe:
         for name, tensor in opened.state.items():
             specs[name] = (FP8 if self._quantises(name) else self._dtype, tuple(tensor.shape))
             if self._quantises(name):
-                specs[_scale_name(name)] = (torch.float32, ())
+                specs[scale_name(name)] = (torch.float32, ())
         if self._fp8:
             specs[MARKER] = (FP8, tuple(marker().shape))
         native = {name: name for name in specs}
@@ -196,7 +196,7 @@ class _Recipe:
         if self._quantises(name):
             weight, scale = quantise(wide)
             yield name, weight
-            yield _scale_name(name), scale
+            yield scale_name(name), scale
             return
         narrow = wide.to(self._dtype)
         if not _is_finite(narrow):
@@ -210,10 +210,6 @@ class _Recipe:
 def _is_finite(tensor: Tensor) -> bool:
     # The extremes are NaN if any element is; unlike isfinite() they need no memory.
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
-
-
-def _scale_name(name: str) -> str:
-    return f"{name.removesuffix('.weight')}.{SCALE_LEAF}"
 
 
 def _stated(config: DiTConfig | VAEConfig) -> dict[str, object]:

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from ..config import DiTConfig, VAEConfig
 from ..dit import WorldPlayDiT
-from ..dit.fp8 import QuantiseRows, rows_of, use_fp8
 from ..errors import InputError
+from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
 from ..vae import TinyDecoder, WanVAE
 from .files import Checkpoint, read_checkpoint, stream
-from .fp8 import FP8, FP8_DTYPES, dequantise, is_quantised_layer, split_scales
 from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit
 from .remap import dit_to_native
 from .remap_vae import tiny_config_from, vae_config_from, vae_to_native

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hyworld.config import DiTConfig
 from hyworld.errors import InputError
+from hyworld.fp8 import MARKER, is_quantised_layer
 from hyworld.weights import convert, dit_shapes, dit_to_diffusers, dit_to_native, load_dit, load_vae, vae_to_diffusers
-from hyworld.weights.fp8 import MARKER, is_quantised_layer
 from hyworld.weights.recognise import is_camera_tensor
 from hyworld.weights.writer import SafetensorsWriter
 

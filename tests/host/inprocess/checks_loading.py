@@ -121,7 +121,7 @@ def scaled_fp8_file(name: str = "scaled.safetensors", config: Any = None) -> tup
     if not target.exists():
         weights.convert(model_file(source), target, dtype="fp8")
     opened = weights.open_dit(target)
-    dequantise = pack("hyworld.weights.fp8").dequantise
+    dequantise = pack("hyworld.fp8").dequantise
     return target.name, {
         name: dequantise(tensor, opened.scales.get(name), torch.float32) for name, tensor in opened.state.items()
     }
@@ -139,7 +139,7 @@ def check_scaled_fp8_runs_as_it_is() -> str:
 def other_scaling(name: str, quantise: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:
     """Evidence that a file whose matrices went through `quantise` (to fp8 and scale) computes with their product."""
     config = small_config()
-    is_matrix = pack("hyworld.weights.fp8").is_quantised_layer
+    is_matrix = pack("hyworld.fp8").is_quantised_layer
     state, exact = random_state(config), {}
     for key in list(state):
         exact[key] = state[key]
