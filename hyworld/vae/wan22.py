@@ -169,7 +169,7 @@ class WanVAE(nn.Module):
         return decode_whole(self, latents)
 
     def encode(self, video: Tensor) -> Tensor:
-        """Encode a whole video of 1 + 4k frames, one latent at a time so that memory stays flat; see `encode_stream`."""
+        """Encode a whole video, one latent at a time so that memory stays flat; see `encode_stream`."""
         _check_video(video, begins=True)
         cache: VAECache | None = None
         latents = []

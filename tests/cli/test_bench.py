@@ -11,8 +11,7 @@ from hyworld.bench.measure import STAGES
 from hyworld.bench.workload import Setup
 from hyworld.cli import bench
 from hyworld.errors import InputError
-
-DATA = Path(__file__).parents[1] / "data"
+from hyworld.verify import REFERENCE
 
 
 def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
@@ -62,7 +61,7 @@ def test_a_suite_keeps_what_it_has(hyworld, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_files_are_measured_as_they_are(hyworld, tmp_path: Path):
-    files = ("--weights", DATA / "dit_weights.safetensors", "--vae", DATA / "vae_weights_native.safetensors")
+    files = ("--weights", REFERENCE / "dit_weights.safetensors", "--vae", REFERENCE / "vae_weights_native.safetensors")
     done = hyworld("bench", *files, "--size", "64x64", "--chunks", 7, "--json", "r.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "r.json").read_text())

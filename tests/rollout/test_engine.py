@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +14,10 @@ from hyworld.dit import WorldPlayDiT
 from hyworld.rollout import engine as engine_module
 from hyworld.rollout.schedule import STEPS, chunk_noise
 from hyworld.vae import WanVAE
+from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
 from hyworld.weights.random import randomise
 
-DATA = Path(__file__).parents[1] / "data"
 SIZE = (4, 6)
 CONFIG = DiTConfig(num_heads=2, head_dim=16, num_layers=2, ffn_dim=48, latent_channels=6, text_dim=12, freq_dim=16)
 VAE_CONFIG = VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
@@ -46,9 +45,9 @@ def started(model: WorldPlayDiT, vae: WanVAE | None = None, *, seed: int = 0, fi
 def test_whole_rollouts_equal_the_original():
     items = list(
         check_rollout(
-            DATA / "dit_weights.safetensors",
-            DATA / "rollout.safetensors",
-            DATA / "rollout_no_image.safetensors",
+            REFERENCE / "dit_weights.safetensors",
+            REFERENCE / "rollout.safetensors",
+            REFERENCE / "rollout_no_image.safetensors",
             torch.device("cpu"),
             torch.float32,
             1e-5,

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from workbench import (
-    REPOSITORY,
     close,
     engine_latents,
     latents_of,
@@ -63,7 +62,7 @@ def check_a_released_model_pt() -> str:
 
 
 def check_a_narrow_model_pt_says_what_is_unknown_and_loads_once_converted() -> str:
-    shutil.copyfile(REPOSITORY / "tests" / "data" / "model.pt", model_file("narrow.pt"))
+    shutil.copyfile(pack("hyworld.verify").REFERENCE / "model.pt", model_file("narrow.pt"))
     evidence = refused(lambda: load("narrow.pt"), "narrow.pt", "does not say how its width of 64 divides into heads")
 
     pack("hyworld.weights").convert(
