@@ -56,19 +56,18 @@ def marker() -> Tensor:
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """`weight` as float8_e4m3fn and the float32 scalar that multiplies it back; see `_rounded`."""
+    """`weight` as float8_e4m3fn and the float32 scalar that multiplies it back: max|weight| / 448, or 1 for zeros."""
     values = weight.float()
     return _rounded(values, torch.stack(values.aminmax()).abs().amax())
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """See `QuantiseRows` and `_rounded`."""
+    """See `QuantiseRows`; a row's scale is max|row| / 448, or 1 for a row of zeros."""
     values = x.float()
     return _rounded(values, values.abs().amax(dim=1, keepdim=True))
 
 
 def _rounded(values: Tensor, amax: Tensor) -> tuple[Tensor, Tensor]:
-    """`values` in fp8 and their scales: `amax` / 448, or 1 where that is 0."""
     scale = torch.where(amax > 0, amax / FP8_MAX, torch.ones_like(amax))
     # Division can round one step past the largest fp8 number, which has no infinity to fall into.
     return (values / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
