@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .dit.fp8 import multiply, quantise_rows
+from .fp8 import multiply, quantise_rows
 
 
 def current(device: torch.device) -> AbstractContextManager[Any]:

@@ -12,8 +12,8 @@ import torch
 
 from .dit import PLAIN, Kernels
 from .dit.backends import AttentionChoice, attention_backend
-from .dit.fp8 import QuantiseRows
 from .errors import InputError
+from .fp8 import QuantiseRows
 from .gpu import fp8_missing, triton_missing
 from .vae import WanVAE
 from .vae.kernels import PLAIN as VAE_PLAIN

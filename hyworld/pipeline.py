@@ -21,9 +21,9 @@ from torch import Tensor
 from . import builtin
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
 from .dit import WorldPlayDiT
-from .dit.fp8 import use_fp8
 from .dit.graphs import GraphedNetwork
 from .errors import InputError
+from .fp8 import use_fp8
 from .modes import (
     Modes,
     check_modes,

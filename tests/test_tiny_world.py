@@ -16,8 +16,8 @@ from torch import Tensor
 import hyworld
 from hyworld import Pipeline, Trajectory, builtin
 from hyworld.config import TINY, TINY_RANDOM
-from hyworld.dit.fp8 import use_fp8
 from hyworld.errors import InputError
+from hyworld.fp8 import use_fp8
 from hyworld.modes import Modes
 from training.tiny_world.evaluate import Truth, masked_psnr
 from training.tiny_world.scenes import draw_scenes

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..camera import Trajectory
 from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
 from ..dit import WorldPlayDiT
-from ..dit.fp8 import use_fp8
 from ..errors import InputError
+from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
 from ..vae import StreamingDecoder, TinyDecoder, WanVAE

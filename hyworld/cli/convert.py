@@ -30,7 +30,7 @@ def convert(
 ) -> None:
     """Turn a released checkpoint into one safetensors file for ComfyUI and for `hyworld generate`.
 
-    Reads `model.pt` (49 GB) piece by piece, so a few GB of memory are enough.
+    Reads `model.pt` (49 GB) piece by piece, within 1 GB of memory.
     The target appears under its name only when it is whole and was seen to load.
     """
     bar = Progress(

@@ -10,17 +10,22 @@ import typer
 
 from ..errors import InputError
 from ..pipeline import pick_device, pick_dtype
+from ..verify import REFERENCE
 from ..verify import verify as verify_folder
 from .console import console, reports_errors
 
 
 @reports_errors
 def verify(
-    folder: Annotated[Path, typer.Argument(help="Folder of reference tensors (see docs/verify.md for its files).")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of reference tensors (docs/verify.md).", show_default="those of the package")
+    ] = REFERENCE,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
 ) -> None:
-    """Compare with reference tensors: a line per item, then one line of JSON; exit code 1 if anything failed.
+    """Compare this machine with tensors that the original programs computed.
+
+    Prints a line per item, then one line of JSON; exit code 1 if anything failed.
 
     Each line gives the item's name, the largest absolute error, the relative
     error and PASS or FAIL. In float32 an item passes up to a relative error of

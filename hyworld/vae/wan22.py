@@ -95,8 +95,8 @@ class WanVAE(nn.Module):
     """Encoder and decoder of the Wan 2.2 VAE, fed whole videos or streams.
 
     Both directions compute in the dtype of their input, which must be that of the weights unless `operations`
-    casts; only the latents' statistics are always applied in float32. `kernels` are the functions the decoder runs
-    between its convolutions: `PLAIN`, or `fused()` after construction.
+    casts; only the latents' statistics are applied in float32 at least. `kernels` are the functions the decoder runs
+    with between its convolutions: `PLAIN`; `modes.set_vae_kernels` puts faster ones in their place.
 
     Args:
         config: sizes and latent statistics.
@@ -182,7 +182,7 @@ class WanVAE(nn.Module):
         return decode_whole(self, latents)
 
     def encode(self, video: Tensor) -> Tensor:
-        """Encode a whole video of 1 + 4k frames, one latent at a time so that memory stays flat."""
+        """Encode a whole video, one latent at a time so that memory stays flat; see `encode_stream`."""
         _check_video(video, begins=True)
         cache: VAECache | None = None
         latents = []

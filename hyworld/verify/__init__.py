@@ -1,6 +1,6 @@
 """Does this machine compute what the original computes? Reference tensors in, one verdict per item out."""
 
 from .report import Item
-from .runner import verify
+from .runner import REFERENCE, verify
 
-__all__ = ["Item", "verify"]
+__all__ = ["REFERENCE", "Item", "verify"]

@@ -11,8 +11,11 @@ import torch
 from . import camera, decoders, network
 from .report import TOLERANCE, Item
 
+REFERENCE = Path(__file__).with_name("reference")
+"""What comes with the package: small networks with random weights, run by the original programs."""
 
-def verify(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Iterator[Item]:
+
+def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype) -> Iterator[Item]:
     """Run every comparison for which `folder` holds the files (layout: docs/verify.md).
 
     A comparison that raises is a failed item, and the next one runs; one whose files are missing is a

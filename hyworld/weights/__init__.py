@@ -2,7 +2,6 @@
 
 from .convert import ConvertReport, convert
 from .files import Checkpoint, read_checkpoint
-from .fp8 import dequantise_state, quantise, split_scales
 from .load import OpenedDiT, OpenedVAE, load_dit, load_tiny_decoder, load_vae, open_dit, open_vae
 from .recognise import check_dit, dit_config_from, dit_shapes
 from .remap import clean_key, dit_to_diffusers, dit_to_native
@@ -16,7 +15,6 @@ __all__ = [
     "check_dit",
     "clean_key",
     "convert",
-    "dequantise_state",
     "dit_config_from",
     "dit_shapes",
     "dit_to_diffusers",
@@ -26,9 +24,7 @@ __all__ = [
     "load_vae",
     "open_dit",
     "open_vae",
-    "quantise",
     "read_checkpoint",
-    "split_scales",
     "tiny_config_from",
     "vae_config_from",
     "vae_to_diffusers",

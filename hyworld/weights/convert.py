@@ -1,7 +1,7 @@
 """One file out of any checkpoint: `model.pt` (49 GB) to a safetensors of the dtype and layout asked for.
 
-Tensors go through one at a time, so a few hundred megabytes of memory are enough. The file is written beside
-the target under a temporary name, read back and compared, and only then takes the target's name.
+Tensors go through one at a time, within 1 GB of memory (docs/benchmarks.md). The file is written beside the target
+under a temporary name, read back and compared, and only then takes the target's name.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from torch import Tensor
 
 from ..atomic import check_new_file, discard, temporary_name
 from ..config import DiTConfig, VAEConfig
-from ..dit import WorldPlayDiT
 from ..errors import InputError
-from ..vae import WanVAE
+from ..fp8 import FP8, FP8_DTYPES, MARKER, dequantise, is_quantised_layer, marker, quantise, scale_name
 from .files import Checkpoint, read_checkpoint, stream
-from .fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, dequantise, is_quantised_layer, marker, quantise
 from .load import OpenedDiT, OpenedVAE, open_dit, open_vae
 from .recognise import UnknownHeadSizeError, is_vae
 from .remap import clean_key, dit_to_diffusers
@@ -152,7 +150,7 @@ class _Recipe:
         for name, tensor in opened.state.items():
             specs[name] = (FP8 if self._quantises(name) else self._dtype, tuple(tensor.shape))
             if self._quantises(name):
-                specs[_scale_name(name)] = (torch.float32, ())
+                specs[scale_name(name)] = (torch.float32, ())
         if self._fp8:
             specs[MARKER] = (FP8, tuple(marker().shape))
         native = {name: name for name in specs}
@@ -196,7 +194,7 @@ class _Recipe:
         if self._quantises(name):
             weight, scale = quantise(wide)
             yield name, weight
-            yield _scale_name(name), scale
+            yield scale_name(name), scale
             return
         narrow = wide.to(self._dtype)
         if not _is_finite(narrow):
@@ -210,10 +208,6 @@ class _Recipe:
 def _is_finite(tensor: Tensor) -> bool:
     # The extremes are NaN if any element is; unlike isfinite() they need no memory.
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
-
-
-def _scale_name(name: str) -> str:
-    return f"{name.removesuffix('.weight')}.{SCALE_LEAF}"
 
 
 def _stated(config: DiTConfig | VAEConfig) -> dict[str, object]:
@@ -261,17 +255,11 @@ def _reason(error: OSError, needed: int) -> str:
 
 
 def _verify(written: Path, recipe: _Recipe) -> None:
-    """Read the file back as any user of it would, and compare a sample of its tensors with the source."""
+    """Open the file as any user of it would, and compare a sample of its tensors with the source."""
     stored = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in read_checkpoint(written).state.items()}
     opened, _ = _open(written)
     if stored != recipe.specs or opened.config != recipe.opened.config:
         raise RuntimeError(f"{written} does not hold the tensors that were written to it.")
-    network: torch.nn.Module
-    if isinstance(opened.config, DiTConfig):
-        network = WorldPlayDiT(opened.config, device="meta")
-    else:
-        network = WanVAE(opened.config, device="meta")
-    network.load_state_dict(opened.state, strict=True, assign=True)
 
     names = list(opened.state)
     for name, made in recipe.tensors(names[:: max(1, len(names) // _SAMPLES)]):

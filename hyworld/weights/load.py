@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from ..config import DiTConfig, VAEConfig
 from ..dit import WorldPlayDiT
-from ..dit.fp8 import QuantiseRows, rows_of, use_fp8
 from ..errors import InputError
+from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
 from ..vae import TinyDecoder, WanVAE
 from .files import Checkpoint, read_checkpoint, stream
-from .fp8 import FP8, FP8_DTYPES, dequantise, is_quantised_layer, split_scales
-from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit
+from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
 from .remap_vae import tiny_config_from, vae_config_from, vae_to_native
 
@@ -181,8 +180,7 @@ def load_tiny_decoder(
 
 
 def _refuse_misfit(module: nn.Module, state: Mapping[str, Tensor], path: str | Path, network: str) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    refuse_misfit(state, expected, str(path), network)
+    refuse_misfit(state, shapes_of(module), str(path), network)
 
 
 def _placed(tensor: Tensor, scale: Tensor | None, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:

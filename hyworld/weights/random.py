@@ -1,4 +1,4 @@
-"""Random weights for a real architecture: the built-in `tiny` preset and benchmarks need no download."""
+"""Random weights, which cost what trained ones do: for `tiny-random`, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def randomise(module: Module, seed: int, *, device: torch.device | str = "cpu") -> Module:
-    """Fill every parameter in place so that activations keep the scale of their input; returns the module.
+    """Fill every parameter in place; returns the module in eval mode and without gradients.
 
-    Matrices and kernels are normal with variance 1 / fan-in, norm gains 1, biases and tables small. The
-    numbers depend on the seed and on the device that draws them: "cpu" gives the same everywhere.
+    Matrices and kernels are normal with variance 1 / fan-in, norm gains 1, biases and modulation tables normal
+    with deviation 0.05. The numbers depend on the parameters' names, on the seed and on the device that draws them:
+    "cpu" gives the same everywhere.
     """
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():

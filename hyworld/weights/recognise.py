@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
+from ..dit import WorldPlayDiT
 from ..errors import InputError
 
 _CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
@@ -55,37 +58,15 @@ _TELL_THE_SIZES = (
 )
 
 
-def dit_shapes(config: DiTConfig) -> dict[str, tuple[int, ...]]:
+@lru_cache(maxsize=4)  # a checkpoint asks each time it is opened, and a conversion opens it a hundred times
+def dit_shapes(config: DiTConfig) -> Mapping[str, tuple[int, ...]]:
     """Native name and shape of each of the transformer's tensors: 889 for WAN-5B."""
-    width = config.dim
-    square = (width, width)
-    linears = {
-        "text_embedding.0": (width, config.text_dim),
-        "text_embedding.2": square,
-        "time_embedding.0": (width, config.freq_dim),
-        "time_embedding.2": square,
-        "time_projection.1": (6 * width, width),
-        "action_embedding.0": (width, config.freq_dim),
-        "action_embedding.2": square,
-        "head.head": (config.latent_channels * PATCH * PATCH, width),
-    }
-    shapes: dict[str, tuple[int, ...]] = {
-        "patch_embedding.weight": (width, config.latent_channels, 1, PATCH, PATCH),
-        "patch_embedding.bias": (width,),
-        "head.modulation": (1, 2, width),
-    }
-    for layer in range(config.num_layers):
-        block = f"blocks.{layer}"
-        shapes[f"{block}.modulation"] = (1, 6, width)
-        norms = ["norm3.weight", "norm3.bias"]
-        for attention, projections in (("self_attn", "q k v o o_prope"), ("cross_attn", "q k v o")):
-            linears |= {f"{block}.{attention}.{projection}": square for projection in projections.split()}
-            norms += [f"{attention}.norm_q.weight", f"{attention}.norm_k.weight"]
-        shapes |= {f"{block}.{norm}": (width,) for norm in norms}
-        linears |= {f"{block}.ffn.0": (config.ffn_dim, width), f"{block}.ffn.2": (width, config.ffn_dim)}
-    for name, (rows, columns) in linears.items():
-        shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
-    return shapes
+    return MappingProxyType(shapes_of(WorldPlayDiT(config, device="meta")))
+
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each of a module's tensors."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def is_vae(names: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...hyworld.dit.fp8 import QuantiseRows, multiply
+from ...hyworld.fp8 import QuantiseRows, multiply
 
 _LEAST_WIDTH = 1024
 """Narrower products are not worth rounding: the head's, and those of the embeddings for a handful of frames."""

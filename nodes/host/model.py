@@ -19,11 +19,10 @@ from torch import Tensor
 from ...hyworld import builtin
 from ...hyworld.config import TINY, TINY_RANDOM, DiTConfig
 from ...hyworld.dit import PLAIN, Inputs, TextKV, WorldPlayDiT
-from ...hyworld.dit.fp8 import QuantiseRows
 from ...hyworld.errors import InputError
+from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
-from ...hyworld.weights import dequantise_state, open_dit
-from ...hyworld.weights.fp8 import FP8, FP8_DTYPES, MARKER, SCALE_LEAF, marker
+from ...hyworld.weights import open_dit
 from .fp8 import Fp8Products
 
 TINY_NAME = "tiny (built in, no download)"
@@ -173,7 +172,7 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too, which a new one would take for fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
-    scales = {f"{name.removesuffix('weight')}{SCALE_LEAF}": scale for name, scale in used.items()}
+    scales = {scale_name(name): scale for name, scale in used.items()}
     # The host knows float8_e4m3fn with one scale per matrix; what was scaled otherwise is multiplied out.
     known = all(scale.numel() == 1 and state[name].dtype == FP8 for name, scale in used.items())
     if scales and (weight_dtype in ("bf16", "fp16") or not known):

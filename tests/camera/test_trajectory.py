@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hyworld import InputError, Speeds, Trajectory
 from hyworld.camera import KEYS, label
+from hyworld.verify import REFERENCE
 
-DATA = Path(__file__).parent.parent / "data"
-GOLDEN = json.loads((DATA / "trajectories.json").read_text())
+GOLDEN = json.loads((REFERENCE / "trajectories.json").read_text())
 
 TOKENS = st.lists(st.tuples(st.sampled_from(sorted(KEYS)), st.integers(1, 12)), min_size=1, max_size=8).map(
     lambda tokens: ", ".join(f"{key}-{count}" for key, count in tokens)

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from hyworld.bench.measure import STAGES
-
-DATA = Path(__file__).parents[1] / "data"
+from hyworld.verify import REFERENCE
 
 
 def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
@@ -36,7 +35,7 @@ def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
 
 
 def test_files_are_measured_as_they_are(hyworld, tmp_path: Path):
-    files = ("--weights", DATA / "dit_weights.safetensors", "--vae", DATA / "vae_weights_native.safetensors")
+    files = ("--weights", REFERENCE / "dit_weights.safetensors", "--vae", REFERENCE / "vae_weights_native.safetensors")
     done = hyworld("bench", *files, "--size", "64x64", "--chunks", 7, "--json", "r.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "r.json").read_text())

@@ -19,9 +19,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hyworld import Trajectory
+from hyworld.verify import REFERENCE
 
-DATA = Path(__file__).parents[1] / "data"
-DIT, VAE = DATA / "dit_weights.safetensors", DATA / "vae_weights_native.safetensors"
+DIT, VAE = REFERENCE / "dit_weights.safetensors", REFERENCE / "vae_weights_native.safetensors"
 SIZE = ("--size", "64x96")
 SMALL = ("--preset", "tiny-random", *SIZE)
 

@@ -16,9 +16,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hyworld.verify import REFERENCE
 from hyworld.weights import dit_to_native
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.mark.parametrize("command", [(), ("generate",), ("convert",), ("trajectory",), ("verify",), ("bench",)])
@@ -43,7 +42,7 @@ def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):
 
 
 def test_verify_passes_on_the_reference_tensors(hyworld):
-    done = hyworld("verify", DATA)
+    done = hyworld("verify")
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     summary = json.loads(lines[-1])
@@ -56,11 +55,11 @@ def test_verify_passes_on_the_reference_tensors(hyworld):
 def test_verify_fails_on_tampered_tensors_and_counts_missing_files(hyworld, tmp_path: Path):
     folder = tmp_path / "reference"
     folder.mkdir()
-    shutil.copy(DATA / "dit_weights.safetensors", folder)
-    forward = load_file(DATA / "dit_forward.safetensors")
+    shutil.copy(REFERENCE / "dit_weights.safetensors", folder)
+    forward = load_file(REFERENCE / "dit_forward.safetensors")
     forward["denoise.flow"][0, 0, 0, 0, 0] += 0.5
     save_file(forward, folder / "dit_forward.safetensors")
-    shutil.copy(DATA / "trajectories.json", folder)
+    shutil.copy(REFERENCE / "trajectories.json", folder)
     labels = json.loads((folder / "trajectories.json").read_text())
     labels[0]["action"][3] += 1
     (folder / "trajectories.json").write_text(json.dumps(labels))
@@ -87,11 +86,11 @@ def test_verify_of_nothing_is_the_users_error(hyworld, folder: str):
 
 
 def test_convert_writes_what_generate_loads(hyworld, tmp_path: Path):
-    done = hyworld("convert", DATA / "dit_weights.safetensors", "dit.safetensors", "--dtype", "bf16")
+    done = hyworld("convert", REFERENCE / "dit_weights.safetensors", "dit.safetensors", "--dtype", "bf16")
     assert done.returncode == 0, done.stderr
     with safe_open(tmp_path / "dit.safetensors", "pt") as file:
         assert "blocks.0.self_attn.o_prope.weight" in file.keys()  # noqa: SIM118
-    again = hyworld("convert", DATA / "dit_weights.safetensors", "dit.safetensors")
+    again = hyworld("convert", REFERENCE / "dit_weights.safetensors", "dit.safetensors")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
 
@@ -100,10 +99,10 @@ def test_convert_writes_what_generate_loads(hyworld, tmp_path: Path):
     ("source", "options", "message"),
     [
         ("none.pt", ("out.safetensors",), "none.pt"),
-        (DATA / "model.pt", ("out.pt",), r".safetensors"),
-        (DATA / "model.pt", ("none/out.safetensors",), "folder none does not exist"),
-        (DATA / "model.pt", ("out.safetensors", "--dtype", "int4"), "int4"),
-        (DATA / "vae_weights_native.safetensors", ("out.safetensors", "--dtype", "fp8"), "is a VAE"),
+        (REFERENCE / "model.pt", ("out.pt",), r".safetensors"),
+        (REFERENCE / "model.pt", ("none/out.safetensors",), "folder none does not exist"),
+        (REFERENCE / "model.pt", ("out.safetensors", "--dtype", "int4"), "int4"),
+        (REFERENCE / "vae_weights_native.safetensors", ("out.safetensors", "--dtype", "fp8"), "is a VAE"),
     ],
 )
 def test_convert_refuses_in_one_line(hyworld, tmp_path: Path, source: object, options: tuple[str, ...], message: str):
@@ -140,7 +139,7 @@ def test_no_arguments_show_the_help(hyworld):
     [
         (("dance",), "No such command"),
         (("generate", "--velocity", "3"), "--velocity"),
-        (("verify",), "folder"),
+        (("verify", "a", "b"), "argument"),
         (("convert", "a"), "target"),
     ],
 )
@@ -171,10 +170,11 @@ def test_an_interrupt_while_torch_is_imported_is_one_line(tmp_path: Path):
 
 
 def test_convert_takes_the_released_pickle(hyworld, tmp_path: Path):
-    done = hyworld("convert", DATA / "model.pt", "model.safetensors", "--dtype", "fp32")
+    done = hyworld("convert", REFERENCE / "model.pt", "model.safetensors", "--dtype", "fp32")
     assert done.returncode == 0, done.stderr
     assert "106 tensors" in done.stdout
-    got, want = load_file(tmp_path / "model.safetensors"), dit_to_native(load_file(DATA / "dit_weights.safetensors"))
+    got = load_file(tmp_path / "model.safetensors")
+    want = dit_to_native(load_file(REFERENCE / "dit_weights.safetensors"))
     assert got.keys() == want.keys()
     assert all(torch.equal(got[name], want[name]) for name in want)
 
@@ -182,7 +182,7 @@ def test_convert_takes_the_released_pickle(hyworld, tmp_path: Path):
 def test_a_small_model_runs_from_its_files(hyworld, tmp_path: Path):
     """Every file option at once: pickle, VAE, embeddings; the head size comes from the option."""
     save_file({"text": torch.randn(16, 24)}, tmp_path / "text.safetensors")
-    files = ("--weights", DATA / "model.pt", "--vae", DATA / "vae_weights_native.safetensors")
+    files = ("--weights", REFERENCE / "model.pt", "--vae", REFERENCE / "vae_weights_native.safetensors")
     options = ("--text-encoder", "text.safetensors", "--pose", "w-7", "--size", "64x96", "--output", "a.mp4")
     unknown = hyworld("generate", *files, *options)
     assert unknown.returncode == 2

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from hyworld.config import DiTConfig
 from hyworld.dit import Inputs, KVMemory, WorldPlayDiT
+from hyworld.verify import REFERENCE
 from hyworld.verify.camera import check_prope
 from hyworld.verify.network import check_forward
 from hyworld.weights import dit_to_native
 from hyworld.weights.random import randomise
 
-DATA = Path(__file__).parents[1] / "data"
 CPU = torch.device("cpu")
 
 
 def test_forward_prefill_and_memory_equal_the_original():
-    items = list(
-        check_forward(DATA / "dit_weights.safetensors", DATA / "dit_forward.safetensors", CPU, torch.float32, 1e-5)
-    )
+    files = REFERENCE / "dit_weights.safetensors", REFERENCE / "dit_forward.safetensors"
+    items = list(check_forward(*files, CPU, torch.float32, 1e-5))
     assert len(items) == 6
     assert [item for item in items if not item.passed] == []
 
 
 def test_prope_equals_the_original():
-    items = list(check_prope(DATA / "prope.safetensors", CPU, torch.float32, 1e-5))
+    items = list(check_prope(REFERENCE / "prope.safetensors", CPU, torch.float32, 1e-5))
     assert len(items) == 4
     assert [item for item in items if not item.passed] == []
 

@@ -1,4 +1,4 @@
-// The editor's numbers against the original program's (tests/data/trajectories.json).
+// The editor's numbers against the original program's (hyworld/verify/reference/trajectories.json).
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ import { labelOfKeys, labels, partsOf } from "../../web/js/camera/labels.js";
 import { heldKeys, read } from "../../web/js/camera/notation.js";
 import { tokens } from "../../web/js/camera/tokens.js";
 
-const golden = JSON.parse(readFileSync(new URL("../data/trajectories.json", import.meta.url)));
+const golden = JSON.parse(readFileSync(new URL("../../hyworld/verify/reference/trajectories.json", import.meta.url)));
 const TOLERANCE = 1e-9;
 
 const motionsOf = (text, speeds) => heldKeys(read(text, tokens)).map((keys) => motionOf(keys, speeds));

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,11 +20,11 @@ from hyworld import Trajectory
 from hyworld.camera import Motion, integrate
 from hyworld.config import MemoryConfig
 from hyworld.memory import reference, sample_points, select_memory_frames, select_memory_frames_reference, selection
+from hyworld.verify import REFERENCE
 
-DATA = Path(__file__).parent.parent / "data"
 CONFIG = MemoryConfig()
-TENSORS = load_file(DATA / "memory_selection.safetensors")
-CASES = json.loads((DATA / "memory_selection.json").read_text())
+TENSORS = load_file(REFERENCE / "memory_selection.safetensors")
+CASES = json.loads((REFERENCE / "memory_selection.json").read_text())
 CLOUD = sample_points(800, seed=1)
 
 
@@ -42,8 +41,8 @@ def test_equals_the_original(case: dict, select: object) -> None:
 
 
 def test_equals_the_original_rollout() -> None:
-    data = load_file(DATA / "rollout.safetensors")
-    with safe_open(DATA / "rollout.safetensors", "pt") as file:
+    data = load_file(REFERENCE / "rollout.safetensors")
+    with safe_open(REFERENCE / "rollout.safetensors", "pt") as file:
         expected = json.loads(file.metadata()["memory_frames"])
     chosen = [select_memory_frames(data["viewmats"][0], 4 * i, data["points"], CONFIG) for i in range(len(expected))]
     assert chosen == [tuple(frames or ()) for frames in expected]

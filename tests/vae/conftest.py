@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from hyworld.config import TinyDecoderConfig, VAEConfig
 from hyworld.vae import TinyDecoder, WanVAE
-
-DATA = Path(__file__).parents[1] / "data"
+from hyworld.verify import REFERENCE
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +24,12 @@ def _no_grad():
 
 @pytest.fixture(scope="session")
 def vae_weights() -> dict[str, Tensor]:
-    return load_file(DATA / "vae_weights_native.safetensors")
+    return load_file(REFERENCE / "vae_weights_native.safetensors")
 
 
 @pytest.fixture(scope="session")
 def vae_golden() -> dict[str, Tensor]:
-    return load_file(DATA / "vae_forward.safetensors")
+    return load_file(REFERENCE / "vae_forward.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +49,7 @@ def vae(vae_weights, vae_golden) -> WanVAE:
 @pytest.fixture(scope="session")
 def tiny_weights() -> dict[str, Tensor]:
     """Weights drawn by the rule that the reference file's metadata states in words."""
-    with safe_open(DATA / "tiny_decoder.safetensors", "pt") as file:
+    with safe_open(REFERENCE / "tiny_decoder.safetensors", "pt") as file:
         shapes = dict(json.loads(file.metadata()["state_dict"]))
     state = {}
     for i, (name, shape) in enumerate(sorted(shapes.items())):
@@ -63,7 +61,7 @@ def tiny_weights() -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def tiny_golden() -> dict[str, Tensor]:
     """`latents` and `frames` as ours are: channels before time, frames in [-1, 1]."""
-    stored = load_file(DATA / "tiny_decoder.safetensors")
+    stored = load_file(REFERENCE / "tiny_decoder.safetensors")
     return {"latents": stored["latents"].transpose(1, 2), "frames": 2 * stored["frames"].transpose(1, 2) - 1}
 
 

@@ -1,4 +1,4 @@
-"""Reference folders other than the one in tests/data: other rows, other rules, files that are missing or empty."""
+"""Reference folders other than the shipped one: other rows, other rules, files that are missing or empty."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hyworld.verify import verify
+from hyworld.verify import REFERENCE, verify
 from hyworld.verify.decoders import _weights_by_rule
 from hyworld.verify.report import Item
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 def outcomes(folder: Path) -> dict[str, Item]:
@@ -25,9 +23,9 @@ def outcomes(folder: Path) -> dict[str, Item]:
 
 
 def test_memory_rows_of_every_length_are_compared(tmp_path: Path):
-    listing = json.loads((DATA / "memory_selection.json").read_text())[:1]
+    listing = json.loads((REFERENCE / "memory_selection.json").read_text())[:1]
     listing[0]["selected"] = [[0, None], [4, [*range(4)]], [8, [*range(8)]], *listing[0]["selected"]]
-    shutil.copy(DATA / "memory_selection.safetensors", tmp_path)
+    shutil.copy(REFERENCE / "memory_selection.safetensors", tmp_path)
     (tmp_path / "memory_selection.json").write_text(json.dumps(listing))
     assert outcomes(tmp_path)["memory_selection.0"].passed
     listing[0]["selected"][2][1][3] += 1
@@ -37,7 +35,7 @@ def test_memory_rows_of_every_length_are_compared(tmp_path: Path):
 
 def test_a_missing_half_of_a_group_is_skipped_and_an_empty_file_too(tmp_path: Path):
     for name in ("dit_weights", "rollout"):
-        shutil.copy(DATA / f"{name}.safetensors", tmp_path)
+        shutil.copy(REFERENCE / f"{name}.safetensors", tmp_path)
     (tmp_path / "trajectories.json").write_text("[]")
     items = outcomes(tmp_path)
     assert items["rollout.latents"].passed
@@ -46,8 +44,8 @@ def test_a_missing_half_of_a_group_is_skipped_and_an_empty_file_too(tmp_path: Pa
 
 
 def test_an_error_of_several_lines_is_told_in_one(tmp_path: Path):
-    shutil.copy(DATA / "dit_weights.safetensors", tmp_path)
-    envelope = torch.load(DATA / "model.pt", weights_only=True)
+    shutil.copy(REFERENCE / "dit_weights.safetensors", tmp_path)
+    envelope = torch.load(REFERENCE / "model.pt", weights_only=True)
     envelope["generator"].popitem()
     torch.save(envelope, tmp_path / "model.pt")
     items = outcomes(tmp_path)
@@ -77,13 +75,13 @@ def test_an_unknown_rule_is_named():
 
 def test_a_tiny_decoder_may_have_any_number_of_latent_channels(tmp_path: Path):
     """16 channels are those of a published decoder for another model; here the file says what it is."""
-    with safe_open(DATA / "tiny_decoder.safetensors", "pt") as file:
+    with safe_open(REFERENCE / "tiny_decoder.safetensors", "pt") as file:
         metadata = file.metadata()
     shapes = json.loads(metadata["state_dict"])
     for entry in shapes:
         if entry[0] == "decoder.1.weight":
             entry[1][1] = 16
-    data = {name: tensor.clone() for name, tensor in load_file(DATA / "tiny_decoder.safetensors").items()}
+    data = {name: tensor.clone() for name, tensor in load_file(REFERENCE / "tiny_decoder.safetensors").items()}
     data["latents"] = data["latents"][:, :, :16].contiguous()
     save_file(data, tmp_path / "tiny_decoder.safetensors", metadata | {"state_dict": json.dumps(shapes)})
     items = outcomes(tmp_path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,7 +13,6 @@ from hyworld.walk import Walker
 from hyworld.walk.decoding import Decoding
 from hyworld.weights.random import randomise
 
-DATA = Path(__file__).parents[1] / "data"
 SIZE = (4, 6)
 CONFIG = DiTConfig(num_heads=2, head_dim=16, num_layers=2, ffn_dim=48, latent_channels=6, text_dim=12, freq_dim=16)
 VAE_CONFIG = VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)

@@ -13,12 +13,13 @@ from hyworld import Chunk, InputError, Progress, Trajectory, World
 from hyworld.config import MemoryConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.vae import WanVAE
+from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
 from hyworld.walk import WORLDPLAY, Recipe, Walker, decoding, walker
 from hyworld.walk.recipe import chunk_noise
 from hyworld.weights.random import randomise
 
-from .conftest import CONFIG, DATA, PATH, POINTS, SIZE, TEXT, walker_for
+from .conftest import CONFIG, PATH, POINTS, SIZE, TEXT, walker_for
 
 STEPS = WORLDPLAY.steps
 
@@ -38,9 +39,9 @@ def begun(model: WorldPlayDiT, vae: WanVAE | None = None, **begin) -> tuple[Walk
 def test_whole_rollouts_equal_the_original():
     items = list(
         check_rollout(
-            DATA / "dit_weights.safetensors",
-            DATA / "rollout.safetensors",
-            DATA / "rollout_no_image.safetensors",
+            REFERENCE / "dit_weights.safetensors",
+            REFERENCE / "rollout.safetensors",
+            REFERENCE / "rollout_no_image.safetensors",
             torch.device("cpu"),
             torch.float32,
             1e-5,

@@ -1,4 +1,4 @@
-"""Reference checkpoints (tests/data, made with the original programs) and small ones made here."""
+"""Reference checkpoints (made with the original programs) and small ones made here."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import torch
 from torch import Tensor
 
 from hyworld.config import DiTConfig
+from hyworld.verify import REFERENCE
 from hyworld.weights import dit_shapes, dit_to_native, read_checkpoint
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="session")
 def golden_dit() -> Path:
     """The reference transformer under the released names, float32, with its config in the metadata."""
-    return DATA / "dit_weights.safetensors"
+    return REFERENCE / "dit_weights.safetensors"
 
 
 @pytest.fixture(scope="session")
 def golden_pickle() -> Path:
     """The same weights in the released envelope; `generator_ema` is all zeros."""
-    return DATA / "model.pt"
+    return REFERENCE / "model.pt"
 
 
 @pytest.fixture(scope="session")
 def golden_vae() -> Path:
     """A small Wan 2.2 VAE under native names, float32."""
-    return DATA / "vae_weights_native.safetensors"
+    return REFERENCE / "vae_weights_native.safetensors"
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hyworld.config import DiTConfig
 from hyworld.errors import InputError
+from hyworld.fp8 import MARKER, is_quantised_layer
 from hyworld.weights import convert, dit_shapes, dit_to_diffusers, dit_to_native, load_dit, load_vae, vae_to_diffusers
-from hyworld.weights.fp8 import MARKER, is_quantised_layer
 from hyworld.weights.recognise import is_camera_tensor
 from hyworld.weights.writer import SafetensorsWriter
 
@@ -247,13 +247,33 @@ def test_failing_disk(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_reads_back_otherwise_never_takes_the_name(
-    tmp_path: Path, golden_dit: Path, monkeypatch: pytest.MonkeyPatch
+def with_other_numbers(file: bytes) -> bytes:
+    start = 8 + int.from_bytes(file[:8], "little")
+    return file[:start] + bytes(byte ^ 1 for byte in file[start:])
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (with_other_numbers, "reads back from"),
+        # A dtype of the same width: the same bytes, in a file that loads.
+        (lambda file: file.replace(b'"dtype":"BF16"', b'"dtype":"F16" ', 1), "does not hold the tensors"),
+        (lambda file: file.replace(rb"\"hd\": 32", rb"\"hd\": 16"), "does not hold the tensors"),
+    ],
+    ids=["numbers", "dtype", "head size"],
+)
+def test_a_file_that_changes_while_it_is_written_never_takes_the_name(
+    tmp_path: Path, golden_dit: Path, alter: Callable[[bytes], bytes], message: str
 ) -> None:
-    write = SafetensorsWriter.write
-    monkeypatch.setattr(SafetensorsWriter, "write", lambda self, name, tensor: write(self, name, tensor + 1))
-    with pytest.raises(RuntimeError, match="reads back from"):
-        convert(golden_dit, tmp_path / "out.safetensors")
+    def progress(done: int, total: int) -> None:
+        if done == total:
+            (part,) = tmp_path.iterdir()
+            written = part.read_bytes()
+            part.write_bytes(alter(written))
+            assert part.read_bytes() != written
+
+    with pytest.raises(RuntimeError, match=message):
+        convert(golden_dit, tmp_path / "out.safetensors", progress=progress)
     assert not list(tmp_path.iterdir())
 
 

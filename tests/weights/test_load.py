@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hyworld.config import VAEConfig
-from hyworld.dit.fp8 import quantise_rows
 from hyworld.errors import InputError
+from hyworld.fp8 import MARKER, is_quantised_layer, marker, quantise, quantise_rows, scale_name
 from hyworld.weights import (
     convert,
     dit_to_diffusers,
@@ -21,10 +21,8 @@ from hyworld.weights import (
     load_tiny_decoder,
     load_vae,
     open_dit,
-    quantise,
     vae_to_diffusers,
 )
-from hyworld.weights.fp8 import MARKER, SCALE_LEAF, is_quantised_layer, marker
 from hyworld.weights.recognise import is_camera_tensor
 
 CONFIG = {"config": '{"hd": 32}'}
@@ -202,7 +200,7 @@ def test_fp8_layers_take_stored_fp8_as_it_is(tmp_path: Path, native: dict[str, T
     stored, wide = {}, "blocks.0.ffn.0.weight"
     for name, tensor in native.items():
         if is_quantised_layer(name) and name != wide:
-            stored[name], stored[name.removesuffix("weight") + SCALE_LEAF] = quantise(tensor)
+            stored[name], stored[scale_name(name)] = quantise(tensor)
         else:
             stored[name] = tensor
     path = tmp_path / "model.safetensors"
@@ -212,6 +210,6 @@ def test_fp8_layers_take_stored_fp8_as_it_is(tmp_path: Path, native: dict[str, T
     qkv, up = block.self_attn.qkv, block.ffn[0]
     names = [f"blocks.0.self_attn.{part}.weight" for part in "qkv"]
     assert torch.equal(qkv.weight.float(), torch.cat([stored[name].float() for name in names]))
-    scales = [stored[name.removesuffix("weight") + SCALE_LEAF].expand(len(stored[name]), 1) for name in names]
+    scales = [stored[scale_name(name)].expand(len(stored[name]), 1) for name in names]
     assert torch.equal(qkv.scale, torch.cat(scales))
     assert torch.equal(up.weight.float() * up.scale, torch.mul(*map(torch.Tensor.float, quantise_rows(native[wide]))))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from hyworld.config import PRESETS, DiTConfig
-from hyworld.dit import WorldPlayDiT
 from hyworld.errors import InputError
-from hyworld.weights import check_dit, dit_config_from, dit_shapes
+from hyworld.weights import check_dit, dit_config_from, dit_shapes, dit_to_diffusers, read_checkpoint
 from hyworld.weights.recognise import is_camera_tensor, is_vae
 
 
@@ -24,15 +25,19 @@ def meta(config: DiTConfig) -> dict[str, Tensor]:
     return {name: torch.empty(shape, device="meta") for name, shape in dit_shapes(config).items()}
 
 
-@pytest.mark.parametrize("preset", list(PRESETS.values()), ids=list(PRESETS))
-def test_shapes_are_those_of_the_network(preset) -> None:
-    network = WorldPlayDiT(preset.dit, device="meta").state_dict()
-    assert {name: tuple(tensor.shape) for name, tensor in network.items()} == dit_shapes(preset.dit)
+def test_wan_5b_has_889_tensors_64_of_them_for_camera_and_action(golden_dit: Path) -> None:
+    """Names as the original program writes them, from a file of three blocks that it wrote."""
+    written = read_checkpoint(golden_dit).state
+    released = {re.sub(r"^blocks\.\d+", f"blocks.{layer}", name) for name in written for layer in range(30)}
+    shapes = dit_to_diffusers(dit_shapes(DiTConfig()))
+    assert shapes.keys() == released
+    assert len(released) == 889
+    assert sum("action_embedder" in name or "to_out_prope" in name for name in released) == 64
+    assert sum(map(is_camera_tensor, dit_shapes(DiTConfig()))) == 64
+    assert sum(map(math.prod, shapes.values())) == 5_293_225_152
 
 
 def test_wan_5b_is_recognised_without_metadata(meta_state: dict[str, Tensor]) -> None:
-    assert len(meta_state) == 889
-    assert sum(map(is_camera_tensor, meta_state)) == 64
     assert dit_config_from(meta_state, {}) == DiTConfig()
     check_dit(meta_state, DiTConfig())
 

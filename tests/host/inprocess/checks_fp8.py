@@ -55,7 +55,7 @@ def expected(config: Any) -> int:
 @contextmanager
 def in_fp8(model: Any, width: int = WIDTH) -> Iterator[list[tuple[int, ...]]]:
     """Have the products of `model` in fp8, and list the weights' shapes."""
-    fp8, module = pack("hyworld.dit.fp8"), pack("nodes.host.fp8")
+    fp8, module = pack("hyworld.fp8"), pack("nodes.host.fp8")
     multiply, least, shapes = module.multiply, module._LEAST_WIDTH, []
 
     def counted(x: Tensor, x_scale: Tensor, weight: Tensor, *rest: Any) -> Tensor:
@@ -82,7 +82,7 @@ def walked_in_fp8(model: Any, what: str) -> Tensor:
 def engine_in_fp8(config: Any, state: dict[str, Tensor]) -> Tensor:
     """The same walk by the engine over its own fp8 layers; the text's keys and values, once per walk, stay exact."""
     network, exact = network_of(config, state), network_of(config, state)
-    pack("hyworld.dit.fp8").use_fp8(network)
+    pack("hyworld.fp8").use_fp8(network)
     network.text_keys_values = exact.text_keys_values
     return walked_alone(network, (SIZE[0] // 16, SIZE[1] // 16), "w-3, right-4")
 

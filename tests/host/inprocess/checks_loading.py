@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from workbench import (
-    REPOSITORY,
     close,
     engine_latents,
     latents_of,
@@ -63,7 +62,7 @@ def check_a_released_model_pt() -> str:
 
 
 def check_a_narrow_model_pt_says_what_is_unknown_and_loads_once_converted() -> str:
-    shutil.copyfile(REPOSITORY / "tests" / "data" / "model.pt", model_file("narrow.pt"))
+    shutil.copyfile(pack("hyworld.verify").REFERENCE / "model.pt", model_file("narrow.pt"))
     evidence = refused(lambda: load("narrow.pt"), "narrow.pt", "does not say how its width of 64 divides into heads")
 
     pack("hyworld.weights").convert(
@@ -121,7 +120,7 @@ def scaled_fp8_file(name: str = "scaled.safetensors", config: Any = None) -> tup
     if not target.exists():
         weights.convert(model_file(source), target, dtype="fp8")
     opened = weights.open_dit(target)
-    dequantise = pack("hyworld.weights.fp8").dequantise
+    dequantise = pack("hyworld.fp8").dequantise
     return target.name, {
         name: dequantise(tensor, opened.scales.get(name), torch.float32) for name, tensor in opened.state.items()
     }
@@ -139,7 +138,7 @@ def check_scaled_fp8_runs_as_it_is() -> str:
 def other_scaling(name: str, quantise: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str:
     """Evidence that a file whose matrices went through `quantise` (to fp8 and scale) computes with their product."""
     config = small_config()
-    is_matrix = pack("hyworld.weights.fp8").is_quantised_layer
+    is_matrix = pack("hyworld.fp8").is_quantised_layer
     state, exact = random_state(config), {}
     for key in list(state):
         exact[key] = state[key]

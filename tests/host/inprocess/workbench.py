@@ -29,7 +29,6 @@ import nodes
 PACK = ""
 """Name of the pack's package in `sys.modules`; the runner fills it in."""
 
-REPOSITORY = Path(__file__).parents[3]
 NODE_ID = "7"
 SEED = 11
 
