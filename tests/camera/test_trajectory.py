@@ -135,10 +135,8 @@ def test_chunks_partition_the_path() -> None:
         assert len(chunk) == 4
         assert (chunk.c2w == path.c2w[4 * i : 4 * i + 4]).all()
         assert chunk.labels.tolist() == path.labels[4 * i : 4 * i + 4].tolist()
-    after = path.chunk_after(1)
-    assert after is not None
-    assert (after.c2w == path.chunk(2).c2w).all()
-    assert path.chunk_after(2) is None
+    assert [part.c2w.tolist() for part in path.split(4)] == [path.chunk(i).c2w.tolist() for i in range(3)]
+    assert [len(part) for part in path.split(5)] == [5, 5]
     for i in (-1, 3):
         with pytest.raises(IndexError, match=f"chunk {i} of a path with 3 chunks"):
             path.chunk(i)
