@@ -133,8 +133,10 @@ def bench(
     report = Report(source)
 
     def save() -> None:
+        nonlocal overwrite
         if json_file is not None:
-            write_whole(json_file, lambda part: part.write_text(report.to_json()))
+            write_whole(json_file, lambda part: part.write_text(report.to_json()), overwrite=overwrite)
+            overwrite = True  # from now on it is this run's own file
 
     with _progress() as say:
         for setup in setups:
