@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import pytest
 import torch
+from torch.nn import functional as F
 
 from hyworld.errors import InputError
 from hyworld.mp4 import encode_chunk
@@ -16,21 +17,22 @@ from hyworld.video import VideoWriter
 _M_PERTURB = -6  # glibc's number: fill memory with this byte when it is handed out
 
 
-def frames_of(kind: str) -> torch.Tensor:
-    noise = torch.randint(0, 256, (16, 96, 160, 3), dtype=torch.uint8)
-    return noise if kind == "noise" else torch.full_like(noise, 90)
+def moving(count: int) -> torch.Tensor:
+    """A smooth picture that slides by; of this size, because in smaller ones x264 reads nothing that matters."""
+    coarse = torch.rand(1, 3, 20, 60)
+    wide = (F.interpolate(coarse, (128, 1664), mode="bicubic")[0].clamp(0, 1) * 255).byte().permute(1, 2, 0)
+    return torch.stack([wide[:, 3 * i : 3 * i + 832] for i in range(count)])
 
 
-@pytest.mark.parametrize("kind", ["noise", "flat"])
-def test_what_the_memory_held_before_changes_nothing(kind: str):
-    """It does with x264's macroblock tree."""
+def test_what_the_memory_held_before_changes_nothing():
+    """With x264's macroblock tree it does."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, TypeError, OSError):
         pytest.skip("needs glibc, which can fill fresh memory")
-    frames, found = frames_of(kind), set()
+    frames, found = moving(16), set()
     try:
-        for byte in (0, 85, 170, 255):
+        for byte in (85, 170, 255):
             mallopt(_M_PERTURB, byte)
             found.add(encode_chunk(frames, first=0, fps=16)[1])
     finally:
@@ -39,7 +41,7 @@ def test_what_the_memory_held_before_changes_nothing(kind: str):
 
 
 def test_every_chunk_has_the_same_header():
-    headers = {encode_chunk(frames_of("noise")[:count], first=first, fps=16)[0] for count, first in ((13, 0), (16, 13))}
+    headers = {encode_chunk(moving(count), first=first, fps=16)[0] for count, first in ((13, 0), (16, 13))}
     assert len(headers) == 1
 
 
