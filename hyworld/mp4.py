@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 from .errors import InputError
@@ -72,8 +71,8 @@ def encode_chunk(frames: Tensor, *, first: int, fps: int) -> tuple[bytes, bytes]
         for i, picture in enumerate(frames.numpy(), start=first):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
                 format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
+                dst_colorspace="ITU709",  # by name: PyAV 14.0 takes no enum here
+                dst_color_range="MPEG",
             )
             frame.pts, frame.time_base = i, context.time_base
             container.mux(stream.encode(frame))
@@ -89,15 +88,20 @@ def write_ordinary(fragmented: Path, target: Path) -> None:
     """Copy a fragmented MP4, without encoding anew, into one with a table of contents.
 
     Raises:
-        OSError, av.FFmpegError: it cannot be written or read.
+        OSError, av.FFmpegError: it cannot be written or read, or it cannot be played.
     """
     # Absolute, because FFmpeg takes a relative name with a colon in it for a protocol.
     with (
         av.open(str(fragmented.absolute())) as source,
         av.open(str(target.absolute()), "w", format="mp4") as container,
     ):
+        description = source.streams.video[0].codec_context.extradata
         stream = container.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:  # the last one is empty
                 packet.stream = stream
                 container.mux(packet)
+    # PyAV before 14.4 describes another encoder's pictures there: none of these could be decoded.
+    with av.open(str(target.absolute())) as made:
+        if made.streams.video[0].codec_context.extradata != description:
+            raise OSError("the copy does not describe its pictures")

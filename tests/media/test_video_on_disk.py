@@ -10,6 +10,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import pytest
@@ -99,6 +100,39 @@ def test_without_room_for_a_copy_the_fragments_are_the_video(tmp_path: Path, mon
         video.write(noise(16))
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
     assert len(times(tmp_path / "a.mp4")) == 29
+
+
+class OldContainer:
+    """An output container as before PyAV 14.4: a copied stream gets the description of a new encoder."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self.mux = container.mux
+
+    def __enter__(self) -> OldContainer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._container.close()
+
+    def add_stream_from_template(self, template: Any) -> Any:
+        stream = self._container.add_stream("libx264", rate=16)
+        stream.height, stream.width, stream.pix_fmt = template.height, template.width, "yuv420p"
+        return stream
+
+
+def test_a_copy_that_nobody_could_decode_is_not_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened = av.open
+
+    def old(file: Any, mode: str = "r", **options: Any) -> Any:
+        container = opened(file, mode, **options)
+        return OldContainer(container) if mode == "w" and isinstance(file, str) else container
+
+    monkeypatch.setattr("av.open", old)
+    with VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        video.write(noise(13))
+    monkeypatch.undo()
+    assert len(times(tmp_path / "a.mp4")) == 13
 
 
 class SlowEncoder:
