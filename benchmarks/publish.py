@@ -127,7 +127,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     def save(publication: Publication) -> None:
-        write_whole(options.json, lambda part: part.write_text(publication.to_json()))
+        write_whole(options.json, lambda part: part.write_text(publication.to_json()), overwrite=options.overwrite)
+        options.overwrite = True  # from now on it is this run's own file
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -39,7 +39,7 @@ def save_gif(frames: list[Image.Image], path: Path) -> None:
     def write(part: Path) -> None:
         pictures[0].save(part, "GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0)
 
-    write_whole(path, write)
+    write_whole(path, write, overwrite=True)
 
 
 def main() -> None:

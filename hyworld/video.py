@@ -1,6 +1,6 @@
-"""Writing the video while it is made, chunk by chunk, through PyAV (FFmpeg's libraries).
+"""Writing the video while it is made, chunk by chunk, on a thread of its own.
 
-Memory stays flat however long the walk is, and a walk that is interrupted leaves a playable file.
+Memory stays flat however long the walk is, and a walk that is interrupted or killed leaves a playable file.
 """
 
 from __future__ import annotations
@@ -10,93 +10,116 @@ import os
 import shutil
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import BinaryIO
 
 import av
-from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
-from .atomic import check_new_file, discard, temporary_name
+from .atomic import check_new_file, discard, numbered, publish, temporary_name
 from .config import FRAMES_PER_SECOND
 from .errors import InputError
-
-_BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix; without it players guess the colours
-_LIMITED_RANGE = 1
+from .mp4 import LONGEST_SIDE, check_encoder, encode_chunk, write_ordinary
 
 LEAST_SPACE = 1 << 20
 """Bytes that must be free before minutes go into frames; a video of a few seconds has more."""
 
-LONGEST_SIDE = 16384
-"""Pixels: what the encoder (x264) can take."""
+_IN_WORK = 1
+"""Chunks that may still be encoded when `write` returns: one, while the next is made."""
 
 
 class VideoWriter:
-    """H.264 in MP4, written under a temporary name beside `path` and renamed when it is whole.
+    """H.264 in MP4, in the file walk.part.mp4 (walk.part-2.mp4, … if that exists) until walk.mp4 is whole.
 
-    Use it as a context manager. Leaving it by an exception (Ctrl-C too) still finishes and keeps the
-    frames written so far; with none written, or with a full disk, nothing stays behind.
+    Each `write` adds a fragment that needs no other and is in the file, playable, before the next `write` returns.
+    So a process that is killed leaves walk.part.mp4 with all but the last chunk or two; nothing removes it.
+
+    Use it as a context manager. Leaving it copies the fragments, without encoding anew, into an ordinary MP4: players
+    then know its length and can seek, which many cannot in fragments. Where the disk has no room for the copy, the
+    fragmented file becomes the video. Leaving by an exception (Ctrl-C too) does the same with the frames written so
+    far; with none written, or with a full disk, nothing stays behind.
+
+    Args:
+        path: ends in .mp4.
+        height, width: of the frames, in pixels.
+        fps: frames per second.
+        overwrite: replace `path` if it exists.
+        or_next: if `path` exists when the video is whole, take path-2, path-3, … instead.
+
+    Attributes:
+        path: the video's name; with `or_next`, final once the context is left.
+        frames_written: frames that are in the file.
 
     Raises:
         InputError: another ending than .mp4, a missing folder, no right to write, a full disk, an existing
-            file without `overwrite`, or a side above `LONGEST_SIDE`.
+            file without `overwrite` or `or_next`, a side above `LONGEST_SIDE`, or a PyAV without x264.
     """
 
     def __init__(
-        self, path: str | Path, height: int, width: int, *, fps: int = FRAMES_PER_SECOND, overwrite: bool = False
+        self,
+        path: str | Path,
+        height: int,
+        width: int,
+        *,
+        fps: int = FRAMES_PER_SECOND,
+        overwrite: bool = False,
+        or_next: bool = False,
     ) -> None:
         self.path = Path(path)
         self.frames_written = 0
-        self._write_failed = False
-        check_new_file(self.path, ".mp4", overwrite=overwrite)
+        self._size = (height, width)
+        self._fps = fps
+        self._overwrite = overwrite
+        self._or_next = or_next
+        self._file: BinaryIO | None = None
+        self._failure: Exception | None = None
+        self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="video")
+        self._pending: deque[Future[None]] = deque()
+
+        check_new_file(self.path, ".mp4", overwrite=overwrite or or_next)
         if max(height, width) > LONGEST_SIDE:
             raise InputError(
                 f"A video has at most {LONGEST_SIDE} pixels a side, got {height}x{width}: choose a smaller size."
             )
-        self._part = temporary_name(self.path)
+        check_encoder()
         try:
             if shutil.disk_usage(self.path.parent).free < LEAST_SPACE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # Opened by Python first: its error for a folder one may not write to is the clearer one.
-            self._part.touch()
-            # Absolute, because FFmpeg takes a relative name with a colon in it for a protocol.
-            self._container: Any = av.open(str(self._part.absolute()), "w", format="mp4")
+            # Only tried: a process killed before its first frames leaves no empty file.
+            with self._open_part() as file:
+                tried = Path(file.name)
+            discard(tried)
         except OSError as error:
-            discard(self._part)
             raise self._explained(error) from error
-        stream = self._container.add_stream("libx264", rate=Fraction(fps))
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        # x264's macroblock tree reads memory it never wrote: with it the same frames give different files.
-        stream.options = {"crf": "17", "preset": "medium", "mbtree": "0"}
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
-        self._stream: Any = stream
 
     def write(self, frames: Tensor) -> None:
-        """Append uint8 frames `[F, H, W, 3]`.
+        """Append uint8 frames `[F, H, W, 3]`, which must not change any more.
+
+        Returns once the frames of the call before are in the file; these are encoded meanwhile.
 
         Raises:
             InputError: the disk is full.
         """
         if frames.dtype.is_floating_point or frames.ndim != 4 or frames.shape[-1] != 3:
             raise TypeError(f"frames must be uint8 [F, H, W, 3], got {frames.dtype} {list(frames.shape)}")
-        try:
-            for picture in frames.cpu().numpy():
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU709,
-                    dst_color_range=ColorRange.MPEG,
-                )
-                self._container.mux(self._stream.encode(frame))
-                self.frames_written += 1
-        except OSError as error:
-            self._write_failed = True
-            raise self._explained(error) from error
+        if frames.shape[1:3] != self._size:
+            raise ValueError(f"frames must be {self._size} (height, width), got {tuple(frames.shape[1:3])}")
+        # Given first, then waited: an interrupt in the wait loses nothing.
+        self._pending.append(self._encoder.submit(self._append, frames.cpu()))
+        self._wait(_IN_WORK)
+
+    def flush(self) -> None:
+        """Return when all frames are in the file.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        self._wait(0)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -105,21 +128,74 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with _undisturbed():
-            if self.frames_written == 0 or self._write_failed:
-                self._discard()
-                return
-            try:
-                self._container.mux(self._stream.encode(None))
-                self._container.close()
-                os.replace(self._part, self.path)
-            except OSError as failure:
-                self._discard()
-                raise self._explained(failure) from failure
+            self._encoder.shutdown()
+            if self._file is None:
+                part = None
+            else:
+                part = Path(self._file.name)
+                with suppress(OSError):  # all that counts was flushed
+                    self._file.close()
+            if part is not None:
+                if isinstance(self._failure, InputError):
+                    discard(part)
+                else:
+                    self._finish(part)
+            if self._failure is not None and error is not self._failure:
+                raise self._failure
 
-    def _discard(self) -> None:
-        with suppress(OSError, av.FFmpegError):  # a file that is thrown away need not end well
-            self._container.close()
-        discard(self._part)
+    def _wait(self, in_work: int) -> None:
+        while len(self._pending) > in_work:
+            self._pending[0].result()
+            self._pending.popleft()
+
+    def _append(self, frames: Tensor) -> None:
+        """On the encoder's thread: encode a chunk and add its fragment, unless one before is missing."""
+        if self._failure is not None:
+            return
+        try:
+            self._add(*encode_chunk(frames, first=self.frames_written, fps=self._fps))
+        except OSError as error:
+            self._failure = self._explained(error)
+            raise self._failure from error
+        except Exception as error:
+            self._failure = error
+            raise
+        self.frames_written += len(frames)
+
+    def _add(self, header: bytes, fragment: bytes) -> None:
+        if self._file is None:
+            self._file = self._open_part()
+            self._file.write(header)
+        # The fragment's size and type go last: until then players see the end of the file here.
+        start = self._file.tell()
+        self._file.write(bytes(8) + fragment[8:])
+        self._file.flush()
+        self._file.seek(start)
+        self._file.write(fragment[:8])
+        self._file.flush()
+        self._file.seek(0, os.SEEK_END)
+
+    def _open_part(self) -> BinaryIO:
+        for part in numbered(self.path.with_suffix(".part.mp4")):
+            with suppress(FileExistsError):
+                return part.open("xb")
+        raise AssertionError("numbers do not end")
+
+    def _finish(self, part: Path) -> None:
+        whole = temporary_name(self.path)
+        try:
+            write_ordinary(part, whole)
+        except (OSError, av.FFmpegError):
+            discard(whole)
+            whole = part
+        try:
+            self.path = publish(whole, self.path, overwrite=self._overwrite, or_next=self._or_next)
+        except (InputError, OSError) as error:
+            with suppress(OSError):  # `part` holds the same frames
+                os.replace(whole, part)
+            reason = self._explained(error) if isinstance(error, OSError) else error
+            raise InputError(f"{reason} This walk is kept as {part}.") from error
+        discard(part)
 
     def _explained(self, error: OSError) -> InputError:
         if error.errno == errno.ENOSPC:

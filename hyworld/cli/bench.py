@@ -95,7 +95,7 @@ def bench(
     with _progress() as say:
         report = Report(source, [measure(source, setup, say, first_in_process=True)])
     if json_file is not None:
-        write_whole(json_file, lambda part: part.write_text(report.to_json()))
+        write_whole(json_file, lambda part: part.write_text(report.to_json()), overwrite=overwrite)
     report.show()
     if json_file is not None:
         console.print(f"{json_file} has all of it", markup=False)

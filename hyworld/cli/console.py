@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ import torch
 import typer
 from rich.console import Console
 
-from ..atomic import discard, temporary_name
+from ..atomic import discard, publish, temporary_name
 from ..errors import InputError
 
 P = ParamSpec("P")
@@ -76,25 +75,19 @@ def fail(text: str, code: int) -> int:
     return code
 
 
-def free_name(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3, … that does not exist: a default name never overwrites."""
-    candidate, number = path, 2
-    while os.path.lexists(candidate):
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return candidate
+def write_whole(path: Path, write: Callable[[Path], object], *, overwrite: bool = False, or_next: bool = False) -> Path:
+    """Let `write` fill a temporary file beside `path`, then `publish` it: there is never half a file.
 
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name: there is never half a file.
+    Returns:
+        The name it has.
 
     Raises:
-        InputError: the folder is full, or may not be written to.
+        InputError: the folder is full, or may not be written to; or the name is taken.
     """
     part = temporary_name(path)
     try:
         write(part)
-        os.replace(part, path)
+        return publish(part, path, overwrite=overwrite, or_next=or_next)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another name or folder.") from error
     finally:

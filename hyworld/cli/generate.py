@@ -21,7 +21,7 @@ from ..video import VideoWriter
 from ..walk import WORLDPLAY
 from ..walk import Progress as WalkProgress
 from ..weights import open_dit, open_vae
-from .console import console, free_name, note, notes, parse_size, reports_errors, stderr
+from .console import console, note, notes, parse_size, reports_errors, stderr
 from .options import KV, Attention, Graphs, Kernels, Linears
 
 DEFAULT_POSE = "w-3, right-14, left-14"
@@ -136,9 +136,8 @@ def generate(
         open_vae(vae)
         open_dit(weights, allow_base=allow_base, head_dim=head_dim)
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
-    target = output or free_name(DEFAULT_OUTPUT)
 
-    video = VideoWriter(target, height, width, overwrite=overwrite)
+    video = VideoWriter(output or DEFAULT_OUTPUT, height, width, overwrite=overwrite, or_next=output is None)
     with _saying_what_is_kept(video), video, ExitStack() as stack:
         with stderr.status("loading the model"):
             loaded = pipeline.load(
@@ -189,12 +188,13 @@ def generate(
         for chunk in loaded.walk(world, path, on_progress=show):
             assert chunk.frames is not None
             video.write(chunk.frames)
+        video.flush()
         seconds = time.perf_counter() - began
 
     frames = frames_in(len(path))
     console.print(
-        f"{target}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), {height}x{width}, "
-        f"{path.chunks} chunk{'s' * (path.chunks > 1)}, seed {seed}; made in {seconds:.1f} s "
+        f"{video.path}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), "
+        f"{height}x{width}, {path.chunks} chunk{'s' * (path.chunks > 1)}, seed {seed}; made in {seconds:.1f} s "
         f"({frames / seconds:.1f} frames/s)",
         markup=False,
     )

@@ -15,7 +15,7 @@ from ..atomic import check_new_file
 from ..camera import Speeds, Trajectory, draw_top_down, label_name
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
 from ..memory import sample_points, select_memory_frames
-from .console import console, free_name, notes, reports_errors, write_whole
+from .console import console, notes, reports_errors, write_whole
 
 DEFAULT_PICTURE = Path("trajectory.png")
 
@@ -41,8 +41,8 @@ def trajectory(
     the past latents that chunk looks at.
     """
     walk = Trajectory.load(path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None)
-    target = output or free_name(DEFAULT_PICTURE)
-    check_new_file(target, ".png", overwrite=overwrite)
+    target, or_next = output or DEFAULT_PICTURE, output is None
+    check_new_file(target, ".png", overwrite=overwrite or or_next)
     if json_file is not None:
         check_new_file(json_file, ".json", overwrite=overwrite)
     notes(walk.notes)
@@ -56,11 +56,11 @@ def trajectory(
         f"at {FRAMES_PER_SECOND} fps; {len(walk) % CHUNK_LATENTS} left over"
     )
     drawing = draw_top_down(walk, memory=memory)
-    write_whole(target, lambda part: drawing.save(part, format="PNG"))
+    target = write_whole(target, lambda part: drawing.save(part, format="PNG"), overwrite=overwrite, or_next=or_next)
     console.print(f"map: {target}", markup=False)
     if json_file is not None:
         text = json.dumps(walk.to_json(), indent=1)
-        write_whole(json_file, lambda part: part.write_text(text))
+        write_whole(json_file, lambda part: part.write_text(text), overwrite=overwrite)
         console.print(f"poses: {json_file}", markup=False)
 
 

@@ -35,12 +35,12 @@ class DecoderCaches:
         if self._walked is not None and self._walked[0]() is step:
             (_, cache), self._walked = self._walked, None
             return list(cache)
+        found = next((kept for kept in self._parked if kept[0]() is step), None)
         self.park()
-        for i, kept in enumerate(self._parked):
-            if kept[0]() is step:
-                self._parked.append(self._parked.pop(i))  # the last to go
-                return list(kept[1])
-        return None
+        if found is None:
+            return None
+        self._parked = [*(kept for kept in self._parked if kept is not found), found][-self._most :]
+        return list(found[1])
 
     def put(self, step: Step, cache: VAECache) -> None:
         """Keep the cache after `step`, the newest of the world being walked."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..atomic import check_new_file, discard, temporary_name
+from ..atomic import check_new_file, discard, publish, temporary_name
 from ..config import DiTConfig, VAEConfig
 from ..errors import InputError
 from ..fp8 import FP8, FP8_DTYPES, MARKER, dequantise, is_quantised_layer, marker, quantise, scale_name
@@ -109,7 +108,7 @@ def convert(
                     progress(done, total)
         _verify(part, recipe)
         size = part.stat().st_size
-        os.replace(part, target)
+        publish(part, target, overwrite=overwrite)
     except OSError as error:
         raise InputError(f"{target} could not be written ({_reason(error, total)}): choose another folder.") from error
     finally:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from hyworld import Trajectory
+from hyworld import Trajectory, pipeline
 from hyworld.verify import REFERENCE
 
 DIT, VAE = REFERENCE / "dit_weights.safetensors", REFERENCE / "vae_weights_native.safetensors"
@@ -51,6 +51,40 @@ def test_json_path_and_default_names(hyworld, tmp_path: Path):
         assert len(frames_of(tmp_path / name)) == 13
 
 
+def test_a_name_taken_while_it_walks_is_not_replaced(hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another walk, started a moment earlier, takes the name first."""
+    load = pipeline.load
+
+    def meanwhile(*arguments: object, **options: object) -> pipeline.Pipeline:
+        for name in ("walk.mp4", "a.mp4"):
+            (tmp_path / name).write_bytes(b"precious")
+        return load(*arguments, **options)
+
+    monkeypatch.setattr("hyworld.world.load", meanwhile)
+    default = hyworld("generate", "--pose", "w-3", *SMALL)
+    assert default.returncode == 0, default.stderr
+    assert default.stdout.startswith("walk-2.mp4: 13 frames")
+    (tmp_path / "a.mp4").unlink()
+    given = hyworld("generate", "--pose", "w-3", *SMALL, "-o", "a.mp4")
+    assert given.returncode == 2
+    assert "error: a.mp4 exists already" in given.stderr
+    assert "kept as a.part.mp4" in given.stderr
+    for name in ("walk.mp4", "a.mp4"):
+        assert (tmp_path / name).read_bytes() == b"precious"
+    for name in ("walk-2.mp4", "a.part.mp4"):
+        assert len(frames_of(tmp_path / name)) == 13
+
+
+def test_overwrite_concerns_a_given_name_only(hyworld, tmp_path: Path):
+    for name in ("walk.mp4", "a.mp4"):
+        (tmp_path / name).write_bytes(b"old")
+    for extra in ((), ("-o", "a.mp4")):
+        assert hyworld("generate", "--pose", "w-3", *SMALL, "--overwrite", *extra).returncode == 0
+    assert (tmp_path / "walk.mp4").read_bytes() == b"old"
+    for name in ("walk-2.mp4", "a.mp4"):
+        assert len(frames_of(tmp_path / name)) == 13
+
+
 def test_the_seed_and_the_decoder_matter_and_nothing_else_does(hyworld, tmp_path: Path):
     options = {"a": (), "b": (), "c": ("--seed", 1), "d": ("--decoder", "tiny")}
     for name, extra in options.items():
@@ -76,7 +110,7 @@ def test_an_interrupt_leaves_a_playable_file(tmp_path: Path, number: int, presse
     try:
         deadline = time.monotonic() + 120
         # The temporary file has grown once the first chunks were encoded.
-        while not any(part.stat().st_size > 20_000 for part in tmp_path.glob(".*.part")):
+        while not any(part.stat().st_size > 20_000 for part in tmp_path.glob("*.part.mp4")):
             assert time.monotonic() < deadline, "no frames within two minutes"
             assert process.poll() is None
             time.sleep(0.1)

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hyworld.camera import draw_top_down
 from hyworld.verify import REFERENCE
 from hyworld.weights import dit_to_native
+from hyworld.weights.writer import data_bytes
 
 
 @pytest.mark.parametrize("command", [(), ("generate",), ("convert",), ("trajectory",), ("verify",), ("bench",)])
@@ -39,6 +43,35 @@ def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):
     assert again.returncode == 0
     assert again.stdout.splitlines()[1:27] == done.stdout.splitlines()[1:27]
     assert {file.name for file in tmp_path.iterdir()} == {"trajectory.png", "trajectory-2.png", "path.json"}
+
+
+def test_a_name_taken_meanwhile_is_not_replaced(hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By another command, after this one saw that it was free."""
+
+    def meanwhile(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def called(*arguments: object, **options: object) -> object:
+            (tmp_path / name).write_bytes(b"precious")
+            return function(*arguments, **options)
+
+        return called
+
+    monkeypatch.setattr("hyworld.cli.trajectory.draw_top_down", meanwhile("trajectory.png", draw_top_down))
+    done = hyworld("trajectory", "w-3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("map: trajectory-2.png\n")
+    monkeypatch.setattr("hyworld.cli.trajectory.draw_top_down", meanwhile("map.png", draw_top_down))
+    converting = import_module("hyworld.weights.convert")  # the package has a function of that name
+    monkeypatch.setattr(converting, "data_bytes", meanwhile("dit.safetensors", data_bytes))
+    for command in (
+        ("trajectory", "w-3", "-o", "map.png"),
+        ("convert", REFERENCE / "dit_weights.safetensors", "dit.safetensors"),
+    ):
+        done = hyworld(*command)
+        assert done.returncode == 2
+        assert "exists already" in done.stderr
+    for name in ("trajectory.png", "map.png", "dit.safetensors"):
+        assert (tmp_path / name).read_bytes() == b"precious"
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_verify_passes_on_the_reference_tensors(hyworld):
