@@ -56,6 +56,7 @@ class Setup:
             self.modes.linears,
             "tiny decoder" if self.decoder == "tiny" else "",
             "" if self.modes.kv == "auto" else f"{self.modes.kv} memory",
+            "" if self.modes.attention == "auto" else f"{self.modes.attention} attention",
             "" if self.modes.kernels == "auto" else f"{self.modes.kernels} kernels",
             "" if self.modes.graphs == "auto" else f"graphs {self.modes.graphs}",
             "" if self.decode_at_once is None else f"decoding {self.decode_at_once} at once",

@@ -17,7 +17,7 @@ from ..config import check_size
 from ..errors import InputError
 from ..modes import Modes
 from .console import console, parse_size, reports_errors, stderr, write_whole
-from .options import KV, SPEED, Graphs, Kernels, Linears
+from .options import KV, SPEED, Attention, Graphs, Kernels, Linears
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
@@ -62,6 +62,7 @@ def bench(
     decoder: Annotated[
         Literal["full", "tiny"], typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=SPEED)
     ] = "full",
+    attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
     kv: KV = "auto",
@@ -90,7 +91,7 @@ def bench(
     source = source_for(preset, device, dtype, weights, vae, tiny_decoder)
     height, width = source.preset.size if size is None else parse_size(size)
     check_size(height, width)
-    modes = Modes(kernels=kernels, linears=linears, kv=kv, graphs=graphs)
+    modes = Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs)
     setup = Setup((height, width), chunks, modes, decoder, decode_at_once)
     with _progress() as say:
         report = Report(source, [measure(source, setup, say, first_in_process=True)])

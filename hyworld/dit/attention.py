@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
@@ -34,9 +35,6 @@ class _Attention(nn.Module):
         self.norm_q = operations.RMSNorm(dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1))
-
 
 class DualBranchSelfAttention(_Attention):
     """Self-attention with a RoPE branch and a PRoPE branch that share q, k and v.
@@ -60,7 +58,7 @@ class DualBranchSelfAttention(_Attention):
 
     def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
         """Attend from `x`, the last frames of `positions`, to all frames of `positions`, whose others are in `slot`."""
-        num_frames, S = x_BFSE.shape[1:3]
+        num_frames = x_BFSE.shape[1]
         if self.qkv is None:
             q, k, v = self.q(x_BFSE), self.k(x_BFSE), self.v(x_BFSE)
         else:
@@ -74,7 +72,7 @@ class DualBranchSelfAttention(_Attention):
         here = positions.last(num_frames)
         q = kernels.branches(q, self.num_heads, self.norm_q, (here.cos, here.sin), here.cameras.q)
         rope_out, prope_out = kernels.attend(q, k, v).chunk(2)
-        rope_out = rope_out.transpose(1, 2).flatten(2).unflatten(1, (num_frames, S))
+        rope_out = rearrange(rope_out, "B H (F S) D -> B F S (H D)", F=num_frames)
         return self.o(rope_out) + self.o_prope(kernels.project(prope_out, here.cameras.out))
 
     def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
@@ -92,12 +90,14 @@ class CrossAttention(_Attention):
 
     def keys_values(self, text_BLE: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `[B, H, L, D]` of the embedded prompt `[B, L, E]`."""
-        k = self._heads(self.norm_k(self.k(text_BLE)))
-        v = self._heads(self.v(text_BLE))
-        return k.transpose(1, 2), v.transpose(1, 2)
+        k, v = self.norm_k(self.k(text_BLE)), self.v(text_BLE)
+        return self._heads(k, "B L (H D) -> B H L D"), self._heads(v, "B L (H D) -> B H L D")
 
     def forward(self, x_BFSE: Tensor, text_kv: tuple[Tensor, Tensor], kernels: Kernels) -> Tensor:
         """Attend from every token of `x` to the prompt."""
-        q = self._heads(self.norm_q(self.q(x_BFSE))).flatten(1, 2).transpose(1, 2)
-        out = kernels.attend(q, *text_kv).transpose(1, 2).flatten(-2)
-        return self.o(out.view_as(x_BFSE))
+        q = self._heads(self.norm_q(self.q(x_BFSE)), "B F S (H D) -> B H (F S) D")
+        out = kernels.attend(q, *text_kv)
+        return self.o(rearrange(out, "B H (F S) D -> B F S (H D)", F=x_BFSE.shape[1]))
+
+    def _heads(self, x: Tensor, pattern: str) -> Tensor:
+        return rearrange(x, pattern, H=self.num_heads)

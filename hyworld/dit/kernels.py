@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .prope import apply_projection
@@ -70,13 +71,13 @@ def branches(
     """
     x = (x_BFSE if norm is None else norm(x_BFSE)).unflatten(-1, (heads, -1))
     turned = x if rope is None else apply_rope(x, *rope)
-    both = torch.cat((turned, projection(x, matrix))).flatten(1, 2).transpose(1, 2)
+    both = rearrange(torch.cat((turned, projection(x, matrix))), "B F S H D -> B H (F S) D")
     return both if out is None else out.copy_(both)
 
 
 def project(x_BHND: Tensor, matrix: Tensor, *, projection: Projection = apply_projection) -> Tensor:
     """Heads `[B, H, N, D]` times the matrix `[B, F, 4, 4]` of their frame: `[B, F, S, E]`."""
-    x = x_BHND.transpose(1, 2).unflatten(1, (matrix.shape[1], -1))
+    x = rearrange(x_BHND, "B H (F S) D -> B F S H D", F=matrix.shape[1])
     return projection(x, matrix).flatten(-2)
 
 

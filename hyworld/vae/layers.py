@@ -111,10 +111,10 @@ class AttentionBlock(nn.Module):
         return x + per_frame(self._attend, x)
 
     def _attend(self, frames: Tensor) -> Tensor:
-        tokens = self.to_qkv(regular(self.norm(frames))).flatten(2).transpose(1, 2).unsqueeze(1)
-        q, k, v = tokens.chunk(3, dim=-1)
-        attended = F.scaled_dot_product_attention(q, k, v).squeeze(1)
-        return self.proj(regular(attended.transpose(1, 2).unflatten(2, frames.shape[2:])))
+        qkv = self.to_qkv(regular(self.norm(frames)))
+        q, k, v = rearrange(qkv, "N (three C) H W -> three N 1 (H W) C", three=3)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(regular(rearrange(attended, "N 1 (H W) C -> N C H W", H=frames.shape[2])))
 
 
 class Middle(nn.ModuleList):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import VAE_TEMPORAL_STRIDE, TinyDecoderConfig
@@ -187,8 +188,8 @@ class TinyDecoder(nn.Module):
         def recall(frames: Tensor) -> Tensor:
             return stream.extend(frames.unflatten(0, (batch, -1)), 1, axis=1)[:, :-1].flatten(0, 1)
 
-        pixels = F.pixel_shuffle(self.decoder(latents.transpose(1, 2).flatten(0, 1), recall), PATCH)
-        video = (2 * pixels.clamp(0, 1) - 1).unflatten(0, (batch, -1)).transpose(1, 2)
+        pixels = F.pixel_shuffle(self.decoder(rearrange(latents, "B C n h w -> (B n) C h w"), recall), PATCH)
+        video = rearrange(2 * pixels.clamp(0, 1) - 1, "(B f) C H W -> B C f H W", B=batch)
         # The first latent of a video stands for one frame: the last of the four that are made of it.
         return video[:, :, VAE_TEMPORAL_STRIDE - 1 if stream.begins else 0 :], stream.cache()
 

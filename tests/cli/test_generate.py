@@ -60,7 +60,7 @@ def test_a_name_taken_while_it_walks_is_not_replaced(hyworld, tmp_path: Path, mo
             (tmp_path / name).write_bytes(b"precious")
         return load(*arguments, **options)
 
-    monkeypatch.setattr("hyworld.world.load", meanwhile)
+    monkeypatch.setattr(pipeline, "load", meanwhile)
     default = hyworld("generate", "--pose", "w-3", *SMALL)
     assert default.returncode == 0, default.stderr
     assert default.stdout.startswith("walk-2.mp4: 13 frames")

@@ -108,6 +108,12 @@ def test_only_a_few_caches_are_kept_and_none_longer_than_its_world():
         caches.put(step, (torch.full((2,), float(i)),))
         caches.park()
     assert [caches.take(step) is not None for step in steps] == [False, False, True, True]
+    assert caches.take(steps[2]) is not None  # used last now
+    caches.put(steps[0], (torch.zeros(2),))
+    assert caches.take(steps[2]) is not None, "not pushed out by what makes room for itself"
+    assert [caches.take(step) is not None for step in (steps[3], steps[2])] == [False, True]
+    caches.put(steps[3], (torch.full((2,), 3.0),))
+    caches.park()
     assert caches.take(steps[3])[0].tolist() == [3.0, 3.0]
     del steps[3], step
     gc.collect()
