@@ -103,13 +103,13 @@ def test_a_mode_that_rounds_shows_the_same(frames: Tensor, options: dict[str, ob
 @needs_weights
 @pytest.mark.parametrize("units", [0, 10, 30, 100])
 def test_bfloat16_shows_the_same_however_far_from_the_origin(frames: Tensor, units: int):
-    """The network alone in bfloat16; 47 dB at all four. With absolute cameras: 47, 41, 31 and 25."""
+    """The network alone in bfloat16; 52 dB at all four. With absolute cameras: 51, 37, 29 and 22."""
     pipeline = load(dtype="bfloat16")
     pipeline.vae.float()
     pipeline.walker.decoding.dtype = torch.float32
     there = PATH.c2w.copy()
     there[:, :3, 3] += units
-    assert psnr(walk(pipeline, replace(PATH, c2w=there)), frames) > 44
+    assert psnr(walk(pipeline, replace(PATH, c2w=there)), frames) > 48
 
 
 @needs_weights
