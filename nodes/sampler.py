@@ -211,17 +211,22 @@ def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tens
     """The first frame as the network sees it.
 
     Raises:
-        InputError: a first frame of another size than asked for.
+        InputError: no single latent of this VAE, or another size than asked for.
     """
-    latent = vae.normalise(first_frame["samples"].float())
-    given = (latent.shape[-1] * VAE_SPATIAL_STRIDE, latent.shape[-2] * VAE_SPATIAL_STRIDE)
+    raw = first_frame["samples"].float()
+    if raw.ndim != 5 or tuple(raw.shape[:3]) != (1, vae.latent_channels, 1):
+        raise InputError(
+            f"The first frame must be one latent of shape [1, {vae.latent_channels}, 1, h, w], got {list(raw.shape)}: "
+            "connect Encode First Frame with the VAE of this model."
+        )
+    given = (raw.shape[4] * VAE_SPATIAL_STRIDE, raw.shape[3] * VAE_SPATIAL_STRIDE)
     asked = (width or given[0], height or given[1])
     if asked != given:
         raise InputError(
             f"The first frame is {given[0]}x{given[1]}, but {asked[0]}x{asked[1]} is asked for: set the size in "
             "Encode First Frame and leave width and height at 0 here."
         )
-    return latent
+    return vae.normalise(raw)
 
 
 def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:

@@ -198,9 +198,9 @@ FAILING: dict[str, tuple[Prompt, str, str]] = {
     "text of UMT5 for the tiny model": (
         other_text(width=4096),
         SAMPLER,
-        "The conditioning is 4096 wide, but this model needs 64: encode the prompt with the CLIP of the node Tiny",
+        "encode the prompt with the model's own text encoder (4096: UMT5-XXL",
     ),
-    "text of CLIP": (other_text(width=768), SAMPLER, "The conditioning is 768 wide, but this model needs 64"),
+    "text of CLIP": (other_text(width=768), SAMPLER, "The prompt embeddings must have the shape [1, tokens, 64], got"),
     "two prompts": (two_prompts(), SAMPLER, "The conditioning holds 2 prompts: the walk takes one"),
     "VAE of Wan 2.1": (other_vae("wan 2.1"), SAMPLER, "This is the Wan 2.1 VAE (16 latent channels)"),
     "VAE for pictures": (other_vae("image"), SAMPLER, "is not a Wan VAE"),

@@ -224,7 +224,11 @@ def check_vae_and_prompt_of_another_model_are_refused() -> str:
     return " | ".join(
         (
             refused(lambda: walk(model, vae=small_vae(12)), "The VAE has 12 latent channels", "needs 48"),
-            refused(lambda: walk(model, positive=prompt(64)), "The conditioning is 64 wide", "needs 24"),
+            refused(
+                lambda: walk(model, positive=prompt(64)),
+                "must have the shape [1, tokens, 24], got [1, 7, 64]",
+                "text encoder",
+            ),
             refused(lambda: walk(load_tiny(), vae=small_vae(48)), "The VAE has 48 latent channels", "Tiny World"),
         )
     )

@@ -250,7 +250,7 @@ def counted(model: Any, before: Callable[[int], None] = lambda call: None) -> It
     calls: list[str] = []
 
     def record(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append("prefill" if kwargs.get("prefill") else "step")
+        calls.append("prefill" if kwargs["inputs"].prefill else "step")
         before(len(calls))
         return executor(*args, **kwargs)
 
