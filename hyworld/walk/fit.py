@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..config import PATCH, TINY, WAN_5B, DiTConfig
 from ..errors import InputError
@@ -12,7 +13,7 @@ from .world import World
 
 
 def fitted(world: World, config: DiTConfig) -> World:
-    """`world` in host memory, its latents in float32.
+    """`world` with all tensors in host memory, latents in float32.
 
     Raises:
         InputError: its prompt, size, latents, first frame or seed are not for this network.
@@ -46,15 +47,13 @@ def fitted(world: World, config: DiTConfig) -> World:
             )
     if world.seed < 0:
         raise InputError(f"The seed must be 0 or larger, got {world.seed}.")
-    return world if _at_home(world) else _brought_home(world)
-
-
-def _at_home(world: World) -> bool:
-    return world.text.is_cpu and all(
-        step.latents.is_cpu and step.latents.dtype == torch.float32 for step in world.history
+    history = tuple(
+        step if _home(step.latents) is step.latents else replace(step, latents=_home(step.latents))
+        for step in world.history
     )
+    return replace(world, text=text.cpu(), first_frame=None if first is None else _home(first), history=history)
 
 
-def _brought_home(world: World) -> World:
-    history = tuple(replace(step, latents=step.latents.to("cpu", torch.float32)) for step in world.history)
-    return replace(world, text=world.text.cpu(), history=history)
+def _home(latents: Tensor) -> Tensor:
+    """In host memory and float32; the same object if it is that already."""
+    return latents.to("cpu", torch.float32)

@@ -126,7 +126,7 @@ class Walker:
                     f"The first frame's latent is {given[0]}x{given[1]}, but {latent_size[0]}x{latent_size[1]} was "
                     "asked for: encode the picture at the walk's size."
                 )
-            latent_size, first_frame = given, first_frame.float().cpu()
+            latent_size = given
         if latent_size is None:
             raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
         return fitted(World(text, seed, (C, *latent_size), first_frame), self.network.config)
