@@ -58,10 +58,9 @@ def check_diffusers() -> None:
 
 @torch.no_grad()
 def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
-    """Walk until the memory is full, then repeat the last chunk with the original's method.
+    """Walk until the memory is full, then time the last chunk with the original's method.
 
-    Raises:
-        InputError: as `Source.build`; diffusers is not installed.
+    Raises `InputError` as `Source.build`, and without diffusers.
     """
     check_diffusers()
     setup = Setup(size, FIRST_FULL + 1, Modes(graphs="off"))

@@ -72,8 +72,7 @@ def publish(
 ) -> Publication:
     """Measure `setups`, prices and the baseline; `save` gets the publication after every measurement.
 
-    Raises:
-        InputError: none of them can run here; as `measure_naive` and `price_modes`.
+    Raises `InputError` if no setup can run here, and as `measure_naive` and `price_modes`.
     """
     done = Publication(source)
     for setup in setups:

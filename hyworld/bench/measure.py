@@ -87,11 +87,7 @@ class Memory:
 
 
 def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -> Run:
-    """Time a cold start, a walk and `WARM_STARTS` warm starts of `setup`.
-
-    Raises:
-        InputError: weights or modes that cannot run here.
-    """
+    """Time a cold start, a walk and warm starts of `setup`; raises `InputError` if weights or modes cannot run here."""
     release(source.device)
     memory, clock = Memory(source.device), Clock(source.device)
     empty = memory.now()

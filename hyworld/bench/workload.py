@@ -67,11 +67,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from: files, or random ones of a preset (same cost).
-
-    Raises:
-        InputError: files without the model they belong to.
-    """
+    """Weights from files, or random ones of a preset (same cost); raises `InputError` for files without `weights`."""
 
     preset: Preset
     device: torch.device

@@ -75,11 +75,7 @@ def fail(text: str, code: int) -> int:
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, overwrite: bool = False, or_next: bool = False) -> Path:
-    """Let `write` fill a temporary file beside `path`, then `publish` it; returns its final name.
-
-    Raises:
-        InputError: the name is taken, or the file cannot be written.
-    """
+    """Let `write` fill a temporary file, then `publish` it; returns its name, raises `InputError` if that fails."""
     part = temporary_name(path)
     try:
         write(part)
@@ -91,11 +87,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, overwrite: bool 
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`704x1280` → (704, 1280), height first.
-
-    Raises:
-        InputError: anything else.
-    """
+    """`704x1280` → (704, 1280), height first; raises `InputError` for anything else."""
     height, _, width = text.lower().replace("×", "x").partition("x")
     if not (height.strip().isdecimal() and width.strip().isdecimal()):
         raise InputError(f"The size must be height x width in pixels, such as 704x1280, got {text!r}.")
