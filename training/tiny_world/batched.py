@@ -80,7 +80,7 @@ def compiled_twin(network: WorldPlayDiT, *, backend: str = "inductor") -> WorldP
     torch._dynamo.config.recompile_limit = 16  # shapes; at the default of 8 dynamo stops compiling without an error
     twin = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
     for block in twin.blocks:
-        # Only the forward, so that the block's hooks still run.
+        # Only the forward, so that hooks on the block run uncompiled.
         block.forward = torch.compile(block.forward, dynamic=False, backend=backend)
     twin.kernels = TRAINING
     return twin

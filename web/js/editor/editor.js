@@ -316,7 +316,7 @@ export class PathEditor {
   }
 
   /**
-   * Of the keys typed here only run and save reach the graph; Escape leaves the editor. The hint goes, it covers the view.
+   * Only the keys for run and save reach the graph; Escape leaves the editor. The hint goes: it covers the view.
    */
   #keepFromGraph() {
     const stop = (event) => event.stopPropagation();
