@@ -1,4 +1,4 @@
-"""The original's method timed in this process, on the very inputs that a walk gave its network."""
+"""Times the original's method in this process, on the inputs that a walk gave its network."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ REPEATS = 7
 
 @dataclass(frozen=True)
 class Baseline:
-    """Medians of the original's method with a full memory, decoding 4 latents.
+    """Medians of the original's method for one chunk with a full memory; the stage `steps` is all four steps.
 
-    `steps` is all four. `flow_difference` is that of one forward from our exact one, relative;
-    `frames_difference` the mean difference of the decoded frames, in levels of 255.
+    Attributes:
+        flow_difference: of one forward from our exact mode, relative.
+        frames_difference: mean difference of the decoded frames, in levels of 255.
     """
 
     method: str
@@ -57,10 +58,9 @@ def check_diffusers() -> None:
 
 @torch.no_grad()
 def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
-    """Walk until the memory is full, then do the last chunk's work again the original's way.
+    """Walk until the memory is full, then time the last chunk with the original's method.
 
-    Raises:
-        InputError: as `Source.build`; diffusers is not installed.
+    Raises `InputError` as `Source.build`, and without diffusers.
     """
     check_diffusers()
     setup = Setup(size, FIRST_FULL + 1, Modes(graphs="off"))
@@ -72,7 +72,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     recorded = record(pipeline, source, setup)
     prefill, step, frames = recorded.prefill, recorded.step, recorded.chunk.frames
     assert frames is not None
-    # The walker's keys and values are none of the yardstick's memory.
+    # The walker's keys and values must not count towards the baseline's memory.
     del pipeline
     release(source.device)
 
@@ -82,7 +82,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     text = prompt(network.config.text_dim, source.preset.text_tokens).to(source.device, source.dtype)
     memory, clock = Memory(source.device), Clock(source.device)
     memory.forget_peak()
-    with fast_attention(source.device):  # ours, for the yardstick is not to lose by a slower one
+    with fast_attention(source.device):  # ours, so that the baseline is not slower by its attention
         stored = naive.prefill(*_arguments(prefill, text))
         mine = naive.denoise(*_arguments(step, text), stored)
         difference = relative(mine, recorded.flow)
@@ -119,7 +119,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
 
 
 def ratios(run: Run, baseline: Baseline) -> dict[str, float] | None:
-    """What `run` takes over what the baseline takes; None if their pictures differ in size."""
+    """Times of `run` divided by the baseline's; None if their pictures differ in size."""
     if run.options["size"] != baseline.size:
         return None
     network, decode = run.settled["network_ms"], run.settled["stages_ms"]["decode"]
@@ -131,7 +131,7 @@ def ratios(run: Run, baseline: Baseline) -> dict[str, float] | None:
 
 
 def baseline_table(runs: list[Run], baseline: Baseline) -> Table:
-    """The method's times, and what each run of its size takes over them."""
+    """The baseline's times, and the ratios of each run of its size."""
     table = Table(title="The original's method, ms per chunk, and runs over it")
     for column in ("", "network + decode", "network", "decode"):
         table.add_column(column, justify="right" if column else "left")
@@ -146,7 +146,7 @@ def baseline_table(runs: list[Run], baseline: Baseline) -> Table:
 
 
 def relative(got: Tensor, want: Tensor) -> float:
-    """Norm of the difference over norm of the reference."""
+    """Norm of the difference over norm of `want`."""
     return float((got.float() - want.float()).norm() / want.float().norm())
 
 
@@ -156,7 +156,7 @@ def _arguments(inputs: Inputs, text: Tensor) -> tuple[Tensor, Tensor, Tensor, di
 
 
 def _time(run: Callable[[], Any], clock: Clock) -> float:
-    """Median in ms, after one call to warm up."""
+    """Median in ms, after a warm-up call."""
     run()
     times = []
     for _ in range(REPEATS):

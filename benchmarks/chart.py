@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 SCALE = 2
-"""Pixels per point: GitHub shows the picture at half its size, sharp on every screen."""
+"""Pixels per point; GitHub shows the picture at half size."""
 
 WIDTH = 880
 MARGIN = 28
@@ -37,7 +37,7 @@ MEANING = {
 
 
 class Bar(NamedTuple):
-    """One way of making a chunk: milliseconds per part."""
+    """One bar; `parts` are milliseconds."""
 
     name: str
     remark: str
@@ -46,11 +46,11 @@ class Bar(NamedTuple):
 
 
 def bars(results: list[dict[str, Any]], without: list[str]) -> tuple[list[Bar], str]:
-    """The bars, slowest first, and what they share."""
+    """The bars, slowest first, and a line with their size and device."""
     size = results[0]["runs"][0]["options"]["size"]
     found = []
     for result in results:
-        baseline = result.get("baseline")  # which `hyworld bench` has not
+        baseline = result.get("baseline")  # not in files of `hyworld bench`
         if baseline and baseline["size"] == size:
             parts = {**baseline["stages_ms"], "rest": 0.0}
             found.append(Bar("Original's method", "network and decoder alone", parts, baseline["fps"]))
@@ -62,7 +62,6 @@ def bars(results: list[dict[str, Any]], without: list[str]) -> tuple[list[Bar], 
 
 
 def run_bar(run: dict[str, Any]) -> Bar:
-    """A run of ours."""
     stages, options = run["settled"]["stages_ms"], run["options"]
     steps = sum(value for stage, value in stages.items() if stage.startswith("step_"))
     parts = {"prefill": stages["prefill"], "steps": steps, "decode": stages["decode"]}
@@ -79,7 +78,6 @@ def run_bar(run: dict[str, Any]) -> Bar:
 
 
 def draw(shown: list[Bar], where: str) -> Image.Image:
-    """The chart, light, `WIDTH` points wide."""
     height = TOP + ROW * len(shown) + BOTTOM
     image = Image.new("RGB", (WIDTH * SCALE, height * SCALE), PAPER)
     pen = ImageDraw.Draw(image)

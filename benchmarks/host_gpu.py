@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def start_host(comfy: Path, card_gb: float | None, legacy: bool) -> None:
-    """Import ComfyUI the way its main.py does, with our options in place of the command line's."""
+    """Import ComfyUI as its main.py does, with our options."""
     sys.path.insert(0, str(comfy))
     sys.argv = ["main.py"]
     import comfy.options
@@ -55,7 +55,7 @@ def start_host(comfy: Path, card_gb: float | None, legacy: bool) -> None:
 
 
 def load_pack() -> Any:
-    """The pack, imported as ComfyUI imports a custom node folder."""
+    """Import the pack as ComfyUI imports a custom node folder."""
     spec = importlib.util.spec_from_file_location(
         "hy_worldplay_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
@@ -68,7 +68,7 @@ def load_pack() -> Any:
 
 
 def make_files(models: Path) -> tuple[Path, Path]:
-    """Full-size network and VAE with random weights, bf16, under their native names."""
+    """Write a full-size network and VAE with random bf16 weights; returns both files."""
     from hy_worldplay_pack.hyworld.config import WAN_5B
     from hy_worldplay_pack.hyworld.dit import WorldPlayDiT
     from hy_worldplay_pack.hyworld.vae import WanVAE
@@ -91,7 +91,7 @@ def make_files(models: Path) -> tuple[Path, Path]:
 
 
 class UsedMemory:
-    """Highest memory in use on the card while it runs, other processes and allocators included."""
+    """Peak memory in use on the card in bytes, all processes and allocators included."""
 
     def __init__(self) -> None:
         self.peak = 0
@@ -112,7 +112,6 @@ class UsedMemory:
 
 
 def used() -> int:
-    """Bytes in use on the card."""
     import torch
 
     free, total = torch.cuda.mem_get_info()

@@ -1,8 +1,4 @@
-"""The method of the original, as a yardstick: same weights, same results, the original's way of computing them.
-
-Per-block compile, keys and values concatenated anew in every forward, PRoPE as an einsum in the compute dtype, text
-keys and values recomputed in every block of every forward, the whole last block run in the prefill, and one latent
-at a time through diffusers' `AutoencoderKLWan`.
+"""The original's method with our weights, as a baseline; docs/benchmarks.md says what differs.
 
 Source: WorldPlay `arwan_w_action_w_mem_relative_rope.py`, `generate.py`.
 """
@@ -29,7 +25,7 @@ KV = tuple[Tensor, Tensor]
 
 
 def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Pairs of `x` `[B, H, N, D]` turned by `cos`, `sin` `[N, D / 2]`."""
+    """Rotate pairs of `x` `[B, H, N, D]` by `cos`, `sin` `[N, D / 2]`."""
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     out = torch.empty_like(x)
     out[..., 0::2] = (even * cos - odd * sin).to(x.dtype)
@@ -38,7 +34,7 @@ def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _project(x: Tensor, matrix: Tensor) -> Tensor:
-    """4-vectors of `x` `[B, H, N, D]` times the matrices `[B, F, 4, 4]` of their frames, as an einsum."""
+    """4-vectors of `x` `[B, H, N, D]` times their frames' `matrix` `[B, F, 4, 4]`, in the compute dtype."""
     B, H, N, D = x.shape
     frames = matrix.shape[1]
     vectors = x.reshape(B, H, frames, N // frames, D // 4, 4)
@@ -61,7 +57,7 @@ def naive_block(
     out_matrix: Tensor,
     memory: KV | None,
 ) -> tuple[Tensor, KV]:
-    """One block on `x` `[B, N, E]`: the new `x`, and the keys and values of its own tokens."""
+    """One block on `x` `[B, N, E]`; returns the new `x` and its own tokens' keys and values."""
     attention, cross, heads = block.self_attn, block.cross_attn, block.self_attn.num_heads
     tokens_per_frame = x.shape[1] // frame_mod.shape[1]
     table = (block.modulation.float() + frame_mod.float()).unbind(dim=2)
@@ -94,10 +90,7 @@ def naive_block(
 
 
 class NaiveNetwork:
-    """The network run the original's way; `prefill` and `denoise` are timed against the engine's.
-
-    `compiled` compiles the block as the original does; without it everything runs eagerly.
-    """
+    """The network with the original's method; `compiled` compiles each block, as the original does."""
 
     def __init__(self, model: WorldPlayDiT, *, compiled: bool) -> None:
         self.model = model
@@ -111,7 +104,7 @@ class NaiveNetwork:
     def denoise(
         self, latents: Tensor, timestep: Tensor, text: Tensor, control: dict[str, Tensor], memory: list[KV] | None
     ) -> Tensor:
-        """Flow of the current frames `[1, C, 4, h, w]`, which sit behind the memory."""
+        """Flow of the current frames `[1, C, 4, h, w]`, positioned behind the memory."""
         return self._run(latents, timestep, text, control, memory)[0]
 
     def _run(
@@ -142,7 +135,7 @@ class NaiveNetwork:
 
 
 class DiffusersDecoder:
-    """diffusers' `AutoencoderKLWan` over the same weights, one latent at a time with its cache kept between calls."""
+    """diffusers' `AutoencoderKLWan` with our weights, one latent at a time, its cache kept between calls."""
 
     def __init__(self, vae: WanVAE) -> None:
         from diffusers import AutoencoderKLWan
@@ -174,7 +167,7 @@ class DiffusersDecoder:
         self._std = torch.tensor(config.latents_std).view(1, -1, 1, 1, 1)
 
     def decode(self, latents: Tensor, *, begins: bool) -> Tensor:
-        """Latents `[1, C, n, h, w]`, normalised → frames `[1, 3, f, H, W]` in about [-1, 1]."""
+        """Normalised latents `[1, C, n, h, w]` → frames `[1, 3, f, H, W]` in about [-1, 1]."""
         from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 
         if begins:

@@ -37,7 +37,7 @@ def latents(pipeline: Pipeline, source: Source, setup: Setup) -> list[Tensor]:
 
 
 def in_float32(pipeline: Pipeline, source: Source) -> Pipeline:
-    """The same weights, multiplied in float32; the picture is still encoded in bfloat16, so that all start alike."""
+    """The same weights in float32; the picture is still encoded in bfloat16, so that all start alike."""
     network, decoding = pipeline.walker.network, pipeline.walker.decoding
     assert isinstance(network, WorldPlayDiT)
     walker = Walker(network.float(), decoding=decoding, device=source.device, dtype=torch.float32)
@@ -64,7 +64,7 @@ def main() -> None:
     del pipeline, decoding
     release(source.device)
     got = latents(source.build(fast), source, fast)
-    made = slice(1, None)  # the first latent of the walk is given, and equal by construction
+    made = slice(1, None)  # the walk's first latent is given
     result = {
         "environment": environment(source.device),
         "preset": options.preset,

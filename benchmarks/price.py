@@ -1,4 +1,4 @@
-"""What faster modes cost in accuracy: each by itself against the exact mode, same weights and noise."""
+"""The error of each faster mode against the exact one, with the same weights and noise."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Price:
 
     Attributes:
         flow_error: of the first forward of a chunk with a full memory, relative.
-        latents_error: of that chunk's latents, after its four steps.
-        first_chunk_psnr_db: of the first chunk's decoded frames; None where they are equal.
-        random_weights: then the pictures mean nothing, and least of all the tiny decoder's.
+        latents_error: of that chunk's latents after its four steps, relative.
+        first_chunk_psnr_db: of the first chunk's frames; None if equal.
+        random_weights: then the PSNR means nothing.
     """
 
     name: str
@@ -36,11 +36,7 @@ class Price:
 
 
 def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
-    """Price fp8 linears and the tiny decoder, as far as `setups` use them, at the first one's size.
-
-    Raises:
-        InputError: as `Source.build`.
-    """
+    """Measure fp8 linears and the tiny decoder, if `setups` use them, at the first's size; raises as `Source.build`."""
     exact = Setup(setups[0].size, FIRST_FULL + 1)
     dear = {}
     if any(setup.modes.linears == "fp8" for setup in setups):
@@ -69,20 +65,19 @@ def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
 
 
 def _recorded(source: Source, setup: Setup, before: World | None) -> Recorded:
-    """See `record`; the pipeline is gone when the next one is built."""
+    """`record`, with the pipeline freed afterwards."""
     recorded = record(source.build(setup), source, setup, before)
     release(source.device)
     return recorded
 
 
 def psnr(got: Tensor, want: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures uint8, in dB; infinite for equal ones."""
+    """PSNR of uint8 pictures in dB; infinite for equal ones."""
     error = float((got.float() - want.float()).square().mean())
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def price_table(prices: list[Price]) -> Table:
-    """What modes add in error."""
     table = Table(title="Error against the exact mode")
     for column in ("mode", "flow of one forward", "its chunk's latents", "first chunk's frames"):
         table.add_column(column, justify="left" if column == "mode" else "right")

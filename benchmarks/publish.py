@@ -31,14 +31,13 @@ from hyworld.errors import InputError
 
 @dataclass
 class Publication(Report):
-    """The runs of the suite, which of them cannot run here and why, and what they are compared with."""
+    """A `Report` with baseline and prices; `skipped` says why a run cannot run here, by its name."""
 
     skipped: dict[str, str] = field(default_factory=dict)
     baseline: Baseline | None = None
     prices: list[Price] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
-        """See `Report`."""
         baseline = self.baseline and {
             **asdict(self.baseline),
             "ratios": {run.name: ratios(run, self.baseline) for run in self.runs},
@@ -47,7 +46,6 @@ class Publication(Report):
         return super().content() | {"skipped": self.skipped, "baseline": baseline, "prices": prices}
 
     def tables(self) -> list[Table]:
-        """See `Report`."""
         tables = super().tables()
         if self.baseline:
             tables.append(baseline_table(self.runs, self.baseline))
@@ -56,7 +54,6 @@ class Publication(Report):
         return tables
 
     def notes(self) -> list[str]:
-        """See `Report`."""
         found = super().notes() + [f"left out {name}: {why}" for name, why in self.skipped.items()]
         if self.baseline:
             how = "compiled" if self.baseline.compiled else "not compiled"
@@ -73,10 +70,9 @@ class Publication(Report):
 def publish(
     source: Source, setups: list[Setup], *, naive: bool, prices: bool, save: Callable[[Publication], None], say: Say
 ) -> Publication:
-    """Measure `setups`, then what they are compared with; `save` is given what there is after every measurement.
+    """Measure `setups`, prices and the baseline; `save` gets the publication after every measurement.
 
-    Raises:
-        InputError: none of them can run here; as `measure_naive` and `price_modes`.
+    Raises `InputError` if no setup can run here, and as `measure_naive` and `price_modes`.
     """
     done = Publication(source)
     for setup in setups:
@@ -98,11 +94,7 @@ def publish(
 
 
 def chosen(setups: list[Setup], names: list[str]) -> list[Setup]:
-    """Those with these names; all of them for no names.
-
-    Raises:
-        InputError: a name that none of them has.
-    """
+    """The setups with these names, all for no names; raises `InputError` for an unknown name."""
     known = [setup.name for setup in setups]
     for name in names:
         if name not in known:
@@ -128,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def save(publication: Publication) -> None:
         write_whole(options.json, lambda part: part.write_text(publication.to_json()), overwrite=options.overwrite)
-        options.overwrite = True  # from now on it is this run's own file
+        options.overwrite = True  # the file is now this run's own
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

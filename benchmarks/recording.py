@@ -1,4 +1,4 @@
-"""One chunk with a full memory behind it: what the network was given in it, and what came out."""
+"""Records the network's inputs and outputs for one chunk with a full memory."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hyworld.dit.graphs import CHANGING
 from hyworld.walk import WORLDPLAY, Network
 
 FIRST_FULL = WORLDPLAY.memory.frames // WORLDPLAY.chunk_latents
-"""First chunk with a full memory behind it."""
+"""First chunk with a full memory."""
 
 
 def _copy(inputs: Inputs) -> Inputs:
-    """A copy that the walker's buffers do not change."""
+    """A copy that shares no buffers with the walker."""
     tensors = {name: getattr(inputs, name).clone() for name in CHANGING}
     return inputs._replace(**tensors, memory=None)
 
 
 class RecordingNetwork:
-    """A `Network` that keeps its last prefill, and the first denoising forward after it with the flow it gave."""
+    """A `Network` that keeps the inputs of its last prefill and of the next denoising forward, and that one's flow."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -34,15 +34,12 @@ class RecordingNetwork:
 
     @property
     def config(self) -> DiTConfig:
-        """See `Network`."""
         return self.network.config
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `Network`."""
         return self.network.text_keys_values(text)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `Network`."""
         flow = self.network(inputs)
         if inputs.prefill:
             self.prefill, self.step = _copy(inputs), None
@@ -53,7 +50,7 @@ class RecordingNetwork:
 
 
 class Recorded(NamedTuple):
-    """The first chunk's frames; the world before a chunk with a full memory, that chunk, and two of its forwards."""
+    """The first chunk's frames; a chunk with a full memory, the world `before` it, and two of its forwards."""
 
     first_frames: Tensor
     before: World
@@ -64,7 +61,7 @@ class Recorded(NamedTuple):
 
 
 def record(pipeline: Pipeline, source: Source, setup: Setup, before: World | None = None) -> Recorded:
-    """Make the first chunk, and the one after `before`, undecoded (default: after a walk that fills the memory)."""
+    """Make the first chunk and the one after `before`, undecoded (default: walk until the memory is full)."""
     path, walker = walk(FIRST_FULL + 1), pipeline.walker
     walker.network = recorded = RecordingNetwork(walker.network)
     world = start(pipeline, source, setup)

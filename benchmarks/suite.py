@@ -1,4 +1,4 @@
-"""The measurements that docs/benchmarks.md reports."""
+"""The setups that docs/benchmarks.md reports."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hyworld.config import WAN_5B, Preset
 from hyworld.modes import Modes
 
 LONG = FLAT_CHUNKS[1] + FLAT_REACH + 2
-"""Chunks of the walk that shows whether time and memory stay flat."""
+"""Chunks of the walk that measures flatness."""
 
 SMALLER = (480, 832)
 SMALLER_TINY = (96, 160)
 
 
 def suite(preset: Preset, chunks: int) -> list[Setup]:
-    """The exact mode first and longest: its cold start is that of the process."""
+    """The exact mode comes first, so that its cold start is the process's."""
     size, smaller = preset.size, SMALLER if preset is WAN_5B else SMALLER_TINY
     return [
         Setup(size, LONG),

@@ -1,13 +1,6 @@
-"""What the tiny world must show, on scenes it was never trained on: `python -m benchmarks.tiny_world`.
+"""Measures the tiny world's five criteria on held-out scenes: `python -m benchmarks.tiny_world`.
 
-1 follows    the first three chunks forward and turning: PSNR on pixels the first frame showed; also with frozen cameras
-2 remembers  turn 60 degrees away, walk, come back: PSNR of the returned view against the first one; also with the
-             last 16 latents as the only memory
-3 obeys      the sign of the picture's motion for each of the eight keys
-4 lasts      brightness, contrast and sharpness over 40 chunks, relative to the first chunk
-5 runs       8 chunks through the ordinary loaders and the engine on two CPU threads (only with --files)
-
-All scenes walk side by side. Weights: a training folder (--checkpoint), or exported files (--files FOLDER).
+docs/tiny_world.md describes the criteria. Weights: a training folder (--checkpoint) or exported files (--files).
 """
 
 from __future__ import annotations
@@ -40,14 +33,14 @@ from training.tiny_world.sizes import HELD_OUT_SEED
 from training.tiny_world.vae import load_trained_vae
 
 RETURNING = "right-20, w-10, s-10, left-20, right-3"
-"""Away and back: latents 60 on look as the first did, with 15 chunks between; three more fill the last chunk."""
+"""Away and back: latent 60 has the first one's pose, 15 chunks later; three more latents fill the last chunk."""
 
 LASTING = {
     "round": "right-120, left-39",
     "about": "w-3, left-20, right-40, s-3, left-40, w-3, right-40, left-10",
 }
-"""40 chunks each: once all round through what no picture has shown, and looking about. Along both, the truth itself
-stays near its first chunk (the result says how near), so that a walk can be asked to."""
+"""40 chunks each: all round through unseen views, and looking about. Chosen so that the truth itself stays near its
+first chunk; the result contains its values."""
 
 KEYS = ("w", "s", "a", "d", "left", "right", "up", "down")
 
@@ -70,7 +63,7 @@ class Subject:
 
 
 def follows(subject: Subject, out: Path) -> dict[str, Any]:
-    """Criterion 1."""
+    """PSNR over pixels the first frame showed, also with frozen cameras."""
     result: dict[str, Any] = {}
     for tokens in FIRST_CHUNKS:
         path = Trajectory.from_tokens(tokens)
@@ -88,7 +81,7 @@ def follows(subject: Subject, out: Path) -> dict[str, Any]:
 
 
 def remembers(subject: Subject, out: Path) -> dict[str, Any]:
-    """Criterion 2."""
+    """PSNR of the returned view against the first, also with the last 16 latents as the only memory."""
     path = Trajectory.from_tokens(RETURNING)
     back = frames_in(61) - 1
     result: dict[str, Any] = {}
@@ -104,7 +97,7 @@ def remembers(subject: Subject, out: Path) -> dict[str, Any]:
 
 
 def obeys(subject: Subject) -> dict[str, Any]:
-    """Criterion 3; for the truth as well, which says how far the estimate itself can be trusted."""
+    """Share of scenes that move as the key asks; also for the truth, to check the estimate."""
     result: dict[str, Any] = {}
     for key in KEYS:
         path = Trajectory.from_tokens(f"{key}-7")
@@ -117,10 +110,7 @@ def obeys(subject: Subject) -> dict[str, Any]:
 
 
 def motion_sign(video: Tensor, key: str) -> Tensor:
-    """How far the picture moves the way `key` asks `[S]`: the shift or zoom that best maps frames to those 4 later.
-
-    video: `[S, 3, F, H, W]`.
-    """
+    """Motion `[S]` of video `[S, 3, F, H, W]` the way `key` asks: the shift or zoom that best fits frames 4 later."""
     amounts = torch.linspace(-1, 1, 41)
     small = F.avg_pool3d(video, (1, 4, 4))
     before, after = small[:, :, :-4:4], small[:, :, 4::4]
@@ -129,7 +119,7 @@ def motion_sign(video: Tensor, key: str) -> Tensor:
     errors = []
     for amount in amounts:
         theta = identity.clone()
-        if key in ("w", "s"):  # going forward, what is now at p was nearer to the centre
+        if key in ("w", "s"):  # forward, what is now at p was nearer to the centre
             theta[:, 0, 0] = theta[:, 1, 1] = 1 - 0.2 * amount
         elif key in ("up", "down"):
             theta[:, 1, 2] = 0.3 * amount
@@ -142,12 +132,12 @@ def motion_sign(video: Tensor, key: str) -> Tensor:
         error = (moved - after.transpose(1, 2).flatten(0, 1)).square().mean(dim=1) * inside
         errors.append((error.sum(dim=(1, 2)) / inside.sum(dim=(1, 2))).unflatten(0, (S, pairs)).mean(dim=1))
     best = amounts[torch.stack(errors).argmin(dim=0)]
-    # Turning or stepping right, what is now at p was further right; looking up, further up.
+    # To the right, what is now at p was further right; upwards, further up.
     return best * (-1 if key in ("s", "a", "left", "up") else 1)
 
 
 def lasts(subject: Subject, out: Path) -> dict[str, Any]:
-    """Criterion 4: of the mean over scenes, each chunk's ratio to the first chunk; for the truth as well."""
+    """Each chunk's brightness, contrast and sharpness (mean over scenes) over the first chunk's; also for the truth."""
     result: dict[str, Any] = {}
     for name, tokens in LASTING.items():
         path = Trajectory.from_tokens(tokens)
@@ -180,7 +170,7 @@ def _chunk_measures(video: Tensor) -> Tensor:
 
 
 def _steadiness(measures: Tensor) -> dict[str, dict[str, float]]:
-    """Lowest, highest and last ratio to the first chunk, of the means over all scenes."""
+    """Lowest, highest and last ratio to the first chunk, of means over scenes."""
     mean = measures.mean(dim=0)
     ratios = (mean / mean[0]).T
     return {
@@ -190,7 +180,7 @@ def _steadiness(measures: Tensor) -> dict[str, dict[str, float]]:
 
 
 def runs(files: Path) -> dict[str, float]:
-    """Criterion 5: seconds for 8 chunks on two CPU threads, from first frame to pictures."""
+    """Seconds for 8 chunks on two CPU threads, with the ordinary loaders and `Walker`."""
     torch.set_num_threads(2)
     network, vae = load_dit(files / NETWORK, dtype=torch.float32), load_vae(files / VAE_FILE, dtype=torch.float32)
     subject = Subject(network, vae, 1)
@@ -216,7 +206,6 @@ MEASURES: dict[str, Callable[[Subject, argparse.Namespace], dict[str, Any]]] = {
     "lasts": lambda subject, options: lasts(subject, options.out),
     "runs": lambda subject, options: runs(options.files),
 }
-"""By name, from the subject and the options of the command line."""
 
 
 def main() -> None:

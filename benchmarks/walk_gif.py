@@ -1,6 +1,6 @@
-"""The README's picture of a walk: `python -m benchmarks.walk_gif docs/images/tiny_world.gif`.
+"""The README's GIF, from `hyworld generate` without options.
 
-Runs `hyworld generate` as a newcomer does, without options, and makes a small GIF of the video.
+Command: `python -m benchmarks.walk_gif docs/images/tiny_world.gif`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from hyworld.cli.console import write_whole
 from hyworld.config import FRAMES_PER_SECOND
 
 EVERY = 2
-"""Frames of the video per picture."""
+"""Frames of the video per picture of the GIF."""
 
 
 def frames_of(video: Path) -> list[Image.Image]:
-    """All frames."""
     with av.open(str(video)) as container:
         return [frame.to_image() for frame in container.decode(video=0)]
 
 
 def save_gif(frames: list[Image.Image], path: Path) -> None:
-    """Write an endless GIF with one palette for all frames, so that still surfaces do not flicker."""
+    """Write a looping GIF with one palette for all frames, so that surfaces do not flicker."""
     sheet = Image.new("RGB", (frames[0].width, frames[0].height * len(frames)))
     for i, frame in enumerate(frames):
         sheet.paste(frame, (0, i * frame.height))

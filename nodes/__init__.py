@@ -1,4 +1,4 @@
-"""The ComfyUI nodes: one short file per family; `host/` alone touches ComfyUI's model management."""
+"""The ComfyUI nodes; only `host/` touches ComfyUI's model management."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from .sampler import StreamingSampler
 
 
 class HYWorldPlay(ComfyExtension):
-    """What ComfyUI asks for the list of nodes."""
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         watch_prompts()
         return [

@@ -1,4 +1,4 @@
-"""Camera Trajectory, Action Sequence and Join Trajectories: where the camera goes and what the network is told."""
+"""Camera Trajectory, Action Sequence and Join Trajectories."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ _THIRD_PERSON = "Label turns as in third-person view, where the camera circles t
 
 
 def speed_inputs() -> list[Any]:
-    """The two speeds, as inputs."""
     return [io.Float.Input(name, **span, optional=True, tooltip=tip) for name, span, tip in _SPEED_INPUTS]
 
 
 def describe(path: Path3D) -> str:
-    """How long a path is, and what the user should know about it."""
+    """Length of a path, and notes on it."""
     frames = frames_in(path.chunks * CHUNK_LATENTS)
     left = len(path) % CHUNK_LATENTS
     lines = [f"{len(path)} latents: {path.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s"]
@@ -45,14 +44,12 @@ def describe(path: Path3D) -> str:
 
 
 def drawn(path: Path3D, cls: Any, *outputs: Any, shown: bool = True) -> io.NodeOutput:
-    """Outputs that end with the map of the path. It is `shown` in the node unless the editor there has drawn it."""
+    """`outputs` and the map of the path; `shown` also previews it, for paths that the node's editor does not draw."""
     picture = picture_to_image(draw_top_down(path))
     return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls) if shown else None)
 
 
 class CameraTrajectory(io.ComfyNode):
-    """Text → HYWORLD_TRAJECTORY."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -83,7 +80,7 @@ class CameraTrajectory(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, path: str | None = None) -> bool | str:
-        # Only the path: the host checks the speeds, and shows a sentence once for every input named here.
+        # Only the path: the host checks speeds, and repeats an error for every input named here.
         if path is None:
             return True
         try:
@@ -94,7 +91,7 @@ class CameraTrajectory(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, path: str | None = None, **_: Any) -> str:
-        """What a camera file holds, so that an edited file is read again."""
+        """Hash of a camera file, so that an edited file is read again."""
         file = Path(path_source(path or ""))
         return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix.lower() == ".json" else ""
 
@@ -111,8 +108,6 @@ class CameraTrajectory(io.ComfyNode):
 
 
 class ActionSequence(io.ComfyNode):
-    """Key presses → a path of its own, or labels for a path."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -177,8 +172,6 @@ class ActionSequence(io.ComfyNode):
 
 
 class JoinTrajectories(io.ComfyNode):
-    """One path after another."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

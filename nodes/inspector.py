@@ -1,4 +1,4 @@
-"""Memory Inspector: which places each chunk remembered, as a map."""
+"""Memory Inspector: maps of what each chunk remembered."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from .schema import World, schema
 
 
 class MemoryInspector(io.ComfyNode):
-    """HYWORLD_WORLD → maps."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -1,4 +1,4 @@
-"""Checking a walk before it runs: what can be told from the values written into the prompt."""
+"""Checks of a walk before it runs, from the literal values in the prompt."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from .path_text import read_path
 
 
 def check_walk(sampler_id: str | None, chunks: int) -> bool | str:
-    """Whether the size of a Streaming Sampler and the length of the path wired into it are right, where they are
-    written in the prompt.
-
-    Returns True if they are or cannot be told yet, else the sentence for the user.
-    """
+    """Check a Streaming Sampler's size and the length of its path; True if right or not known yet, else the error."""
     sampler = inputs_of(sampler_id)
     if _is_link(sampler.get("world")):
         return True
@@ -35,7 +31,7 @@ def check_walk(sampler_id: str | None, chunks: int) -> bool | str:
 
 
 def _path_of(source: dict[str, Any]) -> Path3D | None:
-    """The path a node will give; None if that is not known, or if the node itself reports what is wrong with it."""
+    """The path a node will give; None if not known, or if the node itself reports the error."""
     kind, path, keys = source["class_type"], source.get("path"), source.get("keys")
     try:
         if kind == "HYWorldCameraTrajectory" and isinstance(path, str):

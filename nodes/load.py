@@ -1,4 +1,4 @@
-"""Load HY-WorldPlay Model, and Tiny World: what the built-in model needs beside it."""
+"""Load HY-WorldPlay Model and Tiny World."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from .schema import schema
 
 
 class LoadModel(io.ComfyNode):
-    """models/diffusion_models → MODEL."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -106,8 +104,6 @@ class LoadModel(io.ComfyNode):
 
 
 class TinyWorld(io.ComfyNode):
-    """The parts beside the network that the built-in models need."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(

@@ -1,4 +1,4 @@
-"""Encode First Frame: the picture a walk starts from."""
+"""Encode First Frame."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from .pixels import to_image, to_picture
 from .schema import schema
 
 MAX_SIDE = 4096
-"""Longest side of the video in pixels."""
+"""Longest side in pixels."""
 
 
 class EncodeFirstFrame(io.ComfyNode):
-    """IMAGE → LATENT of one frame."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         side = {"min": PIXEL_MULTIPLE, "max": MAX_SIDE, "step": PIXEL_MULTIPLE}
@@ -58,7 +56,7 @@ class EncodeFirstFrame(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, width: int = WAN_5B.size[1], height: int = WAN_5B.size[0]) -> bool | str:
         if not (isinstance(width, int) and isinstance(height, int)):
-            return True  # a link, or what the host itself reports as no number
+            return True  # a link, or not a number, which the host reports
         for name, side in (("width", width), ("height", height)):
             if side > MAX_SIDE:
                 return f"The {name} must be at most {MAX_SIDE} pixels, got {side}."

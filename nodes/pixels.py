@@ -1,4 +1,4 @@
-"""Pictures between ComfyUI's IMAGE (float `[F, H, W, 3]` in 0..1) and the engine's forms."""
+"""Conversion to and from ComfyUI's IMAGE (float `[F, H, W, 3]` in 0..1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def to_picture(frame: Tensor) -> Image.Image:
-    """One frame `[H, W, 3 or 4]` in 0..1 → a picture; transparency is dropped."""
+    """One frame `[H, W, 3 or 4]` in 0..1 → a picture without alpha."""
     pixels = (frame[..., :3].float() * 255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.cpu().numpy())
 

@@ -1,4 +1,4 @@
-"""Live preview: a finished chunk plays in the node while the next one is computed. If it fails, the walk goes on."""
+"""Live preview: a finished chunk plays in the node while the next one is computed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,18 @@ from torch import Tensor
 from ..hyworld.config import FRAMES_PER_SECOND
 
 LEAVE_SECONDS = 5.0
-"""How long leaving a player waits for a picture that is being shown."""
+"""How long leaving a player waits for its thread."""
 
 
 class Screen(Protocol):
-    """Where pictures go."""
-
     def show(self, picture: Image.Image) -> bool:
         """Show one picture; returns whether more are wanted."""
 
 
 class PreviewPlayer:
-    """Plays frames at the video's pace on a thread of its own; a newer chunk replaces what is left of an older one.
+    """Context manager that plays frames at `fps` on its own thread; a newer chunk replaces the rest of an older one.
 
-    Use it as a context manager; leaving it ends the thread, or leaves it behind after `LEAVE_SECONDS` if the screen
-    hangs. An exception of the screen ends the preview with a warning in the log, and nothing else.
+    Leaving waits at most `LEAVE_SECONDS` for the thread. If the screen raises, only the preview ends, with a warning.
     """
 
     def __init__(self, screen: Screen, fps: float = FRAMES_PER_SECOND) -> None:
@@ -37,13 +34,13 @@ class PreviewPlayer:
         self._frames: list[Tensor] = []
         self._changed = threading.Condition()
         self._ended = False
-        # The host finds out which node reports through a context variable, which a new thread would lack.
+        # The host identifies the reporting node by a context variable, which a new thread would lack.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._play,), name="hyworld-preview", daemon=True
         )
 
     def play(self, frames: Tensor) -> None:
-        """Play uint8 frames `[F, H, W, 3]` from now on; returns at once."""
+        """Start to play uint8 frames `[F, H, W, 3]`; returns at once."""
         with self._changed:
             self._frames = list(frames)
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""Streaming Sampler: the walk itself."""
+"""Streaming Sampler."""
 
 from __future__ import annotations
 
@@ -39,8 +39,6 @@ from .schema import Actions, Trajectory, World, schema
 
 
 class StreamingSampler(io.ComfyNode):
-    """MODEL, prompt and path → frames, chunk by chunk."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         side = {"default": 0, "min": 0, "max": 4096, "step": PIXEL_MULTIPLE, "optional": True}
@@ -118,7 +116,7 @@ class StreamingSampler(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, chunks: int | None = None) -> bool | str:
         if not isinstance(chunks, int):
-            return True  # a link, or what the host itself reports as no number
+            return True  # a link, or not a number, which the host reports
         if not 0 <= chunks <= 4096:
             return f"The number of chunks must be 0 to 4096, got {chunks}."
         return check_walk(cls.hidden.unique_id, chunks)
@@ -208,11 +206,7 @@ class StreamingSampler(io.ComfyNode):
 
 
 def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tensor:
-    """The first frame as the network sees it.
-
-    Raises:
-        InputError: no single latent of this VAE, or another size than asked for.
-    """
+    """The first frame's latent, normalised; raises `InputError` if it is another VAE's or of another size."""
     raw = first_frame["samples"].float()
     if raw.ndim != 5 or tuple(raw.shape[:3]) != (1, vae.latent_channels, 1):
         raise InputError(
@@ -230,7 +224,7 @@ def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tens
 
 
 def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:
-    """The sentence for a walk that the card's memory does not hold."""
+    """The error text for too little GPU memory; `needed` is in bytes."""
     height, width = world.size
     smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
     example = f" such as {smaller[0]}x{smaller[1]}" if smaller else ""

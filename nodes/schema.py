@@ -1,4 +1,4 @@
-"""What all nodes share: their socket types, their category, and a schema that old hosts take too."""
+"""Socket types, category and schema of all nodes."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 
 
 def schema(**fields: Any) -> io.Schema:
-    """An `io.Schema` in our category; fields that this host does not know yet (search_aliases) are left out."""
+    """An `io.Schema` in our category, without fields that an old host does not know (search_aliases)."""
     return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in _KNOWN})

@@ -1,1 +1,1 @@
-"""Programs that train what the project ships; nothing in `hyworld` imports them."""
+"""Training programs; nothing in `hyworld` imports them."""

@@ -1,1 +1,1 @@
-"""Stopwatches around the real engine, and the report of what they read."""
+"""Times an unmodified walk and reports the result."""

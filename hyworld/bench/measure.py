@@ -1,9 +1,4 @@
-"""One measurement: a real walk, chunk by chunk and stage by stage.
-
-What the stages are: `selection` is host time from asking for the chunk to the network's first forward (choosing the
-memory, preparing its inputs); `prefill`, `step_0` … `step_3` and `decode` are the device's time in those calls;
-`hand_over` is from the end of the last decode to the frames being on the host; `rest` is what lies between them.
-"""
+"""Times a walk by chunk and by stage; docs/benchmarks.md defines the stages."""
 
 from __future__ import annotations
 
@@ -24,10 +19,8 @@ from .probes import DECODE, PREFILL, Clock, Probe, TimedDecoder, TimedNetwork, s
 from .workload import Setup, Source, start, walk
 
 Say = Callable[[str], None]
-"""Told what is happening."""
-
 SETTLED = 6
-"""First chunk that counts: the memory is full since chunk 4, and everything has run once like this."""
+"""First chunk that counts: the memory is full from chunk 4 on, and every kernel has run at that size."""
 
 NETWORK_STAGES = (PREFILL, *(step_name(step) for step in range(WORLDPLAY.steps)))
 STAGES = ("selection", *NETWORK_STAGES, DECODE, "hand_over", "rest")
@@ -35,14 +28,14 @@ STAGES = ("selection", *NETWORK_STAGES, DECODE, "hand_over", "rest")
 WARM_STARTS = 3
 FLAT_CHUNKS = (8, 60)
 FLAT_REACH = 2
-"""Flatness compares medians of the chunks up to so many away from the two, for one chunk alone is noise."""
+"""Flatness compares medians over this many chunks either side of the two: single chunks are noisy."""
 
 GB = 1e9
 
 
 @dataclass(frozen=True)
 class ChunkTimes:
-    """One chunk; `peak_gb` is the most torch had allocated during it, None where that is not known."""
+    """One chunk; `peak_gb` is torch's peak allocation during it, None off CUDA."""
 
     index: int
     memory_latents: int
@@ -54,14 +47,13 @@ class ChunkTimes:
 
 @dataclass(frozen=True)
 class Run:
-    """The result of one setup, as it goes into the result file.
+    """Result of one setup; docs/benchmarks.md describes the fields.
 
     Attributes:
-        first_frames: seconds from the picture to the first chunk's frames on the host: `cold_s` the first time
-            (`first_in_process` says whether kernels had been built before, for another run), `warm_s` afterwards.
-        settled: medians over the chunks from `SETTLED` on: `chunk_ms`, `fps`, `network_ms`, `stages_ms`.
-        memory: `peak_gb` and what of it are weights and keys and values; None where that is not known.
-        flatness: late chunks over early ones, None for walks that are too short.
+        first_in_process: False if an earlier run had already built kernels, which makes `cold_s` too small.
+        first_frames: seconds from the picture to the first chunk's frames on the host, `cold_s` and `warm_s`.
+        memory: GB; None off CUDA.
+        flatness: None for walks that are too short.
     """
 
     name: str
@@ -77,32 +69,25 @@ class Run:
 
 
 class Memory:
-    """What torch has allocated on a GPU, in GB; None elsewhere."""
+    """Torch's CUDA allocation in GB; None on other devices."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.known = device.type == "cuda"
 
     def now(self) -> float | None:
-        """Allocated now."""
         return torch.cuda.memory_allocated(self.device) / GB if self.known else None
 
     def forget_peak(self) -> None:
-        """Begin anew to look for the peak."""
         if self.known:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> float | None:
-        """The most since `forget_peak`."""
         return torch.cuda.max_memory_allocated(self.device) / GB if self.known else None
 
 
 def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -> Run:
-    """Build the pipeline of `setup`, walk, and start again.
-
-    Raises:
-        InputError: weights or modes that cannot be run here.
-    """
+    """Time a cold start, a walk and warm starts of `setup`; raises `InputError` if weights or modes cannot run here."""
     release(source.device)
     memory, clock = Memory(source.device), Clock(source.device)
     empty = memory.now()
@@ -157,14 +142,14 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
 
 
 def release(device: torch.device) -> None:
-    """Give back what the pipelines before have left."""
+    """Free the memory of deleted pipelines."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def attach(pipeline: Pipeline) -> Probe:
-    """Put stopwatches around the pipeline's network and decoder."""
+    """Wrap the pipeline's network and decoder in timers."""
     walker, decoding = pipeline.walker, pipeline.walker.decoding
     assert decoding is not None
     probe = Probe(Clock(walker.device))
@@ -173,7 +158,7 @@ def attach(pipeline: Pipeline) -> Probe:
 
 
 def time_chunk(walk: Iterator[Chunk], probe: Probe, memory: Memory) -> ChunkTimes:
-    """Let the next chunk of `walk` be made, and say where the time went."""
+    """Make the next chunk of `walk` and time its stages."""
     clock = probe.clock
     clock.wait()
     memory.forget_peak()
@@ -202,7 +187,6 @@ def time_chunk(walk: Iterator[Chunk], probe: Probe, memory: Memory) -> ChunkTime
 
 
 def settled_medians(chunks: list[ChunkTimes]) -> dict[str, Any]:
-    """Medians over the chunks from `SETTLED` on."""
     counted = [chunk for chunk in chunks if chunk.index >= SETTLED]
     chunk_ms = median(chunk.ms for chunk in counted)
     network = [sum(chunk.stages_ms[stage] for stage in NETWORK_STAGES) for chunk in counted]
@@ -217,7 +201,7 @@ def settled_medians(chunks: list[ChunkTimes]) -> dict[str, Any]:
 
 
 def flatness(chunks: list[ChunkTimes]) -> dict[str, float | None] | None:
-    """Chunk 60 over chunk 8, in time and in memory; None for shorter walks."""
+    """Time and memory of chunk 60 over chunk 8; None for shorter walks."""
     early, late = (_around(chunks, index) for index in FLAT_CHUNKS)
     if len(late) <= FLAT_REACH:
         return None

@@ -1,7 +1,4 @@
-"""Stopwatches around the walker's network and decoder: the walk is the real one, only its calls are timed.
-
-A probe knows nothing of the walker but that it calls `network(...)` and `decoder.decode_stream(...)`.
-"""
+"""Timers around a walker's `network(...)` and `decoder.decode_stream(...)`; the walk itself is unchanged."""
 
 from __future__ import annotations
 
@@ -24,18 +21,17 @@ DECODE = "decode"
 
 
 def step_name(step: int) -> str:
-    """The stage of one denoising step."""
     return f"step_{step}"
 
 
 class Clock:
-    """Marks on a device's own timeline: CUDA events on an NVIDIA GPU, this machine's clock elsewhere."""
+    """Time marks: CUDA events on a GPU, the host's clock elsewhere."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def mark(self) -> Any:
-        """Now, as the device sees it: when all that was queued before is done."""
+        """The moment when the device has done everything queued so far."""
         if self.device.type != "cuda":
             self.wait()
             return time.perf_counter()
@@ -44,40 +40,36 @@ class Clock:
         return event
 
     def wait(self) -> None:
-        """Until the device has done everything."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
     def milliseconds(self, begin: Any, end: Any) -> float:
-        """Between two marks, after `wait`."""
+        """Time between two marks; call `wait` first."""
         return begin.elapsed_time(end) if self.device.type == "cuda" else 1000 * (end - begin)
 
 
 class Span(NamedTuple):
-    """One timed call."""
-
     stage: str
     begin: Any
     end: Any
 
 
 class Probe:
-    """The timed calls of one chunk, and when the first of them was made."""
+    """The timed calls of one chunk, and the host time of the first."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything: a new chunk begins."""
         self.spans: list[Span] = []
         self.first_call: float | None = None
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Time what is inside as a call of `stage`."""
+        """Record the body as a call of `stage`."""
         if self.first_call is None:
             self.first_call = time.perf_counter()
         begin = self.clock.mark()
@@ -85,12 +77,12 @@ class Probe:
         self.spans.append(Span(stage, begin, self.clock.mark()))
 
     def calls(self, prefix: str) -> int:
-        """Calls so far of the stages whose name begins so."""
+        """Number of calls so far whose stage starts with `prefix`."""
         return sum(span.stage.startswith(prefix) for span in self.spans)
 
 
 class TimedNetwork:
-    """A `Network` whose forwards are timed, as a prefill or as the steps in their order."""
+    """A `Network` that times its forwards, as prefill or by denoising step."""
 
     def __init__(self, network: Network, probe: Probe) -> None:
         self.network = network
@@ -98,22 +90,19 @@ class TimedNetwork:
 
     @property
     def config(self) -> DiTConfig:
-        """See `Network`."""
         return self.network.config
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `Network`."""
         return self.network.text_keys_values(text)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `Network`."""
         stage = PREFILL if inputs.prefill else step_name(self.probe.calls("step_"))
         with self.probe.time(stage):
             return self.network(inputs)
 
 
 class TimedDecoder:
-    """A `StreamingDecoder` whose calls are timed."""
+    """A `StreamingDecoder` that times its calls."""
 
     def __init__(self, decoder: StreamingDecoder, probe: Probe) -> None:
         self.decoder = decoder
@@ -121,15 +110,12 @@ class TimedDecoder:
 
     @property
     def latent_channels(self) -> int:
-        """See `StreamingDecoder`."""
         return self.decoder.latent_channels
 
     @property
     def reach(self) -> int:
-        """See `StreamingDecoder`."""
         return self.decoder.reach
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
-        """See `StreamingDecoder`."""
         with self.probe.time(DECODE):
             return self.decoder.decode_stream(latents, cache)

@@ -1,4 +1,4 @@
-"""The result of a benchmark: a JSON file that keeps what there is, and the tables people read."""
+"""The result of a benchmark as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ from .measure import STAGES, Run
 from .workload import Source
 
 FORMAT = 1
-"""Of the result file; goes up when a field changes its meaning."""
+"""Version of the result file; goes up when a field changes its meaning."""
 
 LOG_WIDTH = 160
-"""Of tables in a file or a pipe, which have no width of their own."""
+"""Columns of tables written to a file or a pipe."""
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass
 class Report:
-    """What was measured so far."""
-
     source: Source
     runs: list[Run] = field(default_factory=list)
 
@@ -47,20 +45,17 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """The result file's text."""
         return json.dumps(self.content(), indent=2) + "\n"
 
     def tables(self) -> list[Table]:
-        """What was measured, as tables for the terminal."""
         return [summary(self.runs)] if len(self.runs) > 1 else [summary(self.runs), chunk_table(self.runs[0])]
 
     def notes(self) -> list[str]:
-        """What one must know to read the tables."""
+        """Remarks printed below the tables."""
         first = all(run.first_in_process for run in self.runs)
         return [] if first else ["* kernels of earlier runs in this process were there already"]
 
     def show(self) -> None:
-        """Print tables and notes."""
         console = Console(highlight=False)
         if not console.is_terminal:
             console.width = LOG_WIDTH
@@ -71,7 +66,7 @@ class Report:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What the numbers depend on besides this program."""
+    """Device and versions that the numbers depend on."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
@@ -101,7 +96,7 @@ def _driver() -> str | None:
 
 
 def summary(runs: list[Run]) -> Table:
-    """One column per run: stages, frames per second, starts, memory."""
+    """Stages, frames per second, starts and memory, a column per run."""
     table = Table(title="Medians per chunk of 4 latents, ms")
     table.add_column("", no_wrap=True)
     for run in runs:
@@ -131,7 +126,6 @@ def summary(runs: list[Run]) -> Table:
 
 
 def chunk_table(run: Run) -> Table:
-    """Every chunk of one run."""
     table = Table(title="Chunk by chunk")
     for column in ("chunk", "memory latents", "frames", "ms", "peak GB"):
         table.add_column(column, justify="right")

@@ -1,4 +1,4 @@
-"""What is run and on which weights: the same walk, picture and prompt in every measurement."""
+"""What is measured: path, picture, prompt and weights, the same in every run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..walk import World
 from ..weights.random import randomise
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
-"""Out and back the same way, so that older clips come into view again."""
+"""Out and back, so that older clips come into view again."""
 
 LOOP_LATENTS = 62
 
@@ -34,14 +34,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Setup:
-    """One measurement: the size of the picture, how long the walk is, and how the networks are run.
-
-    Attributes:
-        size: (height, width) in pixels.
-        chunks: length of the walk.
-        modes, decoder: see `hyworld.load`.
-        decode_at_once: see `Decoding`; None is its default.
-    """
+    """One measurement: `size` is (height, width) in pixels; for the others see `hyworld.load` and `Decoding`."""
 
     size: tuple[int, int]
     chunks: int
@@ -51,7 +44,6 @@ class Setup:
 
     @property
     def name(self) -> str:
-        """Size and modes in a few words."""
         parts = [
             self.modes.linears,
             "tiny decoder" if self.decoder == "tiny" else "",
@@ -64,7 +56,6 @@ class Setup:
         return f"{self.size[0]}x{self.size[1]} " + ", ".join(part for part in parts if part)
 
     def options(self) -> dict[str, Any]:
-        """For the result file."""
         return {
             "size": list(self.size),
             "chunks": self.chunks,
@@ -76,11 +67,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from: files, or random ones of a preset, which cost the same to run.
-
-    Raises:
-        InputError: files without the model they belong to.
-    """
+    """Weights from files, or random ones of a preset (same cost); raises `InputError` for files without `weights`."""
 
     preset: Preset
     device: torch.device
@@ -95,11 +82,7 @@ class Source:
                 raise InputError(f"A {name} file was given without the model it belongs to: add --weights FILE.")
 
     def build(self, setup: Setup) -> Pipeline:
-        """A pipeline for `setup`.
-
-        Raises:
-            InputError: as `hyworld.load`; or modes that this machine does not have.
-        """
+        """A pipeline for `setup`; raises `InputError` as `hyworld.load`, and for modes this machine lacks."""
         if self.weights is not None or self.preset is not WAN_5B:
             pipeline = load(
                 self.weights,
@@ -118,7 +101,7 @@ class Source:
         return pipeline
 
     def _random(self, setup: Setup) -> Pipeline:
-        """Full size, drawn where they are used: no file, and no minutes on a CPU."""
+        """Full size, drawn on the device: on a CPU that takes minutes."""
         device, dtype = self.device, self.dtype
         check_modes(setup.modes, device)
         dit = randomise(WorldPlayDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
@@ -136,10 +119,10 @@ class Source:
 def source_for(
     preset: str, device: str, dtype: str, weights: Path | None, vae: Path | None, tiny_decoder: Path | None
 ) -> Source:
-    """The source that a command line names; `preset` auto is the full size on a GPU and tiny-random elsewhere.
+    """The source for command-line values; `preset` auto is the full size on a GPU, else tiny-random.
 
     Raises:
-        InputError: files beside a preset that has its own; a device or dtype that is not here; as `Source`.
+        InputError: weights given with a built-in preset; device or dtype not available; as `Source`.
     """
     if weights is not None and preset in (TINY.name, TINY_RANDOM.name):
         raise InputError(f"The preset {preset} has its weights built in: leave out --weights, or --preset.")
@@ -152,13 +135,13 @@ def source_for(
 
 
 def walk(chunks: int) -> Trajectory:
-    """A path of that many chunks, loop after loop."""
+    """`LOOP` repeated and cut to `chunks` chunks."""
     loops = math.ceil(chunks * CHUNK_LATENTS / LOOP_LATENTS)
     return Trajectory.from_tokens(", ".join([LOOP] * loops)).require_chunks(chunks)
 
 
 def picture() -> Image.Image:
-    """A small random one, for the walk to start from."""
+    """A random first frame."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
 
 
@@ -170,6 +153,6 @@ def prompt(text_dim: int, tokens: int) -> Tensor:
 
 
 def start(pipeline: Pipeline, source: Source, setup: Setup) -> World:
-    """Where the walk begins: the picture (the pipeline's own, if it has one) encoded, and a prompt."""
+    """A world from the pipeline's own picture, else a random one, and a random prompt."""
     text = prompt(pipeline.walker.network.config.text_dim, source.preset.text_tokens)
     return pipeline.start(pipeline.picture or picture(), text, seed=SEED, size=setup.size)

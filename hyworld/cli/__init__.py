@@ -1,1 +1,1 @@
-"""The command line: `hyworld generate`, `convert`, `trajectory` and `verify`."""
+"""The command line: `hyworld generate`, `convert`, `trajectory`, `verify` and `bench`."""

@@ -1,4 +1,4 @@
-"""The `hyworld` command: one module per subcommand, put together here and run with one-line errors."""
+"""The `hyworld` command; each subcommand has its own module."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _root(
 
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
-"""What a wrong option raises: click's class, or that of the copy of click which newer typers bring."""
+"""What a wrong option raises: click's class, or that of newer typers' own copy of click."""
 
 _INTERRUPTED = 130
-"""How typer tells of Ctrl-C outside a command's own code; older ones raise `Abort`."""
+"""Typer's exit code for Ctrl-C outside a command's own code; older ones raise `Abort`."""
 
 
 def run(arguments: Sequence[str]) -> int:

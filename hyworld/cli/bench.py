@@ -1,4 +1,4 @@
-"""`hyworld bench`: how fast is it here, stage by stage."""
+"""`hyworld bench`: speed and memory on this machine."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def bench(
 
 @contextmanager
 def _progress() -> Iterator[Say]:
-    """Says on stderr what is happening: one changing line on a terminal, lines for a log elsewhere."""
+    """Status on stderr: one changing line on a terminal, else one line each."""
     if not stderr.is_terminal:
         yield lambda text: stderr.print(text, markup=False)
         return

@@ -1,4 +1,4 @@
-"""What every command shares: one-line errors, exit codes, notes, and names that overwrite nothing."""
+"""Shared by all commands: one-line errors, exit codes, notes, safe file writing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ _CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has no exception of its own for 
 
 
 def note(text: str) -> None:
-    """Something the user should know that is no error."""
     stderr.print(f"note: {text}", style="yellow", markup=False)
 
 
@@ -41,11 +40,11 @@ def notes(texts: Iterable[str]) -> None:
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn a wrong input into one line and exit code 2, an interrupt or too little memory into one line and code 1."""
+    """Errors as one line: wrong input exits with code 2, an interrupt or lack of memory with 1."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        # `kill` ends a command as cleanly as Ctrl-C does.
+        # `kill` then cleans up as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         warnings.showwarning = lambda message, *_, **__: note(str(message))
         try:
@@ -55,7 +54,7 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             if error.filename is None:
                 raise
-            # A name that is too long, a folder that may not be entered: where a path is first looked at.
+            # Such as a name that is too long, or a folder without permission.
             raise typer.Exit(fail(f"{error.filename}: {error.strerror}: check the path", EXIT_INPUT)) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(fail("interrupted", EXIT_OTHER)) from error
@@ -70,20 +69,13 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def fail(text: str, code: int) -> int:
-    """Print an error's one line; returns the exit code."""
+    """Print an error line; returns `code`."""
     stderr.print(f"error: {' '.join(text.split())}", style="bold red", markup=False)
     return code
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, overwrite: bool = False, or_next: bool = False) -> Path:
-    """Let `write` fill a temporary file beside `path`, then `publish` it: there is never half a file.
-
-    Returns:
-        The name it has.
-
-    Raises:
-        InputError: the folder is full, or may not be written to; or the name is taken.
-    """
+    """Let `write` fill a temporary file, then `publish` it; returns its name, raises `InputError` if that fails."""
     part = temporary_name(path)
     try:
         write(part)
@@ -95,11 +87,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, overwrite: bool 
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`704x1280` → (704, 1280), height first.
-
-    Raises:
-        InputError: anything else.
-    """
+    """`704x1280` → (704, 1280), height first; raises `InputError` for anything else."""
     height, _, width = text.lower().replace("×", "x").partition("x")
     if not (height.strip().isdecimal() and width.strip().isdecimal()):
         raise InputError(f"The size must be height x width in pixels, such as 704x1280, got {text!r}.")

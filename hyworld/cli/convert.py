@@ -44,7 +44,7 @@ def convert(
     task = bar.add_task("convert", total=None)
 
     def show(done: int, total: int) -> None:
-        bar.start()  # now, not before: a wrong input is one line, without a bar above it
+        bar.start()  # only now, so that an input error prints no bar
         bar.update(task, completed=done, total=total)
 
     try:

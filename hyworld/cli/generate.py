@@ -1,4 +1,4 @@
-"""`hyworld generate`: picture, prompt and path → mp4, written chunk by chunk."""
+"""`hyworld generate`: picture, prompt and path → mp4."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .console import console, note, notes, parse_size, reports_errors, stderr
 from .options import KV, Attention, Graphs, Kernels, Linears
 
 DEFAULT_POSE = "w-3, right-14, left-14"
-"""Turns away until the view is another one, and comes back to it."""
+"""Turns until the first view is out of sight, and back."""
 
 DEFAULT_OUTPUT = Path("walk.mp4")
 
@@ -132,7 +132,7 @@ def generate(
     check_size(height, width)
     picture = None if image is None else open_picture(image)
     if weights is not None and vae is not None and text_encoder is None:
-        # Said before a minute goes into loading; but what is wrong with the files given comes first.
+        # Before a minute goes into loading; but errors in the given files come first.
         open_vae(vae)
         open_dit(weights, allow_base=allow_base, head_dim=head_dim)
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
@@ -154,7 +154,7 @@ def generate(
                 modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
             )
             world = loaded.start(picture, prompt, seed=seed, size=(height, width))
-        # After everything that may refuse the input: an error is the only line then.
+        # After all input checks, so that an error is the only line.
         notes(path.notes)
         slower = why_slower(kernels, loaded.walker.device)
         if slower:
@@ -202,7 +202,6 @@ def generate(
 
 @contextmanager
 def _saying_what_is_kept(video: VideoWriter) -> Iterator[None]:
-    """Name the file that an interrupt leaves behind."""
     try:
         yield
     except KeyboardInterrupt:

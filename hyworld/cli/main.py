@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command with these arguments (default: those of the process) and leave with its exit code."""
+    """Run the command (default arguments: `sys.argv`) and exit with its code."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # else Ctrl-C is ignored, as for jobs in the background
         signal.signal(signal.SIGINT, _leave_at_once)
     try:
-        # Here, because torch takes a second to import: an interrupt meanwhile is one like any other.
+        # Imported here because torch takes a second: an interrupt meanwhile is handled too.
         from .app import run
     finally:
         signal.signal(signal.SIGINT, before)
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _leave_at_once(*_: object) -> None:
-    """An exception would not do: some of what torch imports swallows every exception. Nothing is written yet."""
+    """Exit without an exception: some of torch's imports swallow every exception. Nothing is written yet."""
     os.write(sys.stderr.fileno(), b"error: interrupted\n")
     os._exit(1)
 

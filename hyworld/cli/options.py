@@ -10,7 +10,7 @@ from ..dit.backends import AttentionChoice
 from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice
 
 SPEED = "Speed and memory"
-"""The panel of `--help` that they stand in."""
+"""Panel of `--help`."""
 
 Attention = Annotated[
     AttentionChoice,

@@ -1,4 +1,4 @@
-"""`hyworld trajectory`: what a path does, before a GPU spends time on it."""
+"""`hyworld trajectory`: print and draw a path without generating it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _lines(walk: Trajectory, memory: list[tuple[int, ...]]) -> Iterator[str]:
         forward = pose[:3, 2]
         turn = np.degrees(np.arctan2(forward[0], forward[2]))
         tilt = np.degrees(np.arcsin(np.clip(-forward[1], -1, 1)))
-        # Adding 0 turns what rounds to -0.0 into 0.0.
+        # + 0.0 turns -0.0 into 0.0.
         turn, tilt = round(turn, 1) + 0.0, round(tilt, 1) + 0.0
         place = " ".join(f"{round(value, 2) + 0.0:8.2f}" for value in pose[:3, 3])
         remembered = f"   remembers {_ranges(memory[chunk])}" if first == 0 and whole else ""

@@ -1,4 +1,4 @@
-"""`hyworld verify`: does this machine compute what the original computes?"""
+"""`hyworld verify`: compare this machine with the original's tensors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def verify(
         console.print(f"{item.name:<32} {errors} {verdict}{note}", markup=False)
         if not item.relative <= worst:
             worst, worst_item = item.relative, item.name
-    # JSON knows no infinity.
+    # JSON has no infinity.
     number = worst if worst < float("inf") else None
     console.print(json.dumps({**counts, "worst": number, "worst_item": worst_item}), markup=False)
     if counts["failed"]:

@@ -1,4 +1,4 @@
-"""Where the host keeps files."""
+"""Files in ComfyUI's folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import folder_paths
 
 
 def input_file(name: str) -> str:
-    """A file of ComfyUI's input folder, or the name as it is where the folder has no such file."""
+    """Path of the file in ComfyUI's input folder, or `name` if there is none."""
     path = os.path.join(folder_paths.get_input_directory(), name)
-    # Unlike Path.is_file, this takes text of any length, which need not be a name at all.
+    # Unlike Path.is_file, this does not raise on text too long for a name.
     return path if os.path.isfile(path) else name

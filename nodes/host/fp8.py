@@ -1,4 +1,4 @@
-"""fp8 products under the host: its layers fetch and patch their weights as ever, only the product itself changes."""
+"""fp8 products under the host: its layers fetch and patch weights as usual; only the product changes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from torch.overrides import TorchFunctionMode
 from ...hyworld.fp8 import QuantiseRows, multiply
 
 _LEAST_WIDTH = 1024
-"""Narrower products are not worth rounding: the head's, and those of the embeddings for a handful of frames."""
+"""Narrower products (the head's, the embeddings' for a few frames) gain nothing from fp8."""
 
 _QUANTISED = getattr(comfy.ops, "QuantizedTensor", None)
-"""What newer hosts keep the weights of a scaled fp8 file in; it takes part in a product as it is."""
+"""Newer hosts keep the weights of a scaled fp8 file in this class."""
 
 
 class Fp8Products(TorchFunctionMode):
-    """While active, `F.linear` of wide matrices multiplies in float8, a scale for every row.
+    """While active, `F.linear` of wide matrices multiplies in float8 with a scale per row.
 
-    Both factors are rounded anew each time: so weights may be offloaded, stored in any dtype or quantised by the host,
-    and changed by LoRAs.
+    Both factors are rounded in every call, so weights may be offloaded, of any dtype, or changed by LoRAs.
     """
 
     def __init__(self, quantise: QuantiseRows) -> None:
@@ -50,7 +49,7 @@ class Fp8Products(TorchFunctionMode):
         return product.view(*x.shape[:-1], -1)
 
     def _rounded(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # q, k and v are made of the same rows, one after the other. The tensor is kept, so that it stays itself.
+        # q, k and v share their rows. Keeping the tensor makes sure that `is` compares the same one.
         if self._last is None or self._last[0] is not x:
             self._last = (x, self._quantise(x.reshape(-1, x.shape[-1])))
         return self._last[1]

@@ -1,4 +1,4 @@
-"""MODEL: the network as a ComfyUI model; LoRA loaders, the compile node, offloading and ModelSave work on it."""
+"""MODEL: the network as a ComfyUI model, for LoRA loaders, the compile node, offloading and ModelSave."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .fp8 import Fp8Products
 TINY_NAME = "tiny (built in, no download)"
 RANDOM_NAME = "tiny-random (noise, for tests)"
 BUILT_IN = {TINY_NAME: TINY.name, RANDOM_NAME: TINY_RANDOM.name}
-"""Entries of the loader that are no files, and their presets."""
+"""The loader's built-in entries and their presets."""
 
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     "default": None,
@@ -39,7 +39,7 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 
 
 class HostedDiT(WorldPlayDiT):
-    """The network as `BaseModel` builds it: sizes as keywords, layers and dtype from the host."""
+    """The network with the constructor that `BaseModel` calls."""
 
     def __init__(
         self, *, image_model: str, dtype: torch.dtype, device: Any = None, operations: Any = None, **sizes: Any
@@ -49,7 +49,7 @@ class HostedDiT(WorldPlayDiT):
 
 
 class WorldPlayModel(comfy.model_base.BaseModel):
-    """The host's wrapper around the network. `apply_model` runs the wrappers of other nodes around `_apply_model`."""
+    """The host's model class; its `apply_model` runs the wrappers of other nodes around `_apply_model`."""
 
     def __init__(self, model_config: WorldPlayConfig, device: Any = None) -> None:
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
@@ -72,12 +72,12 @@ class WorldPlayModel(comfy.model_base.BaseModel):
                 "sample it with the HY-WorldPlay Streaming Sampler, not with a KSampler."
             )
         with nullcontext() if self.fp8_rounding is None else Fp8Products(self.fp8_rounding):
-            # Looked up here and not earlier: the compile node swaps the attribute for the duration of the call.
+            # Looked up only here: the compile node swaps the attribute during the call.
             return self.diffusion_model(inputs._replace(latents=x, timestep=t))
 
 
 class WorldPlayConfig(comfy.supported_models_base.BASE):
-    """What the host wants to know about the architecture."""
+    """The architecture's settings for the host."""
 
     unet_config = {"image_model": "hy_worldplay"}  # noqa: RUF012
     unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
@@ -95,15 +95,11 @@ class WorldPlayConfig(comfy.supported_models_base.BASE):
 
 
 class TinyLatents(comfy.latent_formats.LatentFormat):
-    """Latents of the built-in models."""
-
     latent_channels = TINY.dit.latent_channels
     latent_dimensions = 3
 
 
 class TinyConfig(WorldPlayConfig):
-    """A built-in model."""
-
     latent_format = TinyLatents
 
 
@@ -120,9 +116,9 @@ def load_model(
     *,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
-    """Build the MODEL; its weights stay on the offload device until a sampler asks for them.
+    """Build the MODEL; its weights stay on the offload device until a sampler needs them.
 
-    `disable_dynamic` is the host's: a plain patcher for nodes that cannot work with its dynamic one.
+    `disable_dynamic` (set by the host) asks for a patcher without dynamic memory.
 
     Raises:
         InputError: no such file, another model, or modes that cannot run.
@@ -141,7 +137,7 @@ def load_model(
     model = config.get_model(state)
     patcher_class = comfy.model_patcher.ModelPatcher
     if not disable_dynamic:
-        # Looked up at call time: the host binds it to its dynamic patcher while it starts.
+        # Looked up at call time: the host rebinds it while it starts.
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", patcher_class)
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     if not comfy.model_management.is_device_cpu(offload_device):
@@ -153,7 +149,7 @@ def load_model(
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
     model.unpatched_uuid = patcher.patches_uuid
-    # How the host builds the model again without dynamic memory; its compile node asks for that.
+    # The host rebuilds the model from this, without dynamic memory, for its compile node.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes))
     return patcher
 
@@ -170,10 +166,10 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
         raise InputError(f"There is no file {name} in models/diffusion_models: put it there, or choose another.")
     opened = open_dit(path, allow_base=allow_base)
     state = dict(opened.state)
-    # An old host's Save Model writes a scale of 1 for every other Linear too, which a new one would take for fp8.
+    # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
     scales = {scale_name(name): scale for name, scale in used.items()}
-    # The host knows float8_e4m3fn with one scale per matrix; what was scaled otherwise is multiplied out.
+    # The host reads only float8_e4m3fn with one scale per matrix; other weights are dequantised.
     known = all(scale.numel() == 1 and state[name].dtype == FP8 for name, scale in used.items())
     if scales and (weight_dtype in ("bf16", "fp16") or not known):
         wide = torch.float16 if weight_dtype == "fp16" else torch.bfloat16
@@ -186,7 +182,7 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
 def _dtype_for(
     config: WorldPlayConfig, state: dict[str, Tensor], asked: torch.dtype | None
 ) -> tuple[dict[str, Tensor], torch.dtype]:
-    """Tell the host about scaled fp8 weights in the way its version expects, and pick the dtype of the rest."""
+    """Declare scaled fp8 weights as this host version expects; returns the state and the dtype of the rest."""
     stored: torch.dtype | None = comfy.utils.weight_dtype(state)
     if MARKER in state:
         stored = asked = None
@@ -207,8 +203,7 @@ def _dtype_for(
 
 def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> None:
     if model.model_config.quantised_the_old_way:
-        # Such a host makes every Linear fp8 once one of them is, with a scale of 1 where the file has none: it would
-        # squeeze the embeddings and biases too. Tensors put in as they are keep their precision.
+        # Such a host would cast every Linear to fp8, embeddings too. Assigned tensors keep their precision.
         copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
         model.diffusion_model.load_state_dict(copies, strict=False, assign=True)
     else:
@@ -216,7 +211,7 @@ def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> N
 
 
 class HostNetwork:
-    """The network as the walker calls it: every forward goes through the host's APPLY_MODEL wrappers."""
+    """A `Network` for `Walker` whose forwards go through the host's APPLY_MODEL wrappers."""
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         self._patcher = patcher
@@ -227,12 +222,11 @@ class HostNetwork:
 
     @property
     def config(self) -> DiTConfig:
-        """Sizes of the network."""
         return self._patcher.model.diffusion_model.config
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype the network computes in, which may differ from that of its stored weights."""
+        """The compute dtype; stored weights may have another."""
         model = self._patcher.model
         return model.manual_cast_dtype if model.manual_cast_dtype is not None else model.get_dtype()
 
@@ -242,21 +236,16 @@ class HostNetwork:
         return self._patcher.model.diffusion_model.kernels.branches is not PLAIN.branches
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `WorldPlayDiT.text_keys_values`."""
         return self._patcher.model.diffusion_model.text_keys_values(text)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `WorldPlayDiT.forward`."""
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
         )
 
 
 def warn_of_idle_loras(patcher: comfy.model_patcher.ModelPatcher) -> None:
-    """Say so if LoRA nodes stand before the sampler and not one of their tensors fits the network.
-
-    The host counts that as success. It marks every change of the patches with a new identity, which tells.
-    """
+    """Warn if none of the LoRAs' tensors fits the network, which the host does not report; it only changes the uuid."""
     if patcher.patches_uuid != patcher.model.unpatched_uuid:
         if patcher.patches:
             logging.info("HY-WorldPlay: LoRAs change %d tensors of the network.", len(patcher.patches))
@@ -268,11 +257,7 @@ def warn_of_idle_loras(patcher: comfy.model_patcher.ModelPatcher) -> None:
 
 
 def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL, if it is one of ours.
-
-    Raises:
-        InputError: a MODEL of another architecture.
-    """
+    """The MODEL itself; raises `InputError` for another architecture."""
     if not isinstance(model.model, WorldPlayModel):
         raise InputError(
             f"This MODEL is a {type(model.model).__name__}, not HY-WorldPlay: "

@@ -1,4 +1,4 @@
-"""Running under the host: its memory, its interrupt, its progress bar."""
+"""The host's memory, interrupt and progress bar."""
 
 from __future__ import annotations
 
@@ -20,35 +20,32 @@ PREVIEW_SIDE = 512
 
 
 def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
-    """Bring MODEL and VAE to the GPU in one request, so that neither evicts the other."""
+    """Load MODEL and VAE to the GPU in one request, so that neither evicts the other (memory in bytes)."""
     comfy.model_management.load_models_gpu([model, vae], memory_required=memory_required)
 
 
 def memory_for_walk(walker: Walker, latent_size: tuple[int, int], *, tiny: bool) -> int:
-    """Bytes a walk at (h, w) needs beside the weights: keys and values, and activations, network's or decoder's.
-
-    `tiny` says that the tiny decoder makes the frames, whose layers are at most 256 channels wide instead of 1024.
-    """
+    """Bytes a walk with latents of (h, w) needs beside the weights: keys and values, and activations."""
     keys_values, activations = walker.bytes_needed(latent_size)
-    # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell at full width.
+    # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell. The tiny decoder has a quarter of its
+    # channels (256 instead of 1024).
     share = walker.network.config.latent_channels / WAN_5B.dit.latent_channels / (4 if tiny else 1)
     decoder = int(8000 * latent_size[0] * latent_size[1] * 256 * walker.dtype.itemsize * share)
     return keys_values + max(activations, decoder)
 
 
 def raise_if_interrupted() -> None:
-    """Raise the host's interrupt if the user asked for one."""
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def output_device() -> torch.device:
-    """Where results wait between nodes."""
+    """The device for node outputs."""
     return comfy.model_management.intermediate_device()
 
 
 @contextmanager
 def explains_out_of_memory(what_to_do: str) -> Iterator[None]:
-    """Give the host's out-of-memory error a sentence that says what to change; the host still frees its memory."""
+    """Give the host's out-of-memory error the text `what_to_do`; same class, so the host still frees its memory."""
     try:
         yield
     except comfy.model_management.OOM_EXCEPTION as error:
@@ -57,7 +54,7 @@ def explains_out_of_memory(what_to_do: str) -> Iterator[None]:
 
 @contextmanager
 def running(model: Any) -> Iterator[None]:
-    """Tell the patcher that its network runs, and afterwards that it does not, whatever happens."""
+    """Call the patcher's `pre_run`, and `cleanup` at the end."""
     model.pre_run()
     try:
         yield
@@ -66,7 +63,7 @@ def running(model: Any) -> Iterator[None]:
 
 
 class ProgressBar:
-    """The host's progress bar, which also carries preview pictures."""
+    """The host's progress bar, and a `Screen` for preview pictures."""
 
     def __init__(self, total: int, node_id: str | None) -> None:
         self._total = total
@@ -75,23 +72,22 @@ class ProgressBar:
         self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
 
     def update(self, done: int) -> None:
-        """`done` of `total` steps are done."""
         self._done = done
         self._bar.update_absolute(done, self._total)
 
     def say(self, text: str) -> None:
         """Show a line of text in the node."""
-        # Not imported: the host's classes also run by themselves, in a process without a server.
+        # Not imported: there may be no server (tests, scripts).
         server = getattr(sys.modules.get("server"), "PromptServer", None)
         if server is not None and self._node_id is not None:
             server.instance.send_progress_text(text, self._node_id)
 
     def show(self, picture: Image.Image) -> bool:
-        """Show a picture in the node, at the progress made so far; returns False once the user asked to stop."""
+        """Show a picture in the node; returns False if the user interrupted."""
         try:
             self._bar.update_absolute(self._done, self._total, ("JPEG", picture, PREVIEW_SIDE))
         except comfy.model_management.InterruptProcessingException:
-            # Noticing an interrupt withdraws it, and this runs in the preview's thread: ask again, for the sampler's.
+            # The exception clears the interrupt. This is the preview's thread, so set it again for the sampler's.
             comfy.model_management.interrupt_current_processing()
             return False
         return True

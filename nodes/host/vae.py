@@ -1,4 +1,4 @@
-"""VAE: our streaming decoder over the host's own VAE, without a second copy of its weights."""
+"""VAE: our streaming encoder and decoder over the host's VAE, without a second copy of its weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FULL_DECODER = "full (the VAE)"
 
 
 class TinyHostVAE:
-    """The built-in world's VAE with the face of the host's: core VAE Encode and VAE Decode take it too."""
+    """The built-in world's VAE with the host's interface, for core VAE Encode and VAE Decode too."""
 
     def __init__(self) -> None:
         self.first_stage_model = builtin.vae(builtin.preset(TINY.name))
@@ -58,7 +58,6 @@ class TinyHostVAE:
         return (video.movedim(1, -1).float() / 2 + 0.5).clamp(0, 1).to(self.output_device)
 
     def decode_tiled(self, samples: Tensor, **_: Any) -> Tensor:
-        """The tiny VAE needs no tiles."""
         return self.decode(samples)
 
     def spacial_compression_encode(self) -> int:
@@ -73,12 +72,11 @@ class TinyHostVAE:
 
 
 class HostVAE:
-    """A streaming encoder and decoder that computes with the weights of a VAE socket's object.
+    """A streaming encoder and decoder with the weights of a VAE socket's object.
 
-    Our module holds the very Parameter objects of the host's, so where the host moves them ours follow. With
-    dynamic memory the host never moves them: then ours is made of the host's layers, which fetch each weight
-    when they need it, over the same storage. Where the host loaded the VAE only in part, its own decoder does the
-    work, a latent at a time: slower, the same frames.
+    Our module shares the host's Parameter objects, so it moves with them. With dynamic memory the host does not move
+    them; our module then consists of the host's layers, which fetch their weights in every call. If the VAE is loaded
+    only in part, the host's own decoder makes the same frames, one latent at a time and slower.
 
     Raises:
         InputError: a VAE of another model.
@@ -103,34 +101,29 @@ class HostVAE:
 
     @property
     def config(self) -> VAEConfig:
-        """Sizes and latent statistics."""
         return self._ours.config
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents."""
         return self._ours.latent_channels
 
     @property
     def reach(self) -> int:
-        """See `StreamingDecoder`."""
         return self._ours.reach
 
     @property
     def caches(self) -> DecoderCaches:
-        """Of the worlds decoded with this VAE; they outlive a run, so that the next can go on without a seam."""
+        """Decoder caches kept on the VAE between runs, so that a continued world decodes without a seam."""
         if not hasattr(self._vae, "_hyworld_caches"):
             self._vae._hyworld_caches = DecoderCaches()
         return self._vae._hyworld_caches
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
         return self._vae.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
         return self._vae.vae_dtype
 
     def encode(self, video: Tensor) -> Tensor:
@@ -142,7 +135,7 @@ class HostVAE:
         return self.normalise(raw.to(self.device).float())
 
     def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
-        """See `StreamingDecoder.decode_stream`; the user may interrupt it at every latent."""
+        """See `StreamingDecoder.decode_stream`; raises the host's interrupt."""
         raise_if_interrupted()
         latents = latents.to(self.device, self.dtype)
         if not self._weights_in_place():
@@ -150,12 +143,11 @@ class HostVAE:
         return self._ours.decode_stream(latents, cache)
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Raw VAE latents, as LATENT sockets carry them → normalised latents, as the network sees them."""
+        """Raw VAE latents (LATENT sockets) → normalised latents (the network's)."""
         mean, std = self._statistics(raw)
         return (raw - mean) / std
 
     def denormalise(self, latents: Tensor) -> Tensor:
-        """Inverse of `normalise`."""
         mean, std = self._statistics(latents)
         return latents * std + mean
 
@@ -196,7 +188,7 @@ class HostTinyDecoder:
         )
 
     def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
-        """See `StreamingDecoder.decode_stream`; the user may interrupt it at every latent."""
+        """See `StreamingDecoder.decode_stream`; raises the host's interrupt."""
         raise_if_interrupted()
         return self._decoder.decode_stream(latents.to(self.device, self.dtype), cache)
 
@@ -211,11 +203,7 @@ def decoder_names() -> list[str]:
 
 
 def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
-    """The decoder called `name`, one of `decoder_names`.
-
-    Raises:
-        InputError: no such file, or no tiny decoder in it.
-    """
+    """The decoder of that name; raises `InputError` if the file is missing or holds no tiny decoder."""
     if name == FULL_DECODER:
         return vae
     path = folder_paths.get_full_path("vae_approx", name)
@@ -227,11 +215,7 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
 
 
 def _share_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Put the Parameter objects of `source` in the places of the same names in `target`.
-
-    Raises:
-        InputError: a name or shape that differs.
-    """
+    """Put the Parameters of `source` into `target` by name; raises `InputError` if a name or shape differs."""
     ours = dict(target.named_parameters())
     theirs = dict(source.named_parameters())
     misfits = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
@@ -246,7 +230,7 @@ def _share_parameters(source: nn.Module, target: nn.Module) -> None:
 
 
 def _made_of_host_layers(vae: Any) -> tuple[WanVAE, Any]:
-    """Our module over the storage of the host's weights, and its patcher; made once for each VAE object."""
+    """Our module over the storage of the host's weights, and its patcher; made once per VAE object."""
     made = getattr(vae, "_hyworld_streaming", None)
     if made is None:
         state = vae.first_stage_model.state_dict()
@@ -263,20 +247,16 @@ def _made_of_host_layers(vae: Any) -> tuple[WanVAE, Any]:
 
 
 def _as_streams_keep_it(memory: list[Any]) -> VAECache:
-    """The host's feature cache in the form of ours, so that a stream may go on either way.
-
-    Both hold what each layer saw last, in the order in which the layers run; ours has two frames of it from the start.
-    """
+    """The host's feature cache as ours: each layer's last inputs in running order, ours always `HISTORY` frames."""
     kept: list[Tensor] = []
     for entry in memory:
         if isinstance(entry, Tensor):
             kept.append(F.pad(entry, (0, 0, 0, 0, HISTORY - entry.shape[2], 0)))
         elif entry is not None:
-            # A word stands for an upsampling that let the first frame pass; it is as wide as the layer before it.
+            # A string marks an upsampling that passed the first frame through, as wide as the layer before it.
             kept.append(torch.zeros_like(kept[-1]))
     return tuple(kept)
 
 
 def _causal_convolutions(decoder: nn.Module) -> int:
-    """Places in the host's feature cache: one per causal convolution."""
     return sum(type(module).__name__ == "CausalConv3d" for module in decoder.modules())

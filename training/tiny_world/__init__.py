@@ -1,1 +1,1 @@
-"""The tiny world: a small WorldPlay trained on rendered rooms and courtyards; see README.md."""
+"""Training of the tiny world on rendered scenes; see README.md."""

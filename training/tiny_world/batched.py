@@ -1,7 +1,6 @@
-"""The rollout's arithmetic for many walks at once: what training and the benchmarks run instead of the engine.
+"""Prefill, denoising and whole walks for a batch of worlds; tests compare them with `hyworld.walk`.
 
-Prefill, denoising and the joint forward use the network as it is; tests compare each with `hyworld.walk`.
-Shape suffixes: B walks, K remembered latents, C channels.
+Shapes: B walks, K remembered latents, C channels.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ MEMORY = WORLDPLAY.memory.frames
 class Sample:
     """One chunk of B walks, or several in a row: K remembered latents, then the F of the chunks.
 
-    memory: `[B, C, K, h, w]`. target: `[B, C, F, h, w]`, what the chunks should become.
-    viewmats `[B, K + F, 4, 4]` and labels `[B, K + F]` of all of them. held: how many of the F latents are given.
+    memory `[B, C, K, h, w]`; target `[B, C, F, h, w]`; viewmats `[B, K + F, 4, 4]` and labels `[B, K + F]` of both.
+    held: how many of the F latents are given.
     """
 
     memory: Tensor
@@ -46,12 +45,11 @@ class Sample:
 
     @property
     def remembered(self) -> int:
-        """K."""
         return self.memory.shape[2]
 
 
 def empty_prompt(network: WorldPlayDiT, batch: int) -> TextKV:
-    """Keys and values of the empty prompt: all of its rows are zero, so one row says the same."""
+    """Keys and values of the empty prompt; its rows are all zero, so one is enough."""
     weight = network.patch_embedding.weight
     text = torch.zeros(1, 1, network.config.text_dim, device=weight.device, dtype=weight.dtype)
     return tuple((k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in network.text_keys_values(text))
@@ -65,10 +63,7 @@ def intrinsics(device: torch.device) -> Tensor:
 
 @functools.cache
 def causal(memory_tokens: int) -> Attend:
-    """Attention in which the first `memory_tokens` tokens see only each other and the rest see all.
-
-    So one forward over [memory, chunk] is what a rollout does in two: the prefill, then a denoising step.
-    """
+    """Attention where the first `memory_tokens` tokens see only each other: prefill and denoising in one forward."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.shape[2] != k.shape[2] or not memory_tokens:  # to the text, or without a memory
@@ -81,22 +76,18 @@ def causal(memory_tokens: int) -> Attend:
 
 
 def compiled_twin(network: WorldPlayDiT, *, backend: str = "inductor") -> WorldPlayDiT:
-    """A copy with the same weights (not copies of them) whose blocks are compiled, anew for every shape.
-
-    That takes some ten seconds a shape: rare shapes are better left to `network`. It runs with the kernels of training.
-    backend: of torch.compile.
-    """
-    torch._dynamo.config.recompile_limit = 16  # shapes; the default gives up, without an error, at 8
+    """A copy with shared weights, compiled blocks and the training kernels; each shape compiles for ten seconds."""
+    torch._dynamo.config.recompile_limit = 16  # shapes; at the default of 8 dynamo stops compiling without an error
     twin = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
     for block in twin.blocks:
-        # The forward alone, so that hooks on the block stay Python's.
+        # Only the forward, so that hooks on the block run uncompiled.
         block.forward = torch.compile(block.forward, dynamic=False, backend=backend)
     twin.kernels = TRAINING
     return twin
 
 
 def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
-    """Flow `[B, C, F, h, w]`, float32, of a `noisy` chunk (or several) at `timestep` `[B, F]`, in one forward."""
+    """Flow `[B, C, F, h, w]`, float32, of `noisy` chunks at `timestep` `[B, F]`, in one forward."""
     B, K = len(noisy), sample.remembered
     latents = torch.cat((sample.memory, noisy), dim=2)
     context = torch.full((B, K), WORLDPLAY.context_timestep, device=noisy.device)
@@ -119,10 +110,7 @@ def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: T
 
 
 class LooseMemory(KVMemory):
-    """A memory of tensors that are written once, so that gradients find them as they were; the engine's has buffers.
-
-    It stands in for all that a forward asks of a `KVMemory`.
-    """
+    """A `KVMemory` without buffers: in-place writes would break gradients."""
 
     def __init__(self, config: DiTConfig, capacity_frames: int) -> None:
         self.capacity_frames, self.frames = capacity_frames, 0
@@ -143,13 +131,13 @@ class LooseMemory(KVMemory):
         return CameraProjections(*(torch.cat(two, dim=1) for two in zip(self._seen_by, cameras, strict=True)))
 
     def slot(self, layer: int) -> LooseSlot:
-        """The prefill's keys and values stay; those of a denoising step live as long as its forward."""
+        """A slot that keeps what a prefill stores, but what a denoising step stores only for its forward."""
         slot = self._slots[layer]
         return LooseSlot(list(slot.kept)) if self.frames else slot
 
 
 class LooseSlot(NamedTuple):
-    """Keys and values in pieces; see `hyworld.dit.kv_memory.KVSlot`."""
+    """See `hyworld.dit.kv_memory.KVSlot`."""
 
     kept: list[KV]
 
@@ -162,10 +150,7 @@ class LooseSlot(NamedTuple):
 
 
 def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
-    """A walk's four steps: the running chunk before each and what it ends as, `[B, C, 4, h, w]` each.
-
-    Gradients reach the network from all four steps, but not from what it keeps of the memory.
-    """
+    """The chunk `[B, C, 4, h, w]` before each of the four steps, and the result; the prefill has no gradients."""
     B, K, held = len(noise), sample.remembered, sample.held
     device, dtype = noise.device, network.patch_embedding.weight.dtype
     memory = LooseMemory(network.config, MEMORY + CHUNK_LATENTS) if K else None
@@ -189,7 +174,7 @@ def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor
 
 
 def timesteps(step: Tensor, held: int) -> tuple[Tensor, Tensor]:
-    """Sigma `[B]` and timestep per latent `[B, 4]` of the denoising steps `step` `[B]`."""
+    """Sigma `[B]` and timesteps `[B, 4]` of the denoising steps `step` `[B]`; the first `held` latents are context."""
     timestep = torch.tensor(WORLDPLAY.timesteps, device=step.device)[step]
     per_latent = timestep[:, None].repeat(1, CHUNK_LATENTS)
     per_latent[:, :held] = WORLDPLAY.context_timestep
@@ -206,9 +191,9 @@ def walk(
     frozen: bool = False,
     recent_only: bool = False,
 ) -> Tensor:
-    """B worlds walked along one path, from their first latents `[B, C, 1, h, w]`: latents `[B, C, L, h, w]`, float32.
+    """Latents `[B, C, L, h, w]`, float32, of B worlds along one path, from their first latents `[B, C, 1, h, w]`.
 
-    frozen: the network is told that the camera never moves. recent_only: the memory is the last 16 latents.
+    frozen: the network gets a camera that never moves. recent_only: the memory is the last 16 latents.
     """
     B, device = len(first), first.device
     config = WORLDPLAY.memory

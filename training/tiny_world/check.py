@@ -1,6 +1,6 @@
-"""A minute of the network's training on an untrained VAE: `python -m training.tiny_world.check`.
+"""Short trial of the network's training on an untrained VAE: `python -m training.tiny_world.check --minutes 3`.
 
-What breaks on a machine breaks here, and torch.compile leaves its results for the real run.
+It also fills the cache of torch.compile for the real run.
 """
 
 from __future__ import annotations

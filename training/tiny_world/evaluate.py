@@ -1,4 +1,4 @@
-"""Walks in held-out scenes beside the truth."""
+"""Compares walks with rendered truth."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .sizes import SIZE
 from .vae import psnr
 
 FIRST_CHUNKS = ("w-11", "right-11")
-"""The paths of three chunks on which the camera's obedience is measured."""
+"""Paths of three chunks on which following the camera is measured."""
 
 FRAMES_AT_ONCE = 32
-"""How many frames of a scene are rendered together: every pixel takes some hundred bytes on the way."""
+"""Frames of a scene rendered together; rendering takes some hundred bytes per pixel."""
 
 
 class Truth:
-    """What cameras along one path see in S scenes, from each scene's start."""
+    """Rendered views of S scenes along one path, from each scene's start."""
 
     def __init__(self, scenes: Scenes, path: Trajectory, *, at_once: int = 16) -> None:
         self.scenes, self._at_once = scenes, at_once
@@ -36,7 +36,6 @@ class Truth:
         self.poses = scenes.start[:, None] @ frame_poses(poses[None])
 
     def __getitem__(self, part: Tensor) -> Truth:
-        """The same for some of the scenes."""
         some = copy.copy(self)
         some.scenes, some.poses = self.scenes[part], self.poses[part]
         return some
@@ -51,7 +50,7 @@ class Truth:
         return torch.cat(videos)
 
     def seen_at_first(self, which: slice | list[int] = slice(None)) -> Tensor:
-        """Which pixels `[S, F, H, W]` show what the first frame shows."""
+        """Mask `[S, F, H, W]` of pixels whose content the first frame shows."""
         masks = []
         for p in torch.arange(len(self.scenes)).split(self._at_once):
             scenes, poses = self.scenes[p], self.poses[p]
@@ -63,14 +62,14 @@ class Truth:
 
 
 def first_latents(vae: WanVAE, scenes: Scenes) -> Tensor:
-    """Latents `[S, C, 1, h, w]` of the pictures that walks begin with."""
+    """Latents `[S, C, 1, h, w]` of the first frames."""
     pictures = render(scenes, scenes.start[:, None], FOCAL, SIZE)
     return vae.encode_stream(pictures.to(next(vae.parameters()).dtype))[0].float()
 
 
 @torch.no_grad()
 def decoded(vae: WanVAE, latents: Tensor, *, at_once: int = 8) -> Tensor:
-    """Frames `[S, 3, F, H, W]` in [-1, 1], float32, of latents `[S, C, L, h, w]`, at_once scenes and latents a time."""
+    """Latents `[S, C, L, h, w]` → frames `[S, 3, F, H, W]` in [-1, 1], float32; `at_once` scenes and latents a call."""
     dtype = next(vae.parameters()).dtype
     videos = []
     for some in latents.split(at_once):
@@ -83,7 +82,7 @@ def decoded(vae: WanVAE, latents: Tensor, *, at_once: int = 8) -> Tensor:
 
 
 def masked_psnr(frames: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """PSNR `[S]` of frames `[S, 3, F, H, W]` against the truth over the pixels of `mask` `[S, F, H, W]`."""
+    """PSNR `[S]` in dB of frames `[S, 3, F, H, W]` over the pixels of `mask` `[S, F, H, W]`."""
     error = (frames - truth).square().mean(dim=1) * mask
     mean = error.sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1)
     return 10 * torch.log10(4 / mean.clamp(min=1e-10))
@@ -91,7 +90,7 @@ def masked_psnr(frames: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def walk_report(network: WorldPlayDiT, vae: WanVAE, first_seed: int, scenes: int, sheet: Path) -> str:
-    """A few lines of numbers on held-out scenes, and a picture: truth, rollout, rollout with frozen cameras."""
+    """PSNR lines for scenes from `first_seed` on, and `sheet`: truth, walk, walk with frozen cameras."""
     device = next(vae.parameters()).device
     seeds = list(range(first_seed, first_seed + scenes))
     world = draw_scenes(seeds).to(device)
@@ -102,7 +101,7 @@ def walk_report(network: WorldPlayDiT, vae: WanVAE, first_seed: int, scenes: int
         truth = Truth(world, path)
         want, seen = truth.frames(), truth.seen_at_first()
         moved, frozen = (decoded(vae, walk(network, first, path, seeds, frozen=frozen)) for frozen in (False, True))
-        # The first frame is given: it says nothing about the network.
+        # Without the first frame, which is given.
         ours, still = (masked_psnr(video[:, :, 1:], want[:, :, 1:], seen[:, 1:]) for video in (moved, frozen))
         everything = psnr((moved - want)[:, :, 1:].square().mean().item())
         lines.append(

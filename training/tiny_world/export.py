@@ -1,10 +1,7 @@
-"""From training checkpoints to files that the ordinary loaders read, with their card.
+"""Training checkpoints → `hyworld/tiny_world/`: `python -m training.tiny_world.export`.
 
-`python -m training.tiny_world.export` turns `training_ckpt/` into `hyworld/tiny_world/`, which ships: the network under
-the released (diffusers-style) names, the VAE under its native names, first frames of held-out scenes, and `card.md`.
-
-Networks of several moments of one training can be mixed, weight by weight, in given shares: two moments of the judged
-stage err in different directions, and their mean errs less than either (NOTES.md has the numbers).
+Writes the network under the released (diffusers-style) names, the VAE under its native names, first frames of held-out
+scenes and `card.md`. Several networks can be averaged; NOTES.md, run 9, says why.
 """
 
 from __future__ import annotations
@@ -61,7 +58,7 @@ the first one showed waver, and fine patterns fade.
 
 
 def write(state: Mapping[str, Tensor], path: Path, config: Mapping[str, Any]) -> None:
-    """A safetensors file in float16 whose metadata says what its tensors' shapes do not."""
+    """Write a float16 safetensors file with `config` in its metadata."""
     specs = {name: (torch.float16, tuple(tensor.shape)) for name, tensor in state.items()}
     with SafetensorsWriter(path, specs, {"config": json.dumps(config), "licence": "Apache-2.0"}) as writer:
         for name, tensor in state.items():
@@ -69,7 +66,7 @@ def write(state: Mapping[str, Tensor], path: Path, config: Mapping[str, Any]) ->
 
 
 def mixed(folders: Sequence[Path], shares: Sequence[float]) -> WorldPlayDiT:
-    """The trained networks of `folders` in these `shares`, which add up to 1."""
+    """The weighted mean of the trained networks in `folders`; `shares` add up to 1."""
     networks = [load_trained_network(folder, torch.device("cpu"), torch.float32) for folder in folders]
     states = [network.state_dict() for network in networks]
     mix = {
@@ -95,7 +92,7 @@ def export(
     folder = folders[-1]
     vae = load_trained_vae(folder, torch.device("cpu"), torch.float32)
     out.mkdir(parents=True, exist_ok=True)
-    # Trained without prompts, so the bytes of one would be noise to it: it is made deaf to them, exactly.
+    # The network was trained without prompts: zero the text embedding, so that a prompt changes nothing.
     network.get_parameter("text_embedding.0.weight").data.zero_()
     write(dit_to_diffusers(network.state_dict()), out / NETWORK, {"attention_head_dim": DIT.head_dim})
     statistics = {"latents_mean": vae.config.latents_mean, "latents_std": vae.config.latents_std}

@@ -1,11 +1,7 @@
-"""A judge of walks: how much each token of some chunks looks rendered, given what is remembered.
+"""A discriminator (judge) of walks, because flow matching on four timesteps blurs what first comes into view.
 
-Flow matching on four timesteps ends on the mean of all that may come into view, which is a blur. The judge knows the
-difference, and the network learns to leave it none. It is a copy of the network, which already understands pictures,
-cameras and memory, with a small head on the output of three blocks.
-
-Losses: relativistic pairing (Jolicoeur-Martineau, "The relativistic discriminator", 2018) of rendered and generated
-continuations of one memory, token by token; smoothness approximated with noise (Lin et al., "Diffusion adversarial
+Losses: relativistic pairing of rendered and generated continuations of one memory (Jolicoeur-Martineau, "The
+relativistic discriminator", 2018); smoothness approximated with noise (Lin et al., "Diffusion adversarial
 post-training for one-step video generation", 2025, section 3.3).
 """
 
@@ -26,29 +22,29 @@ from .optimise import Optimiser
 from .pool import LatentPool, sample_of
 
 JUDGED_BLOCKS = (2, 4, 7)
-"""Of the network's, whose outputs are read."""
+"""Blocks whose outputs the judge reads."""
 
 SMOOTHED = 0.1
-"""Standard deviation of the noise that must not change the judgement much."""
+"""Standard deviation of the noise of the smoothness loss."""
 
 SMOOTHNESS = 100.0
-"""Weight of that demand."""
+"""Weight of the smoothness loss."""
 
 CHUNKS = 2
-"""Chunks in a row that are judged together."""
+"""Consecutive chunks judged together."""
 
 NEAR = 0.06
-"""Squared error of a latent up to which it counts as meant to be the rendered one."""
+"""Scale of the squared error in `faith_loss`; much larger errors have almost no gradient."""
 
 FAITH = 0.2
 """Weight of `faith_loss`."""
 
 COMPILED = (0, MEMORY)
-"""Memories, in latents, for which the judge's blocks are compiled, if they are."""
+"""Memory sizes, in latents, for which the judge runs compiled blocks."""
 
 
 class Judge(nn.Module):
-    """Logits of being rendered, from a copy of `network`."""
+    """Logits of being rendered: a copy of `network` with a small head on three blocks."""
 
     def __init__(self, network: WorldPlayDiT, *, compiled: bool = False) -> None:
         super().__init__()
@@ -65,7 +61,7 @@ class Judge(nn.Module):
                 of.blocks[i].register_forward_hook(lambda _block, _given, x: self._outputs.append(x))
 
     def forward(self, sample: Sample, latents: Tensor) -> Tensor:
-        """Logits `[B, F, S, blocks]`, float32, of the F `latents` `[B, C, F, h, w]` that follow the sample's memory."""
+        """Logits `[B, F, S, blocks]`, float32, of `latents` `[B, C, F, h, w]` after the sample's memory."""
         timestep = torch.full((len(latents), latents.shape[2]), WORLDPLAY.context_timestep, device=latents.device)
         self._outputs.clear()
         joint_flow(self._fast[0] if sample.remembered in COMPILED else self.network, sample, latents, timestep)
@@ -74,13 +70,11 @@ class Judge(nn.Module):
 
 
 class Trial:
-    """The judge in training beside the network: what it is shown, and what follows for both.
+    """Trains the judge, and the network through it.
 
-    Walks of two kinds take turns. Some branch off from rendered latents: the judge sees what they remember, so it can
-    tell whether they go on as the memory asks. Others follow what the network itself has made since the first picture,
-    as in a rollout, where mistakes add up: what these remember fits no rendered walk, and the judge does not see it.
-
-    The judge begins anew in every call and has the first steps to itself, in which the network learns nothing from it.
+    Two kinds of walks alternate. Some branch off from rendered latents, and the judge sees their memory. Others
+    continue the network's own latents, so that it learns from accumulated errors; their memory fits no rendered walk
+    and is hidden from the judge. Each training call starts with a new judge, trained `alone` for the first steps.
     """
 
     def __init__(
@@ -93,7 +87,7 @@ class Trial:
         alone: int = 100,
         fast: WorldPlayDiT | None = None,
     ) -> None:
-        """fast: the network's compiled twin, if it has one; then the judge gets one too."""
+        """`fast` is the network's compiled twin; with one, the judge is compiled too."""
         compiled = fast is not None and fast is not network
         self.judge = Judge(network, compiled=compiled)
         self._network, self._fast, self._pool = network, fast or network, pool
@@ -107,11 +101,7 @@ class Trial:
         return self.steps > self._alone
 
     def step(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of the judge, and the network's gradients: `weight` times those of `walkers_loss`, and on walks
-        that branched off from rendered ones those of `faith_loss`.
-
-        Returns the walker's loss, the judge's, and in how many tokens the judge is right.
-        """
+        """Update the judge, add the network's gradients; returns both losses and the judge's share of right tokens."""
         pool = self._pool
         if self.steps % 2:
             first = int(torch.randint(0, pool.chunks - CHUNKS + 1, (), generator=generator))
@@ -125,7 +115,7 @@ class Trial:
         return self._walk(walks, first, history, shown_memory=0)
 
     def _walk(self, walks: Tensor, first: int, history: Tensor, *, shown_memory: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`CHUNKS` chunks from chunk `first` on, written into `history` `[B, C, L, h, w]`, and their judgement."""
+        """Make `CHUNKS` chunks from `first` on, write them into `history` `[B, C, L, h, w]`, and judge them."""
         made = []
         for chunk in range(first, first + CHUNKS):
             sample = sample_of(self._pool, walks, chunk, history, held=int(chunk == 0))
@@ -151,9 +141,9 @@ class Trial:
 
 
 def judges_loss(judge: Judge, sample: Sample, rendered: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
-    """What the judge has to lower, and in how many tokens it is right; latents `[B, C, F, h, w]` without gradients."""
+    """The judge's loss, and the share of tokens in which it is right; latents `[B, C, F, h, w]` without gradients."""
     real, fake = judge(sample, rendered), judge(sample, generated)
-    # Half of each, at the price of one.
+    # Smoothness on half of each, to save a forward.
     half = len(rendered) // 2
     some = torch.cat((rendered[:half], generated[half:]))
     unsteady = judge(sample, some + SMOOTHED * torch.randn_like(some)) - torch.cat((real[:half], fake[half:]))
@@ -162,16 +152,13 @@ def judges_loss(judge: Judge, sample: Sample, rendered: Tensor, generated: Tenso
 
 
 def walkers_loss(judge: Judge, sample: Sample, rendered: Tensor, generated: Tensor) -> Tensor:
-    """What the network has to lower: gradients reach it through `generated` `[B, C, F, h, w]`."""
-    # Not under no_grad: one compiled form serves all of the judge's forwards.
+    """The network's loss, with gradients for `generated` `[B, C, F, h, w]`."""
+    # detach instead of no_grad, which would compile the judge once more.
     return F.softplus(judge(sample, rendered).detach() - judge(sample, generated)).mean()
 
 
 def faith_loss(generated: Tensor, rendered: Tensor) -> Tensor:
-    """Asks latents `[B, C, F, h, w]` that almost are the rendered ones to be those, and leaves the others alone.
-
-    What the memory shows comes out near, and the judge forgives it waves; what it does not show comes out as one of
-    many continuations, which the mean of them all must not blur (Geman and McClure's robust error).
-    """
+    """Geman and McClure's robust error of latents `[B, C, F, h, w]`: only latents near the rendered ones are pulled to
+    them; on the others, whose content the memory does not show, regression would blur."""
     error = (generated - rendered).square().mean(dim=1)
     return (error / (error + NEAR)).mean()

@@ -1,7 +1,4 @@
-"""The network's kernels for training: the camera products as float32 sums, which torch.compile fuses with the rest.
-
-As sums they are no matrix products: autocast leaves them in float32.
-"""
+"""The network's kernels for training: camera products as sums, which torch.compile fuses and autocast keeps float32."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from hyworld.dit.kernels import PLAIN, Kernels, branches, project
 
 
 def projection_as_sums(x: Tensor, matrix: Tensor) -> Tensor:
-    """See `hyworld.dit.prope.apply_projection`: `x` `[B, F, S, heads, D]`, `matrix` `[B, F, 4, 4]`."""
+    """`hyworld.dit.prope.apply_projection` of `x` `[B, F, S, heads, D]` and `matrix` `[B, F, 4, 4]`."""
     vectors = x.float().unflatten(-1, (-1, 1, 4))
     return (vectors * matrix[:, :, None, None, None]).sum(dim=-1).flatten(-2).to(x.dtype)
 

@@ -1,11 +1,7 @@
-"""Train the tiny world's network: `python -m training.tiny_world.network --minutes 9 --checkpoint training_ckpt`.
+"""Trains the tiny world's network: `python -m training.tiny_world.network --minutes 9 --checkpoint training_ckpt`.
 
-Two stages over the same pool of walks, held as latents on the GPU:
-
-flow    Flow matching at the four distilled timesteps, one chunk at a time, with the memory a rollout would have: the
-        latents of the walk itself, somewhat disturbed, so that small mistakes are not believed.
-judged  The same, and beside it whole rollouts of four steps a chunk, whose results a judge compares with rendered walks
-        (`judge`): what first comes into view becomes a place instead of a blur, and mistakes stop adding up.
+Stage `flow`: flow matching at the four distilled timesteps on single chunks, with the noised latents of the walk as
+memory. Stage `judged`: the same, and the losses of a judge (`judge.py`) on chunks denoised in four steps.
 """
 
 from __future__ import annotations
@@ -30,32 +26,31 @@ from .sizes import DIT, HELD_OUT_SEED
 from .vae import arguments, load_trained_vae
 
 COMPILED = (0, CHUNK_LATENTS, MEMORY)
-"""Memories, in latents, for which the blocks are compiled."""
+"""Memory sizes, in latents, for which the blocks are compiled."""
 
 SHORT_SHARE = 0.3
-"""Share of the flow stage that sees first chunks and memories of the last 4 latents alone: how pictures move with the
-camera is learnt there at a fifth of the cost."""
+"""First share of the flow stage, with `SHORT_MIX`: teaches following the camera at a fifth of the cost."""
 
 SHORT_MIX = ((0, 0.5), (4, 0.5))
 FULL_MIX = ((0, 0.15), (4, 0.12), (8, 0.04), (12, 0.04), (16, 0.65))
-"""How many latents are remembered in which share of the steps. All steps have about as many tokens: few remembered
-latents make many chunks."""
+"""(remembered latents, share of the steps). Steps with fewer remembered latents have more chunks, so that all have
+about as many tokens."""
 
 WITHOUT_PICTURE = 0.15
-"""Share of first chunks that start from noise alone."""
+"""Share of first chunks without a first frame."""
 
 DISTURBED = 0.25
 """Largest standard deviation of the noise on remembered latents."""
 
 JUDGED_WEIGHT = 0.15
-"""Of what the judge asks for, beside the flow loss."""
+"""Weight of the judge's loss beside the flow loss."""
 
 JUDGED_LAST_STEP = 0.25
-"""Weight of the flow loss in the last denoising step while a judge asks for more than the mean of all continuations."""
+"""Weight of the flow loss in the last denoising step of the judged stage, because that loss blurs."""
 
 
 class Trainee:
-    """The network in training, and `fast`, a compiled twin of it for the commonest shapes (or the network itself)."""
+    """The network in training; `fast` is its compiled twin for common shapes, or the network itself."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, *, compiled: bool, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -71,7 +66,7 @@ class Trainee:
 
 
 def start_quiet(network: WorldPlayDiT) -> None:
-    """Initial weights with which every block and the head add nothing (adaLN-zero)."""
+    """Zero the output layers, so that every block and the head add nothing at first (adaLN-zero)."""
     quiet = [network.head.head, network.time_projection[1], *(block.cross_attn.o for block in network.blocks)]  # type: ignore[union-attr]
     for linear in quiet:
         torch.nn.init.zeros_(linear.weight)
@@ -79,19 +74,19 @@ def start_quiet(network: WorldPlayDiT) -> None:
 
 
 def loss_against(flow: Tensor, noisy: Tensor, target: Tensor, sigma: Tensor, held: int) -> Tensor:
-    """Squared error of the flow that leads from `noisy` at `sigma` `[B]` straight to `target`, per walk `[B]`."""
+    """Squared error `[B]` against the flow that leads from `noisy` at `sigma` `[B]` to `target`."""
     wanted = (noisy - target) / sigma[:, None, None, None, None]
     return (flow - wanted)[:, :, held:].square().mean(dim=(1, 2, 3, 4))
 
 
 def random_reach(generator: torch.Generator, mix: tuple[tuple[int, float], ...]) -> int:
-    """How many latents the chunks of a step remember."""
+    """Number of remembered latents for a step, drawn from `mix`."""
     shares = torch.tensor([share for _, share in mix])
     return mix[int(torch.multinomial(shares, 1, generator=generator))][0]
 
 
 def random_chunk(generator: torch.Generator, chunks: int, reach: int) -> int:
-    """A chunk of a walk that can remember `reach` latents; the first one, if that is none."""
+    """A chunk with at least `reach` latents before it; chunk 0 for 0."""
     return int(torch.randint(reach // CHUNK_LATENTS, chunks, (), generator=generator)) if reach else 0
 
 
@@ -104,10 +99,7 @@ def flow_step(
     reach: int,
     last_step: float = 1.0,
 ) -> Tensor:
-    """Loss of one step of flow matching on chunks that remember `reach` latents; gradients are left in the network.
-
-    last_step: weight of the last denoising step beside the others.
-    """
+    """Flow-matching loss at `reach` remembered latents, gradients added; `last_step` weighs the last denoising step."""
     chunk = random_chunk(generator, pool.chunks, reach)
     held = int(chunk == 0 and torch.rand((), generator=generator) >= WITHOUT_PICTURE)
     sample = sample_of(pool, walks, chunk, held=held, reach=reach)
@@ -126,7 +118,7 @@ def flow_step(
 
 
 def load_trained_network(folder: Path, device: torch.device, dtype: torch.dtype) -> WorldPlayDiT:
-    """The averaged weights that a training left in `folder`."""
+    """The averaged weights in `folder`; raises `FileNotFoundError` if there are none."""
     loaded = load_shards(folder, "network")
     if loaded is None:
         raise FileNotFoundError(f"There is no trained network (network-*.safetensors) in {folder}: train it first.")
@@ -155,11 +147,10 @@ def train(
     seed: int = 0,
     report_scenes: int = 8,
 ) -> float:
-    """Train for `minutes` of `total` and write `network-*` to `out`; returns the last mean loss.
+    """Train for `minutes` of `total` and write `network-*` to `out`; returns the last mean flow loss.
 
-    batch: chunks of a step that remember 16 latents. The pool begins with `first_walks` and takes `fresh_walks` more
-    as often as `fresh_share` of the time allows; beyond `capacity` they replace the oldest. A resumed call goes on
-    with walks it has not seen.
+    batch: chunks per step at 16 remembered latents. The pool starts with `first_walks` and takes `fresh_walks` at a
+    time, for up to `fresh_share` of the time; beyond `capacity` they replace the oldest. A resumed call uses new walks.
     """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.manual_seed(seed)

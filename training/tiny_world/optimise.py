@@ -1,8 +1,7 @@
-"""AdamW on float32 weights for a network that computes in another dtype, by the clock, with small checkpoints.
+"""AdamW on float32 weights, scheduled by time, with checkpoints in files of at most 15 MB.
 
-A checkpoint keeps the weights and their running mean in float16 and Adam's second moment in 8 bits, in files of at
-most 15 MB. What a resumed run loses: Adam's first moment (it is back after some 20 steps), the last bits of the weights
-(2^-11) and of the second moment (6 %), and the state of the random generators: it draws other samples, never the same.
+A checkpoint keeps weights and their mean in float16 (precision 2^-11) and Adam's second moment in 8 bits (6 %). Adam's
+first moment is lost; it recovers in some 20 steps.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 SHARD_BYTES = 15_000_000
 
 LOG2_STEP = 0.25
-"""Resolution of a stored second moment, in octaves; 255 of them reach from 1 down to 2^-64."""
+"""Resolution of a stored second moment in octaves; 255 steps reach from 1 down to 2^-64."""
 
 
 class Clock:
-    """Time as the schedule's axis: how much of `total` minutes is used, over all calls."""
+    """Minutes used of this call's `minutes` and of all calls' `total`; `used` by earlier calls."""
 
     def __init__(self, minutes: float, total: float, used: float = 0.0) -> None:
         self._begun = time.monotonic()
@@ -34,27 +33,26 @@ class Clock:
 
     @property
     def minutes(self) -> float:
-        """Minutes of this call."""
+        """Minutes used by this call."""
         return (time.monotonic() - self._begun) / 60
 
     @property
     def used(self) -> float:
-        """Minutes of all calls."""
+        """Minutes used by all calls."""
         return self._before + self.minutes
 
     @property
     def over(self) -> bool:
-        """Whether this call has to end."""
         return self.minutes >= self._minutes
 
     @property
     def progress(self) -> float:
-        """0 at the beginning of the first call, 1 at the end of the last."""
+        """0 at the start of the first call, 1 at the end of the last."""
         return min(1.0, self.used / self.total)
 
 
 def rate(step: int, progress: float, *, warm_up: int) -> float:
-    """Share of the full learning rate: a linear rise over the first steps, then half a cosine down to 2 %."""
+    """Factor of the learning rate: linear warm-up, then a cosine down to 2 %."""
     return min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
 
 
@@ -89,7 +87,7 @@ class Optimiser:
         )
 
     def step(self, progress: float, *, clip: float = 1.0) -> Tensor:
-        """Use the gradients that the network has gathered; returns their norm (a tensor: reading it waits)."""
+        """Apply and clear the network's gradients; returns their norm as a tensor (reading it waits for the GPU)."""
         for weights, parameter in zip(self.master, self._computing, strict=True):
             weights.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -106,11 +104,11 @@ class Optimiser:
         return norm
 
     def averaged(self) -> dict[str, Tensor]:
-        """The moving average of the weights, float32, by name."""
+        """The weights' moving average, float32, by name."""
         return dict(zip(self.names, self.ema, strict=True))
 
     def save(self, folder: Path, name: str, **about: Any) -> None:
-        """Write `name`-I-of-N.safetensors into `folder`; `about` is kept with them."""
+        """Write `name`-I-of-N.safetensors into `folder`, with `about` in their metadata."""
         tensors: dict[str, Tensor] = {}
         for key, weights, mean in zip(self.names, self.master, self.ema, strict=True):
             tensors[f"weights.{key}"] = weights.half()
@@ -121,7 +119,7 @@ class Optimiser:
         save_shards(tensors, folder, name, {"step": self.step_count, **about})
 
     def restore(self, folder: Path, name: str) -> dict[str, Any] | None:
-        """Go on from what `save` wrote; returns what was kept with it, or None if there is nothing."""
+        """Continue from what `save` wrote; returns its `about` and `step`, or None if there is nothing."""
         loaded = load_shards(folder, name)
         if loaded is None:
             return None
@@ -155,7 +153,7 @@ def _from_octaves(stored: Tensor) -> Tensor:
 
 
 def save_shards(tensors: dict[str, Tensor], folder: Path, name: str, about: dict[str, Any]) -> None:
-    """Tensors as `name`-I-of-N.safetensors of at most 15 MB each; the shards of an older N are removed."""
+    """Write tensors as `name`-I-of-N.safetensors of at most 15 MB each; removes shards of another N."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for key, tensor in tensors.items():
@@ -178,11 +176,7 @@ def save_shards(tensors: dict[str, Tensor], folder: Path, name: str, about: dict
 
 
 def load_shards(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """What `save_shards` wrote, or None if there is nothing.
-
-    Raises:
-        FileNotFoundError: some of the shards are missing, or they are of different moments.
-    """
+    """What `save_shards` wrote, or None; raises `FileNotFoundError` if shards are missing or of different runs."""
     paths = sorted(folder.glob(f"{name}-*-of-*.safetensors"))
     if not paths:
         return None

@@ -1,7 +1,6 @@
-"""Random walks that leave a view and come back, and the cameras of the frames between latents.
+"""Random walks that leave a view and come back, and camera poses of all frames.
 
-A latent after the first holds four frames, and its pose is that of the last of them (frame 4i), as in the original,
-whose poses are those of every fourth frame. The frames before it lie on the way from the pose before.
+Latent i has the pose of frame 4i, the last of its four, as in the original. The others are interpolated.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ MOVES = ("w", "w", "w", "s", "a", "d")
 TURNS = ("left", "right")
 PITCH_LIMIT = math.radians(25)
 CLEARANCE = 0.22
-"""How near a walk comes to walls, columns and crates."""
+"""Smallest distance of a walk from walls, columns and crates."""
 
 FOCAL: tuple[float, float] = (float(default_intrinsics(1)[0, 0, 0]), float(default_intrinsics(1)[0, 1, 1]))
 
 
 @dataclass(frozen=True)
 class Walks:
-    """N paths of L latents. Poses `[N, L, 4, 4]` (camera-to-first-camera), labels `[N, L]`, memory `[N, L/4, 16]`.
+    """N paths of L latents: poses `[N, L, 4, 4]` (camera-to-first-camera), labels `[N, L]`, memory `[N, L/4, 16]`.
 
-    Row c of memory holds the latents that chunk c remembers, in its first min(4c, 16) places.
+    Row c of memory holds the min(4c, 16) latents that chunk c remembers, then zeros.
     """
 
     poses: Tensor
@@ -45,10 +44,10 @@ class Walks:
 
 
 def random_motions(rng: np.random.Generator, latents: int) -> list[Motion]:
-    """Motions of a walk: wandering, a round turn, or out and back the same way."""
+    """`latents` - 1 motions: wandering, a full turn, or out and back the same way."""
     kind = rng.random()
     if kind < 0.2:
-        # Stand and look all round, with a few steps between.
+        # Turn all round, with a few steps between.
         turn = rng.choice(TURNS)
         motions: list[Motion] = []
         while len(motions) < latents - 1:
@@ -56,7 +55,7 @@ def random_motions(rng: np.random.Generator, latents: int) -> list[Motion]:
             motions += [motion_of([rng.choice(MOVES)])] * int(rng.integers(0, 5))
         return motions[: latents - 1]
     if kind < 0.7:
-        # Out and back, perhaps twice, at the latest when half of the path is left.
+        # Out and back; the way out is less than half of the path.
         out = _wander(rng, int(rng.integers(8, latents // 2)))
         there_and_back = out + [_reversed(motion) for motion in reversed(out)]
         rest = latents - 1 - len(there_and_back)
@@ -90,7 +89,7 @@ def _reversed(motion: Motion) -> Motion:
 
 
 def free(scenes: Scenes, poses: Tensor) -> Tensor:
-    """Whether the camera keeps clear of everything all along `poses` `[S, L, 4, 4]` in the scene: bool `[S]`."""
+    """Whether camera poses `[S, L, 4, 4]` keep `CLEARANCE` in their scenes: bool `[S]`."""
     x, z = poses[:, :, None, 0, 3], poses[:, :, None, 2, 3]
     walls = torch.minimum(scenes.room[:, None, :1] - x.abs(), scenes.room[:, None, 1:2] - z.abs())
     columns = scenes.columns[:, None]
@@ -106,7 +105,7 @@ def free(scenes: Scenes, poses: Tensor) -> Tensor:
 
 
 def draw_walk(seed: int, latents: int) -> tuple[Scenes, NDArray[np.float64]]:
-    """Scene `seed` and a walk `[L, 4, 4]` in it that keeps clear, or turns on the spot if thirty tries did not."""
+    """Scene `seed` and a `free` walk `[L, 4, 4]` in it; after thirty failed tries, a turn on the spot."""
     scenes = draw_scenes([seed])
     rng = np.random.default_rng((seed, 1))
     for _ in range(30):
@@ -118,7 +117,7 @@ def draw_walk(seed: int, latents: int) -> tuple[Scenes, NDArray[np.float64]]:
 
 
 def remembered(poses: NDArray[np.float64], points: Tensor, config: MemoryConfig) -> Tensor:
-    """What each chunk of a path `[L, 4, 4]` remembers, `[L / 4, 16]`, by the engine's own selection."""
+    """The latents `[L / 4, 16]` that each chunk of a path `[L, 4, 4]` remembers, by `hyworld.memory`."""
     viewmats = torch.from_numpy(np.linalg.inv(poses))
     chunks = len(poses) // CHUNK_LATENTS
     table = torch.zeros(chunks, config.frames, dtype=torch.int64)
@@ -129,8 +128,8 @@ def remembered(poses: NDArray[np.float64], points: Tensor, config: MemoryConfig)
 
 
 def draw_walks(seeds: list[int], latents: int, points: int = 4_000) -> tuple[Scenes, Walks]:
-    """Scenes and walks of `seeds`. The overlap of views is measured with fewer points than in a rollout, for speed:
-    which clip is chosen differs only where two are nearly as good."""
+    """Scenes and walks of `seeds`. Memory selection uses fewer `points` than `hyworld.walk`, for speed; its choice
+    differs only between nearly equal clips."""
     cloud, config = sample_points(points), MemoryConfig()
     drawn = [draw_walk(seed, latents) for seed in seeds]
     scenes = Scenes(*(torch.cat(tables) for tables in zip(*(vars(scene).values() for scene, _ in drawn), strict=True)))
@@ -143,10 +142,7 @@ def draw_walks(seeds: list[int], latents: int, points: int = 4_000) -> tuple[Sce
 
 
 def frame_poses(poses: Tensor) -> Tensor:
-    """Camera-to-world `[N, 1 + 4(L-1), 4, 4]` of every frame, from those of the latents `[N, L, 4, 4]`.
-
-    Between two latents the position moves evenly and the rotation at constant speed about one axis.
-    """
+    """Poses `[N, 1 + 4(L-1), 4, 4]` of all frames, interpolated linearly from the latents' `[N, L, 4, 4]`."""
     before, after = poses[:, :-1], poses[:, 1:]
     relative = before[..., :3, :3].mT @ after[..., :3, :3]
     axis = torch.stack(

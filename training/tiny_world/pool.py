@@ -1,4 +1,4 @@
-"""Where training samples come from: walks drawn by worker processes, pictures and latents made on the GPU."""
+"""Training samples: walks from worker processes, rendered and encoded on the GPU."""
 
 from __future__ import annotations
 
@@ -22,28 +22,25 @@ from .scenes import Scenes, render
 from .sizes import LATENT_SIZE, PATH_LATENTS, SIZE, Z_DIM
 
 PER_TASK = 16
-"""Walks a worker draws at a time (under a second)."""
+"""Walks per worker task (under a second)."""
 
 
 def _task(first_seed: int, count: int, latents: int) -> list[list[NDArray[np.generic]]]:
-    # NumPy arrays travel between processes by value; tensors would by shared-memory handles, which run out.
+    # NumPy arrays, because tensors would use shared-memory handles, which run out.
     torch.set_num_threads(1)
     scenes, walks = draw_walks(list(range(first_seed, first_seed + count)), latents)
     return [[getattr(value, field.name).numpy() for field in fields(value)] for value in (scenes, walks)]
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes forked from one that has imported what they need and never saw the GPU.
-
-    Fourteen that import PyTorch by themselves keep each other waiting for a minute.
-    """
+    """A fork server that has imported PyTorch but not used the GPU; fourteen separate imports take a minute."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_context.__module__])
     return context
 
 
 class WalkSource:
-    """Scenes and walks with the seeds first, first + 1, ..., drawn ahead by worker processes; 0 workers: here."""
+    """Scenes and walks of consecutive seeds, drawn ahead by worker processes; with 0 workers in this one."""
 
     def __init__(self, first_seed: int, *, workers: int, latents: int = PATH_LATENTS) -> None:
         self.next_seed, self._latents = first_seed, latents
@@ -76,13 +73,12 @@ class WalkSource:
             self._scheduled += PER_TASK
 
     def close(self) -> None:
-        """End the workers."""
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
 
 
 class Clips:
-    """Short pieces of video along many walks, rendered when asked for; for the VAE."""
+    """Short video clips along walks, rendered on demand, for the VAE."""
 
     def __init__(self, scenes: Scenes, walks: Walks, *, device: torch.device, compiled: bool) -> None:
         self.scenes = scenes.to(device)
@@ -104,17 +100,14 @@ class Clips:
 def encoded(
     vae: WanVAE, scenes: Scenes, poses: Tensor, *, compiled: bool = False, at_once: int = 8
 ) -> Iterator[Tensor]:
-    """Latents of the videos along latents' `poses` `[S, L, 4, 4]` (relative to the start), `at_once` latents a piece.
-
-    Each `[S, Z, n, h, w]`, normalised, float32.
-    """
+    """Normalised latents `[S, Z, at_once, h, w]`, float32, in pieces, of videos along start-relative `poses`."""
     placed = scenes.start[:, None] @ frame_poses(poses)
     parameter = next(vae.parameters())
     cache: VAECache | None = None
     for begin in range(0, poses.shape[1], at_once):
         end = min(begin + at_once, poses.shape[1])
         first, last = frames_in(begin), frames_in(end)
-        # The first piece is three frames short: rendering it at the others' length keeps to one compiled shape.
+        # The first piece has three frames less; padding it avoids a second compiled shape.
         padding = VAE_TEMPORAL_STRIDE * (end - begin) - (last - first)
         piece = placed[:, first:last]
         piece = torch.cat((piece[:, :1].expand(-1, padding, -1, -1), piece), dim=1)
@@ -124,7 +117,7 @@ def encoded(
 
 
 class LatentPool:
-    """Walks as latents on the GPU, the oldest replaced by new ones."""
+    """Walks as latents on the GPU; new ones replace the oldest beyond `capacity`."""
 
     def __init__(self, capacity: int, *, latents: int = PATH_LATENTS, device: torch.device) -> None:
         chunks = latents // CHUNK_LATENTS
@@ -135,7 +128,6 @@ class LatentPool:
         self.chunks, self.capacity, self.filled, self._next = chunks, capacity, 0, 0
 
     def add(self, vae: WanVAE, scenes: Scenes, walks: Walks, *, compiled: bool = False, batch: int = 16) -> None:
-        """Render, encode and store walks."""
         device = self.latents.device
         for part in torch.arange(len(scenes)).split(batch):
             some, poses = scenes[part].to(device), walks.poses[part].to(device)
@@ -159,9 +151,9 @@ def sample_of(
     held: int = 0,
     reach: int = MEMORY,
 ) -> Sample:
-    """`chunks` chunks from `chunk` on of the `walks` `[B]` in the pool, and what the first of them remembers.
+    """`chunks` chunks from `chunk` on of `walks` `[B]` in the pool, with the memory of the first.
 
-    history: latents to remember (default: the pool's own). reach: how many it remembers at most; the last ones.
+    history: latents to remember (default: the pool's). reach: keep only so many of the remembered latents, the last.
     """
     now, latents_now = CHUNK_LATENTS * chunk, CHUNK_LATENTS * chunks
     remembered = pool.memory[walks, chunk, : min(now, MEMORY)]

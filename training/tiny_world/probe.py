@@ -1,4 +1,4 @@
-"""How fast each part runs here, before minutes are planned: `python -m training.tiny_world.probe` (about 3 minutes)."""
+"""Speed of each part of the training on this machine: `python -m training.tiny_world.probe` (about 3 minutes)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .vae import fresh_vae, loss_of
 
 
 def seconds(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Of the first call, and of a later one on average."""
+    """Seconds of the first call, and the mean of later ones."""
     synchronise = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     begun = time.monotonic()
     work()

@@ -1,14 +1,8 @@
-"""Rooms and courtyards, ray cast in one pass: ground truth for any camera path.
+"""Random rooms and courtyards, ray cast: ground truth for any camera path.
 
-A scene is a box with four walls of different colours, a floor, a ceiling or the sky, round columns and crates. Every
-surface has one formula for its pattern (stripes, checks or soft waves, plus up to two panels), smoothed by the size of
-a pixel on the surface. No tensor holds pixels x primitives: primitives are a short loop over running nearest hits, one
-elementwise chain that torch.compile turns into a single kernel.
-
-Coordinates are the project's: x right, y down, z forward. Lengths are in the units of the pose tokens (a key moves
-0.08 per latent).
-
-Shape suffixes: S scenes, F frames, H rows, W columns.
+A loop over primitives keeps the nearest hit, so that torch.compile makes one kernel and no tensor is
+pixels x primitives. Coordinates: x right, y down, z forward, in the units of pose tokens (a key moves 0.08 per latent).
+Shapes: S scenes, F frames, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -34,17 +28,16 @@ FAR = 1e4
 """Depth of the sky."""
 
 SAMPLES = ((0.125, 0.375), (0.375, 0.875), (0.625, 0.125), (0.875, 0.625))
-"""Rotated grid: where in a pixel (column, row) rays are cast; their mean is the pixel."""
+"""Positions in a pixel (column, row) of the rays whose mean is its colour (rotated grid)."""
 
 PANEL = 7  # u, v, half width, half height, colour
 MATERIAL = 3 + 3 + 4 + 3 + 1 + 2 * PANEL
-"""Numbers of a surface: two colours, frequencies and phases along u and v, the weights of three waves, sharpness,
-and two panels."""
+"""Numbers per surface: two colours, frequencies and phases along u and v, weights of three waves, sharpness, panels."""
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """S scenes as plain tables, float32.
+    """S scenes, float32.
 
     room: `[S, 5]` half sizes along x and z, floor below and wall top above the origin (both positive), 1 if open.
     start: `[S, 4, 4]` camera-to-scene pose that a path begins at.
@@ -65,7 +58,7 @@ class Scenes:
 
     @property
     def tables(self) -> tuple[Tensor, ...]:
-        """What rendering reads."""
+        """All but `start`, for rendering."""
         return self.room, self.columns, self.crates, self.materials, self.sky, self.light
 
     def __len__(self) -> int:
@@ -75,12 +68,11 @@ class Scenes:
         return Scenes(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def to(self, device: torch.device | str) -> Scenes:
-        """The same scenes on `device`."""
         return Scenes(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
 def draw_scenes(seeds: list[int]) -> Scenes:
-    """One scene for each seed; a seed means the same scene in any company."""
+    """One scene for each seed, independent of the other seeds."""
     drawn = [_draw(np.random.default_rng(seed)) for seed in seeds]
     return Scenes(*(torch.from_numpy(np.stack(values).astype(np.float32)) for values in zip(*drawn, strict=True)))
 
@@ -92,7 +84,7 @@ def _draw(rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
     top = rng.uniform(0.5, 0.9) if courtyard else rng.uniform(0.6, 1.2)
     room = np.array([*half, floor, top, float(courtyard)])
 
-    # The start keeps to the middle, so that a walk in any direction has some way to go.
+    # Near the middle, so that a walk has room in every direction.
     x, z = rng.uniform(-0.45, 0.45, size=2) * half
     yaw = rng.uniform(-math.pi, math.pi)
     start = np.eye(4)
@@ -100,7 +92,7 @@ def _draw(rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
     start[0, 2], start[2, 0] = math.sin(yaw), -math.sin(yaw)
     start[0, 3], start[2, 3] = x, z
 
-    taken = [(x, z, 0.9)]  # circles that stand free
+    taken = [(x, z, 0.9)]  # x, z, radius of circles kept free
     columns = np.zeros((COLUMNS, 4))
     for column in columns[: rng.integers(2, COLUMNS + 1)]:
         radius = rng.uniform(0.1, 0.24)
@@ -159,7 +151,7 @@ def _materials(rng: np.random.Generator, base: float, room: NDArray[np.float64])
         waves = np.eye(3)[rng.integers(3)] if rng.random() < 0.8 else np.array([0.5, 0.5, 0.5])
         frequency = rng.uniform(0.5, 2.2, size=2) if ground else rng.uniform(0.4, 2.0, size=2)
         if face >= ROOM_FACES:
-            # Around a column u is an angle in turns: only whole numbers of waves close.
+            # Around a column u is an angle in turns, so the number of waves must be whole.
             frequency = np.array([rng.integers(1, 5), rng.uniform(1.0, 3.0)])
         row[:14] = (
             *first,
@@ -186,10 +178,9 @@ def _materials(rng: np.random.Generator, base: float, room: NDArray[np.float64])
 def render(
     scenes: Scenes, poses: Tensor, focal: tuple[float, float], size: tuple[int, int], *, compiled: bool = False
 ) -> Tensor:
-    """Pictures `[S, 3, F, H, W]` in [-1, 1] of S scenes from F camera-to-scene `poses` `[S, F, 4, 4]` each.
+    """Pictures `[S, 3, F, H, W]` in [-1, 1] from camera-to-scene `poses` `[S, F, 4, 4]`.
 
-    focal: fx/2cx and fy/2cy as in `Trajectory.intrinsics`. size: (H, W). compiled: through torch.compile, for CUDA;
-    one kernel instead of some hundreds, within rounding of the plain one.
+    focal: fx/2cx and fy/2cy as in `Trajectory.intrinsics`. size: (H, W). compiled: use torch.compile, for CUDA.
     """
     shade = _compiled_shade() if compiled else _shade
     offsets = torch.tensor(SAMPLES, device=poses.device)
@@ -198,7 +189,7 @@ def render(
 
 
 def depths(scenes: Scenes, poses: Tensor, focal: tuple[float, float], size: tuple[int, int]) -> Tensor:
-    """Depth `[S, F, H, W]` along the optical axis through the pixels' centres; `FAR` for the sky."""
+    """Depth `[S, F, H, W]` along the optical axis at pixel centres; `FAR` for the sky."""
     centre = torch.full((2,), 0.5, device=poses.device)
     origin, ray = _rays(poses, focal, size, centre)
     return _nearest(scenes.tables, origin, ray).depth.clamp(max=FAR)
@@ -210,7 +201,7 @@ def _compiled_shade() -> Callable[..., Tensor]:
 
 
 class _Hit(NamedTuple):
-    """What rays meet, each `[S, F, H, W]`."""
+    """Nearest surfaces, each `[S, F, H, W]`."""
 
     depth: Tensor
     face: Tensor
@@ -226,7 +217,7 @@ Tables = tuple[Tensor, ...]
 def _rays(
     poses: Tensor, focal: tuple[float, float], size: tuple[int, int], offset: Tensor
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Origins `[S, F, 1, 1]` and directions `[S, F, H, W]` by coordinate; a direction is 1 long along the axis."""
+    """Origins `[S, F, 1, 1]` and directions `[S, F, H, W]` per coordinate; depth 1 along the optical axis."""
     H, W = size
     x = (2 * (torch.arange(W, device=poses.device) + offset[0]) / W - 1) / (2 * focal[0])
     y = (2 * (torch.arange(H, device=poses.device) + offset[1]) / H - 1) / (2 * focal[1])
@@ -256,7 +247,7 @@ def _nearest(tables: Tables, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...]
     to_x = (torch.where(dx > 0, hx, -hx) - ox) / dx
     to_z = (torch.where(dz > 0, hz, -hz) - oz) / dz
     to_y = (torch.where(dy > 0, floor, -top) - oy) / dy
-    # Without a ceiling the rays upwards go on to a wall, and over it into the sky.
+    # Without a ceiling, rays upwards hit a wall or pass over it into the sky.
     to_y = torch.where((dy < 0) & (open_air > 0), FAR, to_y)
     side = to_x < to_z
     to_wall = torch.where(side, to_x, to_z)
@@ -320,7 +311,7 @@ def _nearest(tables: Tables, origin: tuple[Tensor, ...], ray: tuple[Tensor, ...]
 
 
 def _shade(tables: Tables, poses: Tensor, focal: tuple[float, float], size: tuple[int, int], offset: Tensor) -> Tensor:
-    """Colour `[3, S, F, H, W]` in [0, 1] of the rays through `offset` (column, row) of each pixel."""
+    """Colour `[3, S, F, H, W]` in [0, 1] at `offset` (column, row) in each pixel."""
     origin, ray = _rays(poses, focal, size, offset)
     hit = _nearest(tables, origin, ray)
     room, columns, _, materials, sky, light = tables
@@ -333,14 +324,14 @@ def _shade(tables: Tables, poses: Tensor, focal: tuple[float, float], size: tupl
 
     length = (ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2).sqrt()
     facing = sum(n * d for n, d in zip(hit.normal, ray, strict=True)).abs() / length  # type: ignore[union-attr]
-    # Width of a pixel on the surface; towards grazing angles a compromise between its two sides.
+    # Width of a pixel on the surface; at grazing angles between its two side lengths.
     foot = hit.depth / (size[1] * focal[0]) / facing.clamp(min=0.08).sqrt()
 
     fu, fv = material(6), material(7)
     wave_u = torch.sin(2 * math.pi * fu * hit.u + material(8))
     wave_v = torch.sin(2 * math.pi * fv * hit.v + material(9))
     wave = material(10) * wave_u + material(11) * wave_v + material(12) * wave_u * wave_v
-    # The steepest edge a pixel can hold: what repeats within a pixel fades to the mean of its colours.
+    # Anti-aliasing: a pattern finer than a pixel fades to its mean colour.
     sharpness = 1 / (1 / material(13) + 4 * math.pi * torch.maximum(fu, fv) * foot)
     mix = 0.5 + 0.5 * torch.tanh(sharpness * wave)
 
@@ -387,7 +378,7 @@ def _shade(tables: Tables, poses: Tensor, focal: tuple[float, float], size: tupl
 def seen_from(
     depth: Tensor, pose: Tensor, first_depth: Tensor, first_pose: Tensor, focal: tuple[float, float]
 ) -> Tensor:
-    """Which pixels show what the first picture shows too: bool `[S, F, H, W]`.
+    """Mask `[S, F, H, W]` of pixels whose content the first picture shows.
 
     depth `[S, F, H, W]` of cameras `pose` `[S, F, 4, 4]`; first_depth `[S, H, W]` of `first_pose` `[S, 4, 4]`.
     """

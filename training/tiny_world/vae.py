@@ -1,9 +1,7 @@
-"""Train the tiny world's VAE: `python -m training.tiny_world.vae --minutes 8 --checkpoint training_ckpt`.
+"""Trains the tiny world's VAE: `python -m training.tiny_world.vae --minutes 8 --checkpoint training_ckpt`.
 
-The same class that rollouts use, trained on whole clips. Latents carry noise of a tenth of their spread while they are
-decoded, which stands in for a variational bottleneck: neighbouring latents have to mean neighbouring pictures, and
-the decoder forgives what the network gets slightly wrong. The half of the encoder's output that would hold a variance
-is not trained.
+Noise on the latents replaces the variational loss, and makes the decoder tolerant of the network's errors. The half
+of the encoder's output for the variance is not trained.
 """
 
 from __future__ import annotations
@@ -28,24 +26,24 @@ from .sizes import HELD_OUT_SEED, VAE
 
 FRAMES_PER_STEP = 102
 CURRICULUM = ((0.45, 9), (0.85, 17), (1.1, 33))
-"""Up to which share of the training clips are how long; the later ones teach the decoder what a long stream is."""
+"""(share of the training up to which, frames per clip); longer clips teach the decoder to stream."""
 
 NOISE = 0.1
+"""Noise on the latents, in their standard deviations."""
+
 BOUND = 1e-4
 
-
 COARSE = (4, 16)
-"""Sides of the squares, in pixels, whose mean error counts too."""
+"""Sides in pixels of the squares whose mean error is also penalised."""
 
 
 def fresh_vae(seed: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
-    """An untrained VAE."""
     torch.manual_seed(seed)
     return channels_last(WanVAE(VAE).to(device, dtype))
 
 
 def channels_last(vae: WanVAE) -> WanVAE:
-    """The same VAE with the channels of a position side by side in the encoder too: what cuDNN is fast at."""
+    """Make the encoder run channels-last, which is faster in cuDNN; returns `vae`."""
 
     def relay(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return given[0].contiguous(memory_format=torch.channels_last_3d), *given[1:]
@@ -55,7 +53,7 @@ def channels_last(vae: WanVAE) -> WanVAE:
 
 
 def loss_of(vae: WanVAE, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Loss, and mean squared error, of `video` `[B, 3, 1 + 4k, H, W]` sent through the VAE."""
+    """Loss and mean squared error of reconstructing `video` `[B, 3, 1 + 4k, H, W]`."""
     dtype = next(vae.parameters()).dtype
     latents, _ = vae.encode_stream(video.to(dtype))
     spread = latents.detach().std(dim=(0, 2, 3, 4), keepdim=True)
@@ -63,20 +61,20 @@ def loss_of(vae: WanVAE, video: Tensor, noise: Tensor | None = None) -> tuple[Te
     decoded, _ = vae.decode_stream((latents + NOISE * spread * noise).to(dtype))
     error = decoded.float() - video
     edges = error.diff(dim=3).abs().mean() + error.diff(dim=4).abs().mean()
-    # What a latent cell is on average is learnt first and fastest if it is asked for by itself.
+    # A loss on cell means speeds up the start.
     coarse = sum(F.avg_pool3d(error, (1, side, side)).square().mean() for side in COARSE)
     loss = error.abs().mean() + 0.5 * edges + 2 * error.square().mean() + 4 * coarse + BOUND * latents.square().mean()
     return loss, error.detach().square().mean()
 
 
 def psnr(mean_squared_error: float) -> float:
-    """Decibels, for values in [-1, 1]."""
+    """PSNR in dB for values in [-1, 1]."""
     return 10 * math.log10(4 / max(mean_squared_error, 1e-10))
 
 
 @torch.no_grad()
 def reconstruction(vae: WanVAE, video: Tensor) -> tuple[Tensor, float]:
-    """What the VAE makes of a video, and its PSNR."""
+    """The reconstruction of a video, and its PSNR in dB."""
     dtype = next(vae.parameters()).dtype
     latents, _ = vae.encode_stream(video.to(dtype))
     decoded = vae.decode_stream(latents.to(dtype))[0].float().clamp(-1, 1)
@@ -85,7 +83,7 @@ def reconstruction(vae: WanVAE, video: Tensor) -> tuple[Tensor, float]:
 
 @torch.no_grad()
 def with_statistics(vae: WanVAE, clips: Clips, generator: torch.Generator, *, batches: int = 24) -> VAEConfig:
-    """The VAE's sizes together with the mean and spread of its latents."""
+    """The VAE's config with the measured mean and standard deviation of its latents."""
     dtype = next(vae.parameters()).dtype
     drawn = (clips.draw(6, 17, generator).to(dtype) for _ in range(batches))
     latents = torch.cat([vae.encode_stream(video)[0].transpose(0, 1).flatten(1).double() for video in drawn], dim=1)
@@ -94,13 +92,13 @@ def with_statistics(vae: WanVAE, clips: Clips, generator: torch.Generator, *, ba
 
 
 def save_vae(weights: dict[str, Tensor], config: VAEConfig, folder: Path) -> None:
-    """The finished VAE, float16, for `load_trained_vae`."""
+    """Write the finished VAE in float16 for `load_trained_vae`."""
     about = {"latents_mean": config.latents_mean, "latents_std": config.latents_std}
     save_shards({name: tensor.half() for name, tensor in weights.items()}, folder, "vae", about)
 
 
 def load_trained_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> WanVAE:
-    """The VAE that a training left in `folder`, with its statistics."""
+    """The trained VAE in `folder`; raises `FileNotFoundError` if there is none."""
     loaded = load_shards(folder, "vae")
     if loaded is None:
         raise FileNotFoundError(f"There is no trained VAE (vae-*.safetensors) in {folder}: train it first.")
@@ -171,7 +169,7 @@ def train(
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options every training program has."""
+    """The options of every training program."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--minutes", type=float, required=True, help="how long this call may train")
     parser.add_argument("--total", type=float, default=0.0, help="minutes of all calls (default: just this one)")

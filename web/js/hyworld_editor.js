@@ -1,5 +1,5 @@
 /**
- * Puts the path editor into Camera Trajectory and Action Sequence. This file alone knows ComfyUI's front end.
+ * Puts the path editor into Camera Trajectory and Action Sequence; the only file that uses ComfyUI's front end.
  */
 
 import { app } from "../../../scripts/app.js";
@@ -80,7 +80,7 @@ function handOver(id, element) {
   });
 }
 
-/** Let the graph's own undo compare the workflow with what it was: a recording, or a drag, is one change. */
+/** Tell the graph's own undo that an edit (a recording, a drag) is complete. */
 function noteEdit() {
   app.canvas.emitBeforeChange();
   app.canvas.emitAfterChange();
@@ -100,7 +100,7 @@ function situationOf(node, input) {
   };
 }
 
-/** Let `then` run after a method that the object has or has not. */
+/** Run `then` after a method, which the object may lack. */
 function after(object, method, then) {
   const before = object[method];
   object[method] = function (...args) {
@@ -110,7 +110,7 @@ function after(object, method, then) {
   };
 }
 
-/** The wheel zooms the graph here too, and the middle button moves it. The Vue renderer sees to both itself. */
+/** Let the wheel zoom the graph and the middle button move it; the Vue renderer does both itself. */
 function passToGraph(element) {
   const pass = (type, handler, isMeant) =>
     element.addEventListener(type, (event) => {

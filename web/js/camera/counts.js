@@ -6,9 +6,7 @@
 export const CHUNK_LATENTS = 4;
 /** Video frames a latent decodes to; the first latent of a video is one frame. */
 export const LATENT_FRAMES = 4;
-/** Frames per second of the video. */
 export const FRAME_RATE = 16;
-/** Latents per second of the video. */
 export const LATENT_RATE = FRAME_RATE / LATENT_FRAMES;
 
 /**

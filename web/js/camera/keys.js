@@ -1,7 +1,5 @@
 /**
- * The keys of a camera path: what each moves, which of them go together, and how a word that is none is answered.
- *
- * The same table and the same sentences as `hyworld/camera/tokens.py`; tests compare them.
+ * The keys of a camera path, with the table and messages of `hyworld/camera/tokens.py`; tests compare them.
  */
 
 import { closest } from "./closest.js";
@@ -22,10 +20,9 @@ export const KEYS = Object.freeze({
 
 export const KEY_NAMES = Object.freeze(Object.keys(KEYS));
 
-/** Longest path in latents. */
 export const MAX_LATENTS = 100_000;
 
-/** Words people try that no spelling distance leads from to the key. */
+/** Words people try that are too far from the key's name for `closest`. */
 const MEANT = { forward: "w", forwards: "w", backward: "s", backwards: "s", back: "s" };
 
 const isKey = (word) => Object.hasOwn(KEYS, word);
@@ -33,7 +30,7 @@ const isKey = (word) => Object.hasOwn(KEYS, word);
 /** What a key turns or moves; an orbit turns the camera, so it counts as a turn. */
 const axisOf = (key) => (KEYS[key][0] === "orbit" ? "yaw" : KEYS[key][0]);
 
-/** Whether two keys pull in opposite directions. */
+/** Whether two keys have opposite directions. */
 export function opposed(a, b) {
   return axisOf(a) === axisOf(b) && KEYS[a][1] !== KEYS[b][1];
 }
@@ -48,12 +45,12 @@ export function mirrored(key) {
   return axisOf(key) === "yaw" || axisOf(key) === "right" ? opposite(key) : key;
 }
 
-/** Keys in the order of the table, so that the same keys always read the same. */
+/** Keys in the order of `KEYS`. */
 export function inOrder(keys) {
   return KEY_NAMES.filter((key) => keys.includes(key));
 }
 
-/** Whether the same keys are held, in whatever order they are written. */
+/** Whether the same keys are held, in any order. */
 export function sameKeys(a, b) {
   return a.length === b.length && a.every((key) => b.includes(key));
 }
@@ -84,10 +81,10 @@ export function checkKeys(keys) {
   });
 }
 
-/** Text that is not a path; the message says what is wrong with it. */
+/** Text that is not a path; the message says why. */
 export class ReadError extends Error {}
 
-/** Text of the user's as it is shown in a message. */
+/** The user's text for a message. */
 export function shortened(text) {
   const letters = [...text];
   return letters.length <= 40 ? text : `${letters.slice(0, 39).join("")}…`;

@@ -6,7 +6,6 @@
 import { KEYS } from "./keys.js";
 import { added, productOfTransposed, unturned } from "./integrate.js";
 
-/** Moves by their number. */
 export const MOVES = Object.freeze([
   "none",
   "forward",
@@ -19,7 +18,6 @@ export const MOVES = Object.freeze([
   "backward+left",
 ]);
 
-/** Turns by their number. */
 export const TURNS = Object.freeze([
   "none",
   "right",
@@ -42,11 +40,11 @@ const COMBINED = [
   [2, 7, 8],
 ];
 
-/** Scene units per latent below which the camera stands. */
+/** Scene units per latent up to which a move counts as none. */
 const LEAST_MOVE = 1e-4;
-/** A move is along an axis when it is closer to it than this. */
+/** Largest angle between a move and an axis it counts for. */
 const AXIS_DEG = 60;
-/** Degrees per latent up to which the camera looks the same way. */
+/** Degrees per latent up to which a turn counts as none. */
 const LEAST_TURN_DEG = 0.05;
 
 const degrees = (radians) => (radians * 180) / Math.PI;

@@ -1,9 +1,7 @@
 /**
- * A path as text and as segments: reading one, and editing the other without touching what the user wrote elsewhere.
+ * A path as text and as segments. Every edit is a pure function from one `PathText` to the next.
  *
- * The text is the only state there is. A segment therefore keeps how it was written and what stood before it, and
- * every edit is a pure function from one `PathText` to the next; `write` gives the text back, letter for letter where
- * nothing was edited.
+ * Segments keep their text and separators, so that `write` returns unedited parts letter for letter.
  *
  * @typedef {object} Segment keys held together for some latents
  * @property {string[]} keys   by their names in pose tokens; empty is idle
@@ -70,7 +68,6 @@ export function read(text, notation) {
   return { ...path, after: before };
 }
 
-/** The text of a path. */
 export function write(path) {
   return path.segments.map((segment) => segment.before + segment.text).join("") + path.after;
 }
@@ -137,17 +134,15 @@ export function resize(path, index, count) {
   return count > 0 ? rewrite(path, index, path.segments[index].keys, count) : remove(path, index);
 }
 
-/** Give a segment other keys. */
 export function rekey(path, index, keys) {
   return rewrite(path, index, keys, path.segments[index].count);
 }
 
-/** Take a segment out. */
 export function remove(path, index) {
   return splice(path, index, 1, []);
 }
 
-/** The path seen in a mirror: left and right exchanged. */
+/** Exchange left and right. */
 export function mirror(path) {
   return path.segments.reduce((result, { keys }, i) => {
     const other = keys.map(mirrored);
@@ -180,7 +175,7 @@ function rewrite(path, index, keys, count) {
   return { ...path, segments: path.segments.map((other, i) => (i === index ? segment : other)) };
 }
 
-/** Separators stay where they are readable: none before the first segment, one between any two. */
+/** Replace segments; keeps one separator between any two, none before the first. */
 function splice(path, index, removed, added) {
   const segments = [...path.segments];
   const first = segments[0]?.before ?? "";

@@ -1,5 +1,5 @@
 /**
- * The way back: keys that lead along the same path, in the other direction, to exactly where it began.
+ * Keys that lead back along the same path to exactly where it began.
  */
 
 import { inOrder, opposed, opposite } from "./keys.js";

@@ -9,7 +9,6 @@ export function html(tag, attributes = {}, ...children) {
   return built(document.createElement(tag), attributes, children);
 }
 
-/** The same for SVG. */
 export function svg(tag, attributes = {}, ...children) {
   return built(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -24,7 +23,7 @@ export function set(element, attributes) {
   return element;
 }
 
-/** Switch a control on or off. The focus moves from one that goes off to the editor around it, so that it is not lost. */
+/** Switch a control on or off; the focus moves from a disabled one to the editor. */
 export function enable(control, enabled) {
   if (!enabled && control === document.activeElement)
     control.closest("[tabindex='-1']")?.focus({ preventScroll: true });

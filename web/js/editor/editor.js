@@ -1,8 +1,7 @@
 /**
- * The path editor: shows the path that a text describes, and writes the text that a walk or an edit makes of it.
+ * The path editor: shows the path of a text, and writes recordings and edits into it.
  *
- * The text is the only state that is kept. What is drawn follows from it (`walkOf`); the playhead, the pace and the undo
- * history live as long as the node does.
+ * Only the text is saved; playhead, pace and undo history live as long as the node.
  */
 
 import { endOf, insert, insertAll, locate, mirror, rekey, remove, resize, write } from "../camera/notation.js";
@@ -111,7 +110,7 @@ export class PathEditor {
     this.reset();
   }
 
-  /** The text, a speed or a link may have changed: look, and draw what is new. */
+  /** Redraw if the text, a speed or a link has changed. */
   refresh() {
     if (this.recorder.running) return;
     const text = this.source.read();
@@ -124,7 +123,7 @@ export class PathEditor {
     if (isNew) this.#history.typed(text, this.playhead.at);
   }
 
-  /** Another workflow was loaded into the node: begin anew. */
+  /** Start over, after another workflow was loaded into the node. */
   reset() {
     const text = this.source.read();
     this.#history = new History(text);
@@ -155,7 +154,6 @@ export class PathEditor {
     return !this.#situation.linked && (this.#walk.kind === "path" || this.#walk.kind === "empty");
   }
 
-  /** The node is gone. */
   destroy() {
     this.playhead.stop();
     this.stage.destroy();
@@ -183,11 +181,11 @@ export class PathEditor {
     this.toolbar.show({ moves: this.#walk.motions.length > 0, canUndo, canRedo, editable, closed });
     this.status.show(this.#walk, this.#situation, this.editable);
     this.#showPlace();
-    // What had the focus may be gone; elsewhere, the next key would be a shortcut of the graph.
+    // The focused element may be gone; without focus, the next key would be a shortcut of the graph.
     if (hadFocus && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
   }
 
-  /** The playhead moves: cheap, for every frame. */
+  /** Called for every frame while the playhead moves. */
   #moved(shown) {
     for (const picture of [this.map, this.view, this.timeline]) picture.moveTo(shown);
     if (this.playhead.at !== this.#placed) this.#showPlace();
@@ -215,12 +213,11 @@ export class PathEditor {
   #put(text, at, ms) {
     this.playhead.at = at;
     this.#show(text);
-    // Shown first, so that the echo of what is written here is not taken for typing.
+    // Shown first, so that the echo of this write is not taken for typing.
     this.source.write(text);
     this.playhead.goTo(this.playhead.at, ms);
   }
 
-  /** One step of editing. */
   #edit(path, at) {
     this.#pause();
     const text = write(path);
@@ -229,7 +226,6 @@ export class PathEditor {
     this.source.edited();
   }
 
-  /** Undo and redo. */
   #replace({ text, at }) {
     this.#pause();
     this.#put(text, at);
@@ -320,8 +316,7 @@ export class PathEditor {
   }
 
   /**
-   * What is typed here is for the editor: undo and redo are its own, and no key is a shortcut of the graph. Escape
-   * gives the keys back. Whoever has come here needs no hint any more: it would cover what the camera sees.
+   * Only the keys for run and save reach the graph; Escape leaves the editor. The hint goes: it covers the view.
    */
   #keepFromGraph() {
     const stop = (event) => event.stopPropagation();

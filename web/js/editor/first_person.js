@@ -1,6 +1,5 @@
 /**
- * What the camera would see of an empty world: a floor with a grid, posts, the horizon with degrees, and the path on
- * the floor. The lens is the one the model was trained with; a frame shows the picture's edges.
+ * The camera's view of an empty world: floor, posts, horizon with degrees, and the path, through the model's lens.
  */
 
 import { added, inCamera, unturned } from "../camera/integrate.js";
@@ -58,7 +57,6 @@ export class FirstPerson {
     });
   }
 
-  /** Draw the world around a path. */
   show(walk, at) {
     this.#walk = walk;
     const every = Math.ceil(walk.poses.length / MOST_PATH_POINTS);
@@ -110,7 +108,6 @@ export class FirstPerson {
     return data;
   }
 
-  /** The half of the picture below the horizon. */
   #groundData({ rotation }) {
     const [width, height] = this.#size;
     const [dx, dy, dz] = unturned(rotation, [0, 1, 0]);

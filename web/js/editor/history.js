@@ -3,7 +3,7 @@
  */
 
 const MOST = 200;
-/** Milliseconds: what is typed in quicker succession is one step. */
+/** Milliseconds; faster typing counts as one undo step. */
 const BURST_MS = 1000;
 
 export class History {
@@ -24,13 +24,12 @@ export class History {
     return this.#index < this.#steps.length - 1;
   }
 
-  /** An edit is done. */
   record(text, at = 0) {
     this.#lastTyped = -Infinity;
     this.#add({ text, at });
   }
 
-  /** Somebody types. */
+  /** Record typing; bursts are one step. */
   typed(text, at = 0, now = performance.now()) {
     const burst = now - this.#lastTyped < BURST_MS && !this.canRedo;
     this.#lastTyped = now;

@@ -41,12 +41,12 @@ export function isForSelection(event) {
   return (event.ctrlKey || event.metaKey) && !inField && ["a", "c", "v", "x"].includes(event.key.toLowerCase());
 }
 
-/** Use an event up: neither the browser nor the graph acts on it. */
+/** Keep an event from the browser and the graph. */
 export function spend(event) {
   event.preventDefault();
   event.stopPropagation();
-  // The front end's undo listens in the window's capture phase, where no widget can stop it, and looks at the
-  // modifiers one frame later: what it then sees is a key without Ctrl.
+  // The front end's undo listens in the window's capture phase, before any widget, and reads the modifiers one
+  // frame later; it then sees a key without Ctrl.
   for (const modifier of ["ctrlKey", "metaKey"]) Object.defineProperty(event, modifier, { value: false });
 }
 

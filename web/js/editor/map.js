@@ -6,14 +6,14 @@ import { CHUNK_LATENTS } from "../camera/counts.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
 const MARGIN = 32;
-/** Scene units the map shows at least, so that a camera that stands is not blown up. */
+/** Smallest extent of the map in scene units. */
 const LEAST_SPAN = 0.5;
 const MOST_CONES = 24;
 const MOST_PIECES = 60;
 const MOST_NUMBERS = 12;
 const CONE_PX = 20;
 const CONE_DEG = 60;
-/** Pixels within which a pointer means the path. */
+/** Largest distance in pixels between pointer and path. */
 const REACH_PX = 40;
 
 export class PathMap {
@@ -39,7 +39,6 @@ export class PathMap {
     });
   }
 
-  /** Draw a path. */
   show(walk, at) {
     this.#walk = walk;
     const [width, height] = this.#size;

@@ -1,7 +1,5 @@
 /**
- * Where in the path the editor is, in latents from 0: `at` is the whole latent, `shown` glides there.
- *
- * Frames are asked for only while it moves, and not at all where motion is not wanted.
+ * The playhead in latents from 0: `at` is the whole latent, `shown` glides there unless motion is reduced.
  */
 
 const GLIDE_MS = 160;
@@ -20,14 +18,14 @@ export class Playhead {
     return this.#frame !== 0;
   }
 
-  /** Be there at once. */
+  /** Jump to a latent. */
   set(at) {
     this.#halt();
     this.at = this.shown = at;
     this.moved(at);
   }
 
-  /** The path ends here now. */
+  /** Limit the playhead to the path's new end. */
   keepWithin(last) {
     this.at = Math.min(this.at, last);
     this.shown = Math.min(this.shown, last);

@@ -1,8 +1,8 @@
 /**
  * Keys going down and up → latents, one at a time, at a pace.
  *
- * The first latent is laid a moment after the first key, so that keys pressed together count together; then one per
- * interval while any key is held. A key that was only tapped gets its latent too.
+ * The first latent comes `CHORD_MS` after the first key, so that keys pressed together combine; then one per interval
+ * while a key is held. A tapped key gets its latent too.
  */
 
 import { compatible } from "../camera/keys.js";
@@ -55,7 +55,7 @@ export class Recorder {
     if (!this.#down.length && this.running) this.#finish();
   }
 
-  /** All keys up, at once and without another latent: the focus has gone. */
+  /** Release all keys without another latent, when the focus is lost. */
   stop() {
     this.#down = [];
     this.#tapped = [];

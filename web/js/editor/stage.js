@@ -71,7 +71,6 @@ export class Stage {
     this.element.focus({ preventScroll: true });
   }
 
-  /** Light the keys that are down. */
   showHeld(held) {
     this.#mark("hyw-down", held);
   }
@@ -81,7 +80,6 @@ export class Stage {
     this.#mark("hyw-here", keys);
   }
 
-  /** Whether keys may record. */
   set enabled(enabled) {
     this.#enabled = enabled;
     this.element.classList.toggle("hyw-locked", !enabled);
@@ -113,7 +111,7 @@ export class Stage {
     const command = SPARE_KEYS[event.code];
     if (!key && !command) return;
     event.preventDefault();
-    // Held down, only Backspace goes on: a held Space would play and stop in turns.
+    // Only Backspace repeats: a held Space would play and stop in turns.
     if (event.repeat && command !== "takeBack") return;
     if (key) this.#press(key);
     else if (!event.ctrlKey && !event.metaKey) this.command(command);

@@ -6,7 +6,7 @@ import { CHUNK_LATENTS } from "../camera/counts.js";
 import { partsOf } from "../camera/labels.js";
 import { html } from "./dom.js";
 
-/** Milliseconds without a change after which a screen reader is told: not every latent of a recording. */
+/** Milliseconds without a change before a screen reader is told. */
 const QUIET_MS = 800;
 
 export class StatusLines {
@@ -64,7 +64,7 @@ export class StatusLines {
     return parts.join(", ") || this.t("idle");
   }
 
-  /** The one thing that matters most: why nothing can be edited, what is wrong, what is left out, what to know. */
+  /** The most important message: not editable, an error, latents left out, or a note. */
   #message({ kind, path, counts }, { linked, relabels, speedLinked }, editable) {
     if (linked) return { kind: "note", text: this.t("linkedText", { input: linked }) };
     if (kind === "json") return { kind: "note", text: this.t("json") };

@@ -7,9 +7,9 @@ import { CHUNK_LATENTS } from "../camera/counts.js";
 import { capsOf } from "./caps.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
-/** Pixels of a latent, at least; longer paths are scrolled. */
+/** Smallest width of a latent in pixels; longer paths scroll. */
 const LEAST_CELL = 3;
-/** Latents the row has room for, at least, so that a short path is not blown up. */
+/** Smallest number of latents that fill the row. */
 const LEAST_CELLS = 16;
 const MOST_SEGMENTS = 300;
 const RULER_HEIGHT = 16;
@@ -54,7 +54,7 @@ export class Timeline {
     this.#editable = editable;
     if (!this.#width) return;
     const cells = walk.counts.latents;
-    // While a segment is dragged its pixels must not shrink under the pointer.
+    // While dragging, a segment must not shrink under the pointer.
     this.cell = this.#drag?.cell ?? Math.max(LEAST_CELL, this.#width / Math.max(cells + 2, LEAST_CELLS));
     set(this.strip, { style: `--cell: ${this.cell}px; width: ${Math.max(this.#width, (cells + 1) * this.cell)}px` });
     this.#drawTicks(cells, walk.counts);
@@ -64,7 +64,6 @@ export class Timeline {
     this.moveTo(this.#at);
   }
 
-  /** Mark the segment at the playhead. */
   markCurrent(current) {
     this.#current = current;
     for (const button of this.row.querySelectorAll("button")) {
@@ -117,7 +116,7 @@ export class Timeline {
     const rest = segments.length - shown.length;
     const more = rest ? [html("li", { class: "hyw-more" }, this.t("more", { count: rest }))] : [];
     this.row.replaceChildren(start, ...items, ...more);
-    // What had the focus is drawn anew.
+    // The focused element was redrawn.
     const current = Math.min(Math.max(this.#current, 0), shown.length - 1);
     if (focused) (items[current]?.firstChild ?? this.ruler).focus({ preventScroll: true });
   }
