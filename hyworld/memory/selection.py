@@ -22,7 +22,7 @@ DOUBT = 1e-3
 """Distance from a view's border within which float64 decides; above float32's error, below the points' spacing."""
 
 BLOCK = (1 << 15) - 1
-"""Point-camera pairs per block: the temporaries (128 kB) stay in the cache and torch on one thread, as fast here."""
+"""Point-camera pairs per block: 128 kB temporaries stay in the cache, and torch on one thread, as fast here as many."""
 
 
 def sample_points(n: int = 50_000, radius: float = 8.0, seed: int = 0) -> Tensor:
