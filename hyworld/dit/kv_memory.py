@@ -35,7 +35,7 @@ class KVSlot(Protocol):
 
 
 class FastSlot(NamedTuple):
-    """Keeps both branches, `[2B, H, capacity, D]`; memory frames are spread once, in the prefill. `start`: a token."""
+    """Keeps both branches, `[2B, H, capacity, D]`; the prefill spreads the memory frames once. `start` is in tokens."""
 
     k: Tensor
     v: Tensor
@@ -52,7 +52,7 @@ class FastSlot(NamedTuple):
 
 
 class CompactSlot(NamedTuple):
-    """Keeps projected k and v `[B, capacity frames, S, E]` and spreads them anew in every forward. `start`: a frame.
+    """Keeps projected k and v `[B, capacity frames, S, E]` and spreads them in every forward. `start` is in frames.
 
     scratch: keys and values of one block at a time, `[2B, H, capacity, D]` each.
     """
