@@ -87,7 +87,7 @@ def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def regular(x: Tensor) -> Tensor:
     """The same memory with the strides of a fresh channels_last tensor on axes of size 1.
 
-    With others torch may take it for channels-first, and so all outputs of the convolutions that follow.
+    With other strides torch may take it for channels-first, and all convolutions that follow return channels-first.
     """
     layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
     if not x.is_contiguous(memory_format=layout):

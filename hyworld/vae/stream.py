@@ -66,7 +66,7 @@ class StreamStep:
         self._kept: list[Tensor] = []
 
     def extend(self, x: Tensor, frames: int, *, axis: int = 2) -> Tensor:
-        """`x` preceded along `axis` by the last `frames` frames this layer saw; see `past`."""
+        """`x` preceded along `axis` by the last `frames` frames this layer saw; raises as `past`."""
         extended = torch.cat((self.past(x, frames, axis=axis), x), dim=axis)
         self.keep(extended, frames, axis=axis)
         return extended
