@@ -125,7 +125,7 @@ def convert(
 
 
 def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None) -> tuple[OpenedDiT | OpenedVAE, bool]:
-    """The checkpoint, and whether its head size is known: no shape depends on it, so copying works without."""
+    """The checkpoint, and whether its head size is known; no shape depends on it, so copying works without it."""
     if is_vae(map(clean_key, read_checkpoint(source).state)):
         return open_vae(source), True
     try:

@@ -57,7 +57,7 @@ _TELL_THE_SIZES = (
 )
 
 
-@lru_cache(maxsize=4)  # a checkpoint asks each time it is opened, and a conversion opens it a hundred times
+@lru_cache(maxsize=4)  # a conversion asks a hundred times
 def dit_shapes(config: DiTConfig) -> Mapping[str, tuple[int, ...]]:
     """Native name and shape of each of the transformer's tensors: 889 for WAN-5B."""
     return MappingProxyType(shapes_of(WorldPlayDiT(config, device="meta")))
