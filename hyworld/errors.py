@@ -1,4 +1,4 @@
-"""The one exception for wrong user input; anything else that is raised is a bug."""
+"""The one exception for wrong user input."""
 
 
 class InputError(ValueError):

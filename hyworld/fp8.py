@@ -67,7 +67,7 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _rounded(values: Tensor, amax: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(amax > 0, amax / FP8_MAX, torch.ones_like(amax))
-    # Division can round past the largest fp8 number, and there is no infinity.
+    # Division can round past the largest number of float8_e4m3fn, which has no infinity.
     return (values / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
 
 
@@ -187,7 +187,7 @@ def use_fp8(
 def rows_of(weight: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
     """`weight` `[out, in]` as float8_e4m3fn with one scale per row, `[out, 1]`.
 
-    A weight that is fp8 already is unchanged; `scale` is its own, scalar or per row, None for 1.
+    A weight that is that already is unchanged; `scale` is its own, scalar or per row, None for 1.
     """
     if weight.dtype != FP8:
         return quantise_rows(weight.detach())
