@@ -1,8 +1,7 @@
-"""Sizes of the networks and of the rollout, as frozen values checked on construction.
+"""Sizes of the networks and of the rollout: frozen values, checked on construction.
 
-Everything here is plain data: a config never touches a device, and every other module may
-import it. `PRESETS` names the bundles users meet: `wan_5b` (HY-World 1.5, WAN-5B), and of the same architecture,
-small enough for a laptop CPU, `tiny` (trained here, draws rooms) and `tiny-random` (draws noise, for tests).
+`PRESETS`: `wan_5b` (HY-World 1.5, WAN-5B) and, of the same architecture for a laptop CPU, `tiny` (trained here, draws
+rooms) and `tiny-random` (draws noise, for tests).
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from dataclasses import dataclass, field
 from .errors import InputError
 
 CHUNK_LATENTS = 4
-"""Latents denoised together by WorldPlay, and what a path is counted in (16 video frames, 13 in chunk 0)."""
+"""Latents denoised together by WorldPlay: 16 video frames, 13 in chunk 0."""
 
 VAE_SPATIAL_STRIDE = 16
-"""Pixels per latent cell along height and width (2 of it is the VAE's patchify)."""
+"""Pixels per latent cell along height and width."""
 
 VAE_TEMPORAL_STRIDE = 4
-"""Video frames per latent; the first latent of a video holds one frame."""
+"""Video frames per latent; a video's first latent holds one frame."""
 
 PATCH = 2
 """The transformer's patch is (1, 2, 2): one token covers 2 x 2 latent cells."""
 
 PIXEL_MULTIPLE = VAE_SPATIAL_STRIDE * PATCH
-"""Picture sizes must be multiples of this many pixels."""
+"""Picture sides must be multiples of this many pixels."""
 
 FRAMES_PER_SECOND = 16
 """Frame rate the model was trained at."""
@@ -85,10 +84,9 @@ WAN22_LATENTS_STD = (
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Sizes of the causal 3-D VAE and the statistics that normalise its latents.
+    """Sizes of the causal 3-D VAE and statistics of its latents. Defaults: the released Wan 2.2 VAE.
 
-    Defaults: the released Wan 2.2 VAE (16x in space, 4x in time, 48 channels).
-    `temporal_downsample[i]` says whether the encoder's stage i halves time; the decoder mirrors it.
+    temporal_downsample: whether the encoder's stage i halves time; the decoder mirrors it.
     """
 
     encoder_dim: int = 160
@@ -134,10 +132,9 @@ class TinyDecoderConfig:
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """Reconstituted context memory: which past latents a chunk may look at.
+    """Reconstituted context memory: a chunk remembers up to `frames` latents, the last `recent` and one older clip.
 
-    Up to `frames` latents: the last `recent` and, once more than that lie behind, one older clip, as long as a chunk,
-    chosen by field-of-view overlap (HY-World 1.5 technical report; original
+    The clip is chosen by field-of-view overlap (HY-World 1.5 technical report; original
     `wan/models/utils.py::select_mem_frames_wan`).
     """
 
@@ -163,7 +160,7 @@ class MemoryConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """A bundle of sizes that go together, and the picture size (height, width) it is at home at."""
+    """Sizes that go together; `size` is the default picture (height, width) in pixels."""
 
     name: str
     dit: DiTConfig
@@ -189,7 +186,7 @@ TINY = Preset(
     text_tokens=64,
     size=(160, 288),
 )
-"""The world that training/tiny_world trains. The statistics of its latents are measured; its VAE's file has them."""
+"""The world that training/tiny_world trains; its VAE's file has the measured latent statistics."""
 
 TINY_RANDOM = Preset(
     name="tiny-random",

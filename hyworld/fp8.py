@@ -1,15 +1,14 @@
 """float8_e4m3fn: rounding and scales, the file format ComfyUI reads, and layers that multiply in fp8.
 
-Linear weights inside the blocks are rounded and nothing else: they are 98 % of the model and the only ones that large
-matrix products read. Biases, norms, modulation tables, embeddings and head weigh little, and their rounding error would
+Only Linear weights in the blocks are rounded: 98 % of the model. The others are small, and their rounding error would
 reach every token.
 
-In a file a quantised layer stores `weight` as float8_e4m3fn and beside it `scale_weight`, a float32 scalar; their
-product is the weight. The tensor `scaled_fp8` marks the file. Also read: the newer spelling (`weight_scale`,
-`comfy_quant`), per-row scales, and fp8 without scales.
+In a file a quantised layer has `weight` (float8_e4m3fn) and `scale_weight` (float32 scalar), whose product is the
+weight; the tensor `scaled_fp8` marks the file. Also read: `weight_scale` and `comfy_quant` (newer spelling), per-row
+scales, and fp8 without scales.
 
-A product in fp8 has both factors rounded, with one scale for every row of the input and for every output channel. That
-costs some 3 % of relative error in each layer and brings the tensor cores' double rate.
+An fp8 product rounds both factors, with one scale per input row and per output channel: some 3 % relative error in each
+layer, at twice the tensor cores' rate.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ FP8_DTYPES = frozenset({FP8, torch.float8_e5m2})
 MARKER = "scaled_fp8"
 
 QuantiseRows = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Rows `[N, E]` as fp8, and the float32 scales `[N, 1]` that multiply them back."""
+"""Rows `[N, E]` as fp8, and the float32 scales `[N, 1]` to multiply them with."""
 
 _QUANTISED = re.compile(r"blocks\.\d+\.(?:(?:self|cross)_attn\.(?:q|k|v|o|o_prope)|ffn\.[02])\.weight")
 _SCALE = re.compile(r"(?P<layer>.+)\.(?:scale_weight|weight_scale)")
@@ -42,21 +41,20 @@ def is_quantised_layer(name: str) -> bool:
 
 
 def scale_name(name: str) -> str:
-    """What a file calls the scale of the weight `name`."""
+    """Name in a file of the scale of the weight `name`."""
     return f"{name.removesuffix('.weight')}.scale_weight"
 
 
 def marker() -> Tensor:
     """The tensor that marks a scaled fp8 file.
 
-    Two elements tell ComfyUI to multiply in full precision: the scales are of weights only, there are
-    none for activations.
+    Two elements tell ComfyUI to multiply in full precision, because there are no scales for activations.
     """
     return torch.zeros(2).to(FP8)
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """`weight` as float8_e4m3fn and the float32 scalar that multiplies it back: max|weight| / 448, or 1 for zeros."""
+    """`weight` as float8_e4m3fn, and its float32 scalar scale: max|weight| / 448, or 1 for zeros."""
     values = weight.float()
     return _rounded(values, torch.stack(values.aminmax()).abs().amax())
 
@@ -69,7 +67,7 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _rounded(values: Tensor, amax: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(amax > 0, amax / FP8_MAX, torch.ones_like(amax))
-    # Division can round one step past the largest fp8 number, which has no infinity to fall into.
+    # Division can round past the largest number of float8_e4m3fn, which has no infinity.
     return (values / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
 
 
@@ -82,10 +80,9 @@ def dequantise(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tens
 
 
 def split_scales(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """`(weights, scales)`: the model's tensors, and the scales by the name of the weight they multiply.
+    """`(weights, scales)`: the model's tensors, and the scales by the name of their weight.
 
-    Raises:
-        InputError: a scale whose weight is missing, or scales finer than one per row.
+    Raises `InputError` for a scale without its weight, or scales finer than one per row.
     """
     weights: dict[str, Tensor] = {}
     scales: dict[str, Tensor] = {}
@@ -107,11 +104,7 @@ def split_scales(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
 
 def dequantise_state(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every fp8 weight in `dtype`, scales and marker gone; other tensors as they are.
-
-    Raises:
-        InputError: see `split_scales`.
-    """
+    """Fp8 weights in `dtype`, other tensors as they are, scales and marker dropped; raises as `split_scales`."""
     weights, scales = split_scales(state)
     return {
         name: dequantise(tensor, scales.get(name), dtype) if tensor.dtype in FP8_DTYPES else tensor
@@ -126,7 +119,7 @@ def multiply(
     if not x.is_cuda:
         product = dequantise(x, x_scale, torch.float32) @ dequantise(weight, weight_scale, torch.float32).t()
         return (product if bias is None else product + bias.float()).to(dtype)
-    # With a scale for every row, older torch gives bfloat16 alone; it is finer than the factors were.
+    # With row-wise scales older torch gives only bfloat16; it is finer than the factors.
     wide = torch.bfloat16
     product = torch._scaled_mm(
         x,
@@ -141,15 +134,11 @@ def multiply(
 
 
 class Fp8Linear(nn.Module):
-    """A Linear whose weight is fp8 with a scale per output channel and whose input is rounded to fp8 row by row.
+    """Linear with an fp8 weight, whose input is rounded to fp8 row by row in every forward.
 
-    The input's scales are measured anew in every forward.
-
-    Args:
-        weight: `[out, in]`, float8_e4m3fn.
-        scale: `[out, 1]`, float32.
-        bias: `[out]` in the dtype of the result.
-        quantise: how to round the input.
+    weight: `[out, in]`, float8_e4m3fn.
+    scale: `[out, 1]`, float32.
+    bias: `[out]` in the dtype of the result.
     """
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor, quantise: QuantiseRows) -> None:
@@ -163,7 +152,7 @@ class Fp8Linear(nn.Module):
         return self.product(*self.quantise(x.reshape(-1, x.shape[-1]))).view(*x.shape[:-1], -1)
 
     def product(self, x: Tensor, x_scale: Tensor) -> Tensor:
-        """`[N, out]` from an input that is rounded already."""
+        """`[N, out]` from an input that is already rounded."""
         weight, scale, bias = (cast("Tensor", t) for t in (self.weight, self.scale, self.bias))
         return multiply(x, x_scale, weight, scale, bias, bias.dtype)
 
@@ -171,14 +160,10 @@ class Fp8Linear(nn.Module):
 def use_fp8(
     model: nn.Module, quantise: QuantiseRows = quantise_rows, scales: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Put fp8 layers in the place of every Linear of the transformer's blocks.
+    """Replace every Linear in the blocks of a `WorldPlayDiT` by `Fp8Linear`; self-attention's q, k and v become one.
 
-    q, k and v of the self-attention, which read the same input, become one layer.
-
-    Args:
-        model: a `WorldPlayDiT`.
-        quantise: how the layers round their inputs.
-        scales: of weights that are fp8 already, by parameter name: a scalar or one per output channel; no scale is 1.
+    quantise: rounds the layers' inputs.
+    scales: of weights that are fp8 already, by parameter name: a scalar or one per output channel; no scale is 1.
     """
     known = scales or {}
 
@@ -202,7 +187,7 @@ def use_fp8(
 def rows_of(weight: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
     """`weight` `[out, in]` as float8_e4m3fn with one scale per row, `[out, 1]`.
 
-    A weight that is that already stays as it is; `scale` is its own, for the whole of it or per row, None for 1.
+    A weight that is that already is unchanged; `scale` is its own, scalar or per row, None for 1.
     """
     if weight.dtype != FP8:
         return quantise_rows(weight.detach())

@@ -1,4 +1,4 @@
-"""What this machine's GPU can do, and for the user: what is missing where it cannot."""
+"""What this machine's GPU can run, and for the user what is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .fp8 import multiply, quantise_rows
 
 
 def current(device: torch.device) -> AbstractContextManager[Any]:
-    """Make `device` the current GPU: Triton launches kernels and torch records graphs there, wherever tensors are."""
+    """Make `device` the current GPU, where Triton launches kernels and torch records graphs, wherever tensors are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
@@ -21,8 +21,7 @@ def current(device: torch.device) -> AbstractContextManager[Any]:
 def triton_missing(device: torch.device) -> str | None:
     """None if Triton kernels run on `device`, else the reason, as the end of a sentence.
 
-    Raises:
-        torch.OutOfMemoryError: the GPU is full, which says nothing of Triton; the next call tries again.
+    Raises `torch.OutOfMemoryError` if the GPU is full; that is not cached.
     """
     if device.type != "cuda":
         return f"they are for CUDA and ROCm GPUs, not for {device.type}"
@@ -44,11 +43,7 @@ def triton_missing(device: torch.device) -> str | None:
 
 
 def fp8_missing(device: torch.device) -> str | None:
-    """None if fp8 matrix products run on `device`, else the reason, as the end of a sentence.
-
-    Raises:
-        torch.OutOfMemoryError: the GPU is full.
-    """
+    """None if fp8 matrix products run on `device`, else the reason; raises as `triton_missing`."""
     if device.type != "cuda" or torch.version.hip is not None:
         return "they need an NVIDIA card"
     if torch.cuda.get_device_capability(device) < (9, 0):

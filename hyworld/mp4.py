@@ -1,4 +1,4 @@
-"""H.264 in MP4 through PyAV (FFmpeg's libraries): chunks as fragments, and fragments as one ordinary file."""
+"""H.264 in MP4 through PyAV (FFmpeg): chunks as fragments, and fragments as one ordinary file."""
 
 from __future__ import annotations
 
@@ -13,30 +13,23 @@ from torch import Tensor
 from .errors import InputError
 
 LONGEST_SIDE = 16384
-"""Pixels: what the encoder (x264) can take."""
+"""Pixels: the limit of x264."""
 
 ENCODER = "libx264"
 
-# x264's macroblock tree reads memory it never wrote: with it the same frames give different files.
+# x264's macroblock tree reads uninitialised memory: with it the same frames give different files.
 OPTIONS = {"crf": "17", "preset": "medium", "mbtree": "0"}
 
 _BT709 = 1  # FFmpeg's number for BT.709 primaries, transfer and matrix; without it players guess the colours
 _LIMITED_RANGE = 1
 
-# delay_moov: a header that knows the first picture's time, so that playing starts at 0 although B-frames are sent
-# early. frag_custom: one fragment, at the end. frag_discont: its times count from the start of the walk.
+# delay_moov: times start at 0 although B-frames are sent early. frag_custom: one fragment, at the end.
+# frag_discont: its times count from the start of the walk.
 _ONE_FRAGMENT = "delay_moov+default_base_moof+frag_custom+frag_discont+skip_trailer"
 
 
 def check_encoder() -> None:
-    """Find x264.
-
-    No other encoder takes its place: none has x264's constant quality (crf), so the same command would give
-    another video.
-
-    Raises:
-        InputError: a PyAV that was built without it.
-    """
+    """Raise `InputError` if PyAV lacks x264; without its constant quality (crf) the video would be another."""
     try:
         av.codec.Codec(ENCODER, "w")
     except ValueError as error:
@@ -47,18 +40,15 @@ def check_encoder() -> None:
 
 
 def encode_chunk(frames: Tensor, *, first: int, fps: int) -> tuple[bytes, bytes]:
-    """Encode frames that need no others: a closed group of pictures.
+    """Encode a closed group of pictures.
 
-    Args:
-        frames: uint8 `[F, H, W, 3]`, on the CPU.
-        first: how many frames the video has before these.
-        fps: frames per second.
+    frames: uint8 `[F, H, W, 3]`, on the CPU.
+    first: how many frames the video has before these.
 
-    Returns:
-        The header of a fragmented MP4, the same for every chunk of a video, and this chunk's fragment of it.
+    Returns the header of a fragmented MP4, the same for all chunks of a video, and this chunk's fragment.
     """
     buffer = io.BytesIO()
-    # A fragment is numbered by its first frame: numbers have to grow, no more.
+    # Fragment numbers only have to grow: the first frame's.
     options = {"movflags": _ONE_FRAGMENT, "fragment_index": str(first + 1)}
     with av.open(buffer, "w", format="mp4", options=options) as container:
         stream: Any = container.add_stream(ENCODER, rate=Fraction(fps))
@@ -85,12 +75,8 @@ def encode_chunk(frames: Tensor, *, first: int, fps: int) -> tuple[bytes, bytes]
 
 
 def write_ordinary(fragmented: Path, target: Path) -> None:
-    """Copy a fragmented MP4, without encoding anew, into one with a table of contents.
-
-    Raises:
-        OSError, av.FFmpegError: it cannot be written or read, or it cannot be played.
-    """
-    # Absolute, because FFmpeg takes a relative name with a colon in it for a protocol.
+    """Remux a fragmented MP4 into one with an index; raises `OSError` or `av.FFmpegError` on failure."""
+    # Absolute: FFmpeg takes a relative name with a colon for a protocol.
     with (
         av.open(str(fragmented.absolute())) as source,
         av.open(str(target.absolute()), "w", format="mp4") as container,
@@ -101,7 +87,7 @@ def write_ordinary(fragmented: Path, target: Path) -> None:
             if packet.size:  # the last one is empty
                 packet.stream = stream
                 container.mux(packet)
-    # PyAV before 14.4 describes another encoder's pictures there: none of these could be decoded.
+    # PyAV before 14.4 writes another encoder's description, with which the pictures cannot be decoded.
     with av.open(str(target.absolute())) as made:
         if made.streams.video[0].codec_context.extradata != description:
             raise OSError("the copy does not describe its pictures")

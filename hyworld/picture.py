@@ -1,4 +1,4 @@
-"""The picture a world starts from: any file Pillow reads → the tensor the VAE encodes."""
+"""The first frame: any picture file Pillow reads → the tensor the VAE encodes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ from .config import check_size
 from .errors import InputError
 
 MOST_FILLED = 200
-"""Frames whose area a picture may take that is scaled to fill one."""
+"""Largest area of a picture scaled to fill a frame, in frames."""
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """Read a picture as RGB, upright (EXIF orientation applied).
-
-    Raises:
-        InputError: the file is missing, is no picture, is truncated or absurdly large.
-    """
+    """Read a picture as RGB, upright (EXIF); raises `InputError` if it is missing, no picture, truncated or huge."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of the picture in it.")
@@ -44,14 +40,14 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         levels = np.asarray(picture).astype(np.float64) * (255 / _white(picture))
         return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
-        # Transparent pixels hold arbitrary colours; on white they look as they do in a viewer.
+        # Transparent pixels hold arbitrary colours: show them on white, as viewers do.
         rgba = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return picture.convert("RGB")
 
 
 def _white(picture: Image.Image) -> float:
-    """The level that a grey picture of mode I;16, I or F means by white: 32-bit files do not say."""
+    """White level of a grey picture of mode I;16, I or F; guessed for 32-bit files, which do not say."""
     if picture.mode.startswith("I;16"):
         return 65535
     brightest = float(np.asarray(picture).max())
@@ -59,15 +55,12 @@ def _white(picture: Image.Image) -> float:
 
 
 def fill_and_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
-    """Scale the picture to fill height x width pixels (Lanczos) and crop the centre, as the model was trained.
+    """Scale to fill height x width pixels (Lanczos) and crop the centre, as WorldPlay `resize_center_crop_to_tensor`.
 
-    Source: WorldPlay `resize_center_crop_to_tensor`.
-
-    Raises:
-        InputError: the picture is so long and thin that filling the frame with it would take gigabytes.
+    Raises `InputError` if the picture is so long and thin that scaling it would take gigabytes.
     """
     scale = max(width / picture.width, height / picture.height)
-    # int() can land one pixel short through rounding, and the crop would add a black edge.
+    # int() can be one pixel short through rounding, and the crop would add a black edge.
     filled = (max(width, int(picture.width * scale)), max(height, int(picture.height * scale)))
     if filled[0] * filled[1] > MOST_FILLED * height * width:
         raise InputError(
@@ -80,10 +73,9 @@ def fill_and_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def to_video_tensor(picture: Image.Image, height: int, width: int) -> Tensor:
-    """The picture as a one-frame video, float32 `[1, 3, 1, height, width]` in [-1, 1].
+    """One-frame video, float32 `[1, 3, 1, height, width]` in [-1, 1].
 
-    Raises:
-        InputError: a side is not a multiple of 32, or see `fill_and_crop`.
+    Raises `InputError` if a side is not a multiple of 32, or as `fill_and_crop`.
     """
     check_size(height, width)
     pixels = np.asarray(fill_and_crop(picture, height, width), dtype=np.float32) / 127.5 - 1.0

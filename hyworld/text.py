@@ -1,7 +1,6 @@
-"""Prompts to embeddings outside ComfyUI: UMT5-XXL through transformers, ready-made files, and a stand-in.
+"""Prompts to embeddings `[1, tokens, dim]` outside ComfyUI: UMT5-XXL, ready-made files, and a stand-in.
 
-All three return `[1, tokens, dim]` with zero rows after the end of the prompt.
-Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
+Encoders zero the rows after the prompt. Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
 """
 
 from __future__ import annotations
@@ -26,13 +25,10 @@ _BYTE_TABLE_SEED = 2026
 
 
 def clean_prompt(text: str) -> str:
-    """`text` as the model saw prompts: mojibake mended, HTML unescaped, white space collapsed and stripped.
+    """`text` cleaned as in training: mojibake fixed, HTML unescaped, white space collapsed; no full stop is added."""
+    import ftfy  # optional: ComfyUI does not bring it
 
-    Nothing is added: a full stop at the end would be another token and another picture.
-    """
-    import ftfy  # here, because only the real text encoder needs it and ComfyUI does not bring it
-
-    # Twice, because scraped captions carry entities of entities (&amp;quot;).
+    # Twice: scraped captions have nested entities (&amp;quot;).
     unescaped = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(unescaped.split())
 
@@ -48,14 +44,11 @@ def encode_prompt(
 ) -> Tensor:
     """Embeddings `[1, tokens, dim]` of the cleaned prompt, in `dtype` on `device` (dim 4096 for UMT5-XXL).
 
-    The encoder is loaded for this one prompt and freed again: it is larger than the video model. Longer
-    prompts are cut, with a warning.
+    The encoder, larger than the video model, is loaded for this prompt only. Longer prompts are cut, with a warning.
 
-    Args:
-        folder: diffusers layout, with `text_encoder/` and `tokenizer/`, or one folder that holds both.
+    folder: diffusers layout with `text_encoder/` and `tokenizer/`, or one folder that holds both.
 
-    Raises:
-        InputError: transformers is not installed, or the folder lacks a part.
+    Raises `InputError` if transformers is not installed, or the folder lacks a part or cannot be read.
     """
     encoder_folder, tokenizer_folder = _parts(Path(folder))
     _check_text(prompt)
@@ -71,7 +64,7 @@ def encode_prompt(
     with _reading(tokenizer_folder):
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
     _warn_if_cut(len(tokenizer(text).input_ids), tokens)
-    # Padded to the full length although the padding is masked: the original's kernels see these shapes.
+    # Padded to full length, although the padding is masked: the shapes of the original's kernels.
     batch = tokenizer(
         text, padding="max_length", max_length=tokens, truncation=True, return_attention_mask=True, return_tensors="pt"
     )
@@ -89,10 +82,8 @@ def encode_prompt(
 def load_embeddings(path: str | Path, text_dim: int) -> Tensor:
     """Ready embeddings `[1, L, text_dim]` from a safetensors file: its only tensor, or `text` or `prompt_embeds`.
 
-    A tensor `[L, text_dim]` gets its batch axis.
-
-    Raises:
-        InputError: no such tensor, another width or shape, or numbers that are not finite.
+    A tensor `[L, text_dim]` gets its batch axis. Raises `InputError` if there is no such tensor, its shape is another
+    or it is not finite.
     """
     state = read_checkpoint(path).state
     name = next((name for name in ("text", "prompt_embeds") if name in state), None)
@@ -115,14 +106,10 @@ def load_embeddings(path: str | Path, text_dim: int) -> Tensor:
 
 
 class ByteTextEncoder:
-    """Deterministic stand-in for a text encoder, for the built-in models: each byte has its row.
+    """Deterministic stand-in for a text encoder, for the built-in models.
 
-    Row i is the row of byte i in a fixed pseudo-random table plus a sinusoidal code of i; the empty prompt is
-    all zeros.
-
-    Args:
-        dim: width of the embeddings.
-        tokens: rows returned; longer prompts are cut, with a warning.
+    Row i is byte i's row in a fixed pseudo-random table plus a sinusoidal code of i; rows after the prompt are zero.
+    Prompts longer than `tokens` bytes are cut, with a warning.
     """
 
     def __init__(self, dim: int, *, tokens: int = 64) -> None:
@@ -155,14 +142,14 @@ def check_text_source(source: str | Path) -> None:
 
 
 def _check_text(prompt: str) -> None:
-    # Bytes of the command line that are no UTF-8 arrive as lone surrogates, which no encoder takes.
+    # Command-line bytes that are not UTF-8 arrive as lone surrogates, which encoders refuse.
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise InputError("The prompt is not valid UTF-8 text: type it again, or check the encoding of the terminal.")
 
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Tell of files in `folder` that transformers cannot read, which it does with exceptions of every kind."""
+    """Turn transformers' errors about files in `folder`, of every kind, into `InputError`."""
     try:
         yield
     except (InputError, MemoryError):
@@ -184,7 +171,7 @@ def _warn_if_cut(length: int, tokens: int) -> None:
 
 
 def _parts(folder: Path) -> tuple[Path, Path]:
-    """The folders of the encoder and of the tokenizer, each checked for its files."""
+    """Folders of the encoder and of the tokenizer, checked for their files."""
     if not folder.is_dir():
         raise InputError(f"There is no text encoder folder at {folder}: give a diffusers-layout folder of UMT5-XXL.")
     encoder, tokenizer = (
@@ -213,7 +200,7 @@ def _load_encoder(folder: Path, dtype: torch.dtype) -> Any:
     model_type = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if model_type != "umt5":
         raise InputError(f"{folder} is a {model_type} text encoder, the model was trained with UMT5-XXL: give that.")
-    # Its annotations do not know that output_loading_info makes the result a pair.
+    # With output_loading_info it returns a pair, which its annotations do not know.
     from_pretrained: Any = UMT5EncoderModel.from_pretrained
     encoder, loading = from_pretrained(folder, local_files_only=True, torch_dtype=dtype, output_loading_info=True)
     absent = sorted(set(loading["missing_keys"]) - {"encoder.embed_tokens.weight"})

@@ -1,7 +1,4 @@
-"""Writing the video while it is made, chunk by chunk, on a thread of its own.
-
-Memory stays flat however long the walk is, and a walk that is interrupted or killed leaves a playable file.
-"""
+"""Write the video chunk by chunk on its own thread: memory stays flat, and a killed walk leaves a playable file."""
 
 from __future__ import annotations
 
@@ -27,37 +24,28 @@ from .errors import InputError
 from .mp4 import LONGEST_SIDE, check_encoder, encode_chunk, write_ordinary
 
 LEAST_SPACE = 1 << 20
-"""Bytes that must be free before minutes go into frames; a video of a few seconds has more."""
+"""Bytes that must be free at the start; a video of a few seconds is larger."""
 
 _IN_WORK = 1
-"""Chunks that may still be encoded when `write` returns: one, while the next is made."""
+"""Chunks that may still be encoding when `write` returns."""
 
 
 class VideoWriter:
-    """H.264 in MP4, in the file walk.part.mp4 (walk.part-2.mp4, … if that exists) until walk.mp4 is whole.
+    """H.264 in MP4, written to walk.part.mp4 (walk.part-2.mp4, … if that exists) until walk.mp4 is complete.
 
-    Each `write` adds a fragment that needs no other and is in the file, playable, before the next `write` returns.
-    So a process that is killed leaves walk.part.mp4 with all but the last chunk or two; nothing removes it.
+    A context manager. Each `write` adds a fragment, playable before the next `write` returns: a killed process leaves
+    walk.part.mp4 with all but the last chunk or two. On exit, also by an exception, the fragments are remuxed into an
+    ordinary MP4, because many players cannot seek in fragments; without room for that copy, the fragmented file becomes
+    the video. If no frames were written, or a `write` failed on the disk, nothing is left.
 
-    Use it as a context manager. Leaving it copies the fragments, without encoding anew, into an ordinary MP4: players
-    then know its length and can seek, which many cannot in fragments. Where the disk has no room for the copy, the
-    fragmented file becomes the video. Leaving by an exception (Ctrl-C too) does the same with the frames written so
-    far; with none written, or with a full disk, nothing stays behind.
+    path: ends in .mp4; as attribute, the video's name, with `or_next` final on exit.
+    height, width: in pixels.
+    overwrite: replace `path` if it exists.
+    or_next: if `path` exists when the video is complete, take path-2, path-3, … instead.
+    frames_written: number of frames in the file.
 
-    Args:
-        path: ends in .mp4.
-        height, width: of the frames, in pixels.
-        fps: frames per second.
-        overwrite: replace `path` if it exists.
-        or_next: if `path` exists when the video is whole, take path-2, path-3, … instead.
-
-    Attributes:
-        path: the video's name; with `or_next`, final once the context is left.
-        frames_written: frames that are in the file.
-
-    Raises:
-        InputError: another ending than .mp4, a missing folder, no right to write, a full disk, an existing
-            file without `overwrite` or `or_next`, a side above `LONGEST_SIDE`, or a PyAV without x264.
+    Raises `InputError` for another ending, a missing folder, no right to write, a full disk, an existing file without
+    `overwrite` or `or_next`, a side above `LONGEST_SIDE`, or PyAV without x264.
     """
 
     def __init__(
@@ -90,7 +78,7 @@ class VideoWriter:
         try:
             if shutil.disk_usage(self.path.parent).free < LEAST_SPACE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            # Only tried: a process killed before its first frames leaves no empty file.
+            # Only a trial: a process killed before its first frames leaves no empty file.
             with self._open_part() as file:
                 tried = Path(file.name)
             discard(tried)
@@ -98,27 +86,20 @@ class VideoWriter:
             raise self._explained(error) from error
 
     def write(self, frames: Tensor) -> None:
-        """Append uint8 frames `[F, H, W, 3]`, which must not change any more.
+        """Append uint8 `[F, H, W, 3]`, which must not change afterwards; raises `InputError` if the disk is full.
 
-        Returns once the frames of the call before are in the file; these are encoded meanwhile.
-
-        Raises:
-            InputError: the disk is full.
+        Returns once the previous call's frames are in the file; these are encoded meanwhile.
         """
         if frames.dtype.is_floating_point or frames.ndim != 4 or frames.shape[-1] != 3:
             raise TypeError(f"frames must be uint8 [F, H, W, 3], got {frames.dtype} {list(frames.shape)}")
         if frames.shape[1:3] != self._size:
             raise ValueError(f"frames must be {self._size} (height, width), got {tuple(frames.shape[1:3])}")
-        # Given first, then waited: an interrupt in the wait loses nothing.
+        # Submit, then wait: an interrupt while waiting loses nothing.
         self._pending.append(self._encoder.submit(self._append, frames.cpu()))
         self._wait(_IN_WORK)
 
     def flush(self) -> None:
-        """Return when all frames are in the file.
-
-        Raises:
-            InputError: the disk is full.
-        """
+        """Wait until all frames are in the file; raises `InputError` if the disk is full."""
         self._wait(0)
 
     def __enter__(self) -> VideoWriter:
@@ -149,7 +130,7 @@ class VideoWriter:
             self._pending.popleft()
 
     def _append(self, frames: Tensor) -> None:
-        """On the encoder's thread: encode a chunk and add its fragment, unless one before is missing."""
+        """On the encoder's thread: encode a chunk and add its fragment, unless an earlier one failed."""
         if self._failure is not None:
             return
         try:
@@ -166,7 +147,7 @@ class VideoWriter:
         if self._file is None:
             self._file = self._open_part()
             self._file.write(header)
-        # The fragment's size and type go last: until then players see the end of the file here.
+        # The fragment's size and type go last: until then the file ends here for players.
         start = self._file.tell()
         self._file.write(bytes(8) + fragment[8:])
         self._file.flush()
@@ -209,7 +190,7 @@ class VideoWriter:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C for the moment it takes to finish a file: who presses it twice would lose the video otherwise."""
+    """Ignore SIGINT and SIGTERM while a file is finished: a second Ctrl-C would lose the video."""
     if threading.current_thread() is not threading.main_thread():  # only that one may, and only that one is interrupted
         yield
         return

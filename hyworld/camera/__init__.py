@@ -1,9 +1,4 @@
-"""Camera paths: what the user asks for, as poses and action labels the network understands.
-
-A path comes from pose tokens (`w-8, right-8`) or pose JSON and becomes a `Trajectory`: camera-to-world poses,
-normalised intrinsics and one of 81 action labels per latent, plus notes for the user about how the input was
-read. `draw_top_down` shows it as a map. Everything is plain numpy; no torch, no device.
-"""
+"""Camera paths: pose tokens, key presses or pose JSON → `Trajectory` (poses, intrinsics, action labels); no torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The 81 action labels: what the network is told about each latent besides its camera pose.
+"""The 81 action labels, 9 · move + turn, one per latent.
 
-A label is 9 · move + turn, each one of nine. The rule is the original's (`hyvideo/generate.py::pose_to_input`):
-directions are read from the camera's pose relative to the latent before.
+Rule: HY-WorldPlay `hyvideo/generate.py::pose_to_input`, on camera poses relative to the latent before.
 """
 
 from __future__ import annotations
@@ -29,25 +28,20 @@ TURNS = ("none", "right", "left", "up", "down", "right+up", "right+down", "left+
 NUM_LABELS = len(MOVES) * len(TURNS)
 
 COMBINED = np.array([[0, 3, 4], [1, 5, 6], [2, 7, 8]])
-"""`[first, second]` → index into MOVES (forward/backward, right/left) or TURNS (right/left, up/down); an axis is
-0 for none, 1 for its positive side, 2 for its negative side."""
+"""`[i, j]` → index into MOVES (i forward/backward, j right/left) or TURNS (i right/left, j up/down); 0 is none."""
 
 LEAST_MOVE = 1e-4
-"""Scene units per latent below which the camera stands."""
+"""Scene units per latent up to which the camera stands."""
 
 AXIS_DEG = 60.0
-"""A move is along an axis when it is closer to it than this."""
+"""A move counts along an axis if it is closer to it than this."""
 
 LEAST_TURN_DEG = 0.05
-"""Degrees per latent up to which the camera looks the same way."""
+"""Degrees per latent up to which a turn counts as none."""
 
 
 def label(move: str, turn: str) -> int:
-    """Label of a move and a turn by name, as in `MOVES` and `TURNS`.
-
-    Raises:
-        InputError: no such move or turn.
-    """
+    """Label of a move and a turn by name; raises `InputError` if there is no such name."""
     for kind, name, known in (("move", move, MOVES), ("turn", turn, TURNS)):
         if name not in known:
             raise InputError(f'There is no {kind} "{name}": choose one of {", ".join(known)}.')
@@ -55,11 +49,7 @@ def label(move: str, turn: str) -> int:
 
 
 def label_name(number: int) -> str:
-    """A label in words: "forward+right, turn left", "turn up", or "idle".
-
-    Raises:
-        InputError: not a label (0 to 80).
-    """
+    """A label in words: "forward+right, turn left", "turn up" or "idle"; raises `InputError` outside 0..80."""
     if not 0 <= number < NUM_LABELS:
         raise InputError(f"Action labels are 0 to {NUM_LABELS - 1}, got {number}.")
     move, turn = MOVES[number // len(TURNS)], TURNS[number % len(TURNS)]
@@ -69,11 +59,7 @@ def label_name(number: int) -> str:
 
 
 def label_from_keys(keys: Iterable[str]) -> int:
-    """Label of keys held down together (the keys of the pose tokens; none is idle); an orbit counts as its turn.
-
-    Raises:
-        InputError: an unknown key, or two that oppose each other.
-    """
+    """Label of keys held together (none: idle, an orbit: its turn); `InputError` if unknown, repeated or opposed."""
     held = [key.strip().lower() for key in keys]
     try:
         check_keys(held)
@@ -86,9 +72,9 @@ def label_from_keys(keys: Iterable[str]) -> int:
 
 
 def labels(c2w: NDArray[np.float64], third_person: bool = False) -> NDArray[np.int64]:
-    """Labels `[N]` of camera-to-world poses `[N, 4, 4]`; the first pose has none before it and is 0.
+    """Labels `[N]` of camera-to-world poses `[N, 4, 4]`; the first is 0.
 
-    With `third_person`, the move of a latent that also turns is dropped: it comes from orbiting.
+    third_person: drop the move of a latent that also turns, because it comes from orbiting.
     """
     relative = np.linalg.inv(c2w[:-1]) @ c2w[1:]
     yaw, pitch = _yaw_pitch_deg(relative[:, :3, :3])
@@ -111,10 +97,10 @@ def _turn_side(angle: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _yaw_pitch_deg(R: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The angles about y and x in R = Rz · Ry · Rx (extrinsic xyz Euler angles), of rotations `[N, 3, 3]`."""
+    """Angles about y and x of `[N, 3, 3]` rotations R = Rz · Ry · Rx (extrinsic xyz Euler angles)."""
     cos_yaw = np.hypot(R[:, 2, 1], R[:, 2, 2])
     yaw = np.arctan2(-R[:, 2, 0], cos_yaw)
-    # At a quarter turn x and z turn about the same axis; by convention all of it is x's.
+    # Gimbal lock: x and z turn about the same axis; by convention all of it is x's.
     locked = cos_yaw < 1e-7
     pitch = np.where(locked, np.arctan2(-R[:, 1, 2], R[:, 1, 1]), np.arctan2(R[:, 2, 1], R[:, 2, 2]))
     return np.degrees(yaw), np.degrees(pitch)

@@ -1,7 +1,4 @@
-"""Key presses per latent: `W*8, W+→*4, idle*2` → the keys held in each latent.
-
-The notation people use for games, beside the pose tokens of `tokens`: arrows may be drawn, `*` counts latents.
-"""
+"""Key presses per latent (`W*8, W+→*4, idle*2`): the notation of games, beside the pose tokens of `tokens`."""
 
 from __future__ import annotations
 
@@ -20,17 +17,14 @@ ARROWS = {"↑": "up", "↓": "down", "←": "left", "→": "right"}
 IDLE = ("idle", "none")
 
 Keys = tuple[str, ...]
-"""The keys held in one latent, by their names in pose tokens; empty is idle."""
+"""Keys held in one latent, as in `tokens.KEYS`; empty is idle."""
 
 
 def parse_keys(text: str) -> list[Keys]:
-    """Read a sequence of key presses, one entry per latent.
+    """Read key presses, one entry of the result per latent.
 
-    Entries are separated by commas or line ends; an entry is keys joined by `+`, or `idle`, and how many latents it
-    lasts behind a `*` (1 if left out). Case and white space do not matter.
-
-    Raises:
-        InputError: nothing is there, or an entry is malformed; names the entry and its position.
+    Entries are separated by commas, semicolons or line ends: keys joined by `+`, or `idle`, then optionally `*` and a
+    number of latents (default 1). Raises `InputError` if there is none, or for a bad entry (with its position).
     """
     entries = [entry.strip().lower() for entry in re.split(r"[,\n;]", text)]
     entries = [entry for entry in entries if entry]
@@ -51,7 +45,7 @@ def parse_keys(text: str) -> list[Keys]:
 def trajectory_from_keys(
     sequence: list[Keys], speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None
 ) -> Trajectory:
-    """The path those keys walk: N entries give N + 1 poses, labelled from the poses like any other path."""
+    """Path of N + 1 poses for N entries, labelled from the poses; `third_person` as in `Trajectory.from_tokens`."""
     motions = [motion_of(keys, speeds) if keys else Motion() for keys in sequence]
     if third_person is None:
         third_person = any(motion.orbit for motion in motions)
@@ -60,12 +54,9 @@ def trajectory_from_keys(
 
 
 def relabel(trajectory: Trajectory, sequence: list[Keys]) -> Trajectory:
-    """The same camera path with the labels of these keys: what the network is told and where it goes may differ.
+    """The same poses with the labels of these keys, the first latent's 0.
 
-    The first latent of a path has no key (nothing moved yet), so a path of N latents takes N - 1 entries.
-
-    Raises:
-        InputError: another number of entries.
+    Raises `InputError` unless a path of N latents gets N - 1 entries.
     """
     if len(sequence) != len(trajectory) - 1:
         raise InputError(

@@ -1,7 +1,6 @@
-"""The pose file: `{"0": {"extrinsic": 4×4 camera-to-world, "K": 3×3 pixels}, "1": …}`, checked on reading.
+"""Pose JSON of HY-WorldPlay (`assets/pose/*.json`, see `FORMAT`), checked on reading.
 
-The format of HY-WorldPlay (`assets/pose/*.json`). One optional key is ours: "label", the action label of a pose,
-for paths whose labels do not follow from their poses.
+The optional key "label" of a pose is ours: its action label, where labels do not follow from the poses.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from ..errors import InputError
 from .actions import NUM_LABELS
 
 PICTURE_CENTRE = (960.0, 540.0)
-"""Principal point written to files (a 1920×1080 picture); reading divides it out again."""
+"""Principal point in pixels written to files (a 1920×1080 picture)."""
 
 RIGID_TOLERANCE = 1e-3
 
 LARGEST = 1e6
-"""Units or pixels: far beyond any scene, and far within what the network's float32 can multiply."""
+"""Scene units or pixels; beyond any scene, within float32."""
 
 FOCAL_RANGE = (0.01, 100.0)
-"""Focal lengths in units of the picture's size: from fisheye to telescope."""
+"""Focal lengths in units of the picture's size."""
 
 FORMAT = '{"0": {"extrinsic": 4×4 camera-to-world, "K": 3×3 pixels}, "1": …}'
 
@@ -40,7 +39,7 @@ class PoseData(NamedTuple):
 
 
 def read_json_text(text: str, name: str) -> object:
-    """Parse JSON text; `name` says in the error where it came from."""
+    """Parse JSON text that errors call `name`; raises `InputError`."""
     try:
         return json.loads(text)
     except ValueError as error:
@@ -50,11 +49,7 @@ def read_json_text(text: str, name: str) -> object:
 
 
 def read_file(source: str, name: str) -> str:
-    """The text of a file; `name` is what errors call it.
-
-    Raises:
-        InputError: the file is missing or not text.
-    """
+    """Text of a file that errors call `name`; raises `InputError` if it is missing or not text."""
     try:
         return Path(source).expanduser().read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -64,11 +59,7 @@ def read_file(source: str, name: str) -> str:
 
 
 def poses_from_json(data: object, name: str) -> PoseData:
-    """Check and convert pose JSON, in the order of its indices.
-
-    Raises:
-        InputError: names the pose and the key, and what was expected.
-    """
+    """Poses in the order of their indices; raises `InputError` naming the pose and the key at fault."""
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{name} must be a non-empty JSON object {FORMAT}.")
     poses = [_read_pose(pose, f"{name}, pose {i}") for i, pose in enumerate(_in_order(data, name))]
@@ -84,7 +75,7 @@ def poses_from_json(data: object, name: str) -> PoseData:
 def poses_to_json(
     c2w: NDArray[np.float64], intrinsics: NDArray[np.float64], labels: Sequence[int] | None
 ) -> dict[str, dict[str, object]]:
-    """The inverse of `poses_from_json`; the pixels are those of a 1920×1080 picture."""
+    """Inverse of `poses_from_json`, in pixels of a 1920×1080 picture."""
     cx, cy = PICTURE_CENTRE
     result: dict[str, dict[str, object]] = {}
     for i, (pose, K) in enumerate(zip(c2w, intrinsics, strict=True)):
@@ -96,7 +87,6 @@ def poses_to_json(
 
 
 def _in_order(data: Mapping[object, object], name: str) -> list[object]:
-    """The poses "0", "1", … whatever their order in the data."""
     poses = {str(key): pose for key, pose in data.items()}
     wanted = [str(i) for i in range(len(data))]
     for i in wanted:
@@ -169,7 +159,7 @@ def _intrinsics(value: object, where: str) -> NDArray[np.float64]:
 
 
 def normalised(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64]:
-    """Intrinsics in units of the picture's size, `[3, 3]`: the principal point is its centre."""
+    """Intrinsics `[3, 3]` in units of the picture's size; the principal point becomes its centre."""
     return np.array([[fx / (cx * 2), 0.0, 0.5], [0.0, fy / (cy * 2), 0.5], [0.0, 0.0, 1.0]])
 
 

@@ -14,8 +14,8 @@ from .tokens import Motion
 def integrate(motions: Sequence[Motion], orbit_radius: float = 1.0) -> NDArray[np.float64]:
     """Camera-to-world poses `[len(motions) + 1, 4, 4]`, starting at the identity.
 
-    Within a latent the camera yaws, pitches, moves along its new axes, then orbits about the point
-    `orbit_radius` ahead (order as in the original `generate_camera_trajectory_local`).
+    Order per latent, as in the original `generate_camera_trajectory_local`: yaw, pitch, move along the new axes, orbit
+    about the point `orbit_radius` ahead.
     """
     poses = np.tile(np.eye(4), (len(motions) + 1, 1, 1))
     rotation, position = np.eye(3), np.zeros(3)

@@ -1,8 +1,7 @@
-"""Pose tokens: `w-3, w+right-4, orbit_left-2` → one small motion per latent.
+"""Pose tokens: `w-3, w+right-4, orbit_left-2` → one `Motion` per latent.
 
-A path is tokens separated by commas; a token is keys joined by `+`, a dash, and a number of latents. Case and
-white space do not matter. The grammar of HY-WorldPlay (`hyvideo/generate.py::parse_pose_string`), with combined
-keys and orbits added.
+A token is keys joined by `+`, a dash and a number of latents. Grammar of HY-WorldPlay
+(`hyvideo/generate.py::parse_pose_string`), extended by combined keys and orbits.
 """
 
 from __future__ import annotations
@@ -27,31 +26,31 @@ KEYS = {
     "orbit_left": ("orbit", -1),
     "orbit_right": ("orbit", 1),
 }
-"""What each key moves: a field of `Motion`, and its sign. Orbits are named by the way the camera turns."""
+"""Field of `Motion` and sign of each key. Orbits are named by the direction that the camera turns."""
 
 MEANT = {"forward": "w", "forwards": "w", "backward": "s", "backwards": "s", "back": "s"}
-"""Words people try that no spelling distance leads from to the key."""
+"""Common words whose key spelling distance does not find."""
 
 MAX_LATENTS = 100_000
-"""Longest path in latents (7 hours of video): what lies beyond is a slip of the keyboard."""
+"""Longest path in latents: 7 hours of video."""
 
 MAX_MOVE = 1000.0
-"""Scene units per latent; the memory reaches 8 units."""
+"""Scene units per latent; memory reaches 8 units."""
 
 MAX_TURN_DEG = 45.0
-"""A turn and an orbit together stay within a quarter turn; beyond it the labels cannot tell yaw from pitch."""
+"""Keeps a turn plus an orbit within 90°, beyond which labels cannot tell yaw from pitch."""
 
 EXAMPLE = f'the keys are {", ".join(KEYS)}, and a token is written like "w-4" or "w+right-4"'
 
 DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
-"""Word processors replace the dash."""
+"""Dashes that word processors insert."""
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """How far one latent goes: `move` in scene units, `turn_deg` in degrees (turns and orbits).
+    """Motion per latent: `move` in scene units, `turn_deg` in degrees (turns and orbits). Defaults as in training.
 
-    An orbit turns the camera about a point `orbit_radius` units ahead of it. Defaults: what the model was trained on.
+    orbit_radius: scene units from the camera to the point that it orbits.
     """
 
     move: float = 0.08
@@ -77,10 +76,7 @@ DEFAULT_SPEEDS = Speeds()
 
 @dataclass(frozen=True)
 class Motion:
-    """What the camera does in one latent, in its own frame: units along, radians around.
-
-    Positive is forward, right, yaw to the right, pitch up, and an orbit that yaws to the right.
-    """
+    """Motion of one latent in the camera's frame: scene units and radians; yaw and orbit turn right, pitch up."""
 
     forward: float = 0.0
     right: float = 0.0
@@ -90,19 +86,17 @@ class Motion:
 
 
 class ParsedTokens(NamedTuple):
-    """One motion per latent after the first, and what the user should know about how the text was read."""
+    """One motion per latent after the first, and notes for the user on how the text was read."""
 
     motions: list[Motion]
     notes: tuple[str, ...]
 
 
 def parse_tokens(text: str, speeds: Speeds = DEFAULT_SPEEDS) -> ParsedTokens:
-    """Read a path of pose tokens.
+    """Read pose tokens; case and white space do not matter.
 
-    Counts are rounded down as in the original: 2.5 is 2, and below 1 adds nothing; either leaves a note.
-
-    Raises:
-        InputError: the path is empty or too long, or a token is malformed; names the token and its position.
+    Counts are rounded down as in the original (2.5 is 2, 0.5 adds nothing), with a note.
+    Raises `InputError` if the path is empty or too long or a token is malformed (with its position).
     """
     tokens = [" ".join(token.split()) for token in text.translate(DASHES).lower().split(",")]
     tokens = [token for token in tokens if token]
@@ -131,7 +125,7 @@ def parse_tokens(text: str, speeds: Speeds = DEFAULT_SPEEDS) -> ParsedTokens:
 
 
 def motion_of(keys: Sequence[str], speeds: Speeds = DEFAULT_SPEEDS) -> Motion:
-    """One latent with the given keys held down (checked keys, see `check_keys`)."""
+    """Motion of one latent with these keys held (see `check_keys`)."""
     turn = math.radians(speeds.turn_deg)
     step = {"forward": speeds.move, "right": speeds.move, "yaw": turn, "pitch": turn, "orbit": turn}
     held = (KEYS[key] for key in keys)
@@ -185,5 +179,5 @@ def read_count(text: str) -> float:
 
 
 def shortened(text: str) -> str:
-    """Text of the user's as it is shown in a message."""
+    """`text` cut to 40 characters, for messages."""
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -30,7 +30,7 @@ CURRENT: Colour = (38, 42, 51)
 OVERSAMPLING = 3
 CONE_DEG = 60.0
 LEAST_SPAN = 0.5
-"""Scene units the map shows at least, so that a camera that stands is not blown up."""
+"""Scene units the map spans at least."""
 
 MOST_CONES = 24
 MOST_NUMBERS = 16
@@ -43,11 +43,11 @@ def draw_top_down(
     memory: Sequence[Sequence[int] | None] | None = None,
     highlight_chunk: int | None = None,
 ) -> Image.Image:
-    """Draw the path, its view cones, where it starts and ends, and where each chunk begins.
+    """Draw the path, its view cones, start, end and chunk numbers.
 
     size: width and height in pixels.
-    memory: for each chunk the latents it remembered; drawn for the highlighted chunk, else the last that has any.
-    highlight_chunk: a chunk to draw in bold.
+    memory: latents that each chunk remembered; drawn for the highlighted chunk, by default the last that has any.
+    highlight_chunk: index of a chunk to draw in bold.
     """
     if memory is not None and highlight_chunk is None:
         highlight_chunk = max((i for i, frames in enumerate(memory) if frames), default=None)
@@ -70,8 +70,6 @@ def draw_top_down(
 
 @dataclass
 class _Box:
-    """A rectangle in pixels that text has taken."""
-
     left: float
     top: float
     right: float
@@ -84,14 +82,13 @@ class _Box:
 
 
 class _Picture:
-    """The canvas, oversampled, and the way from scene units to its pixels."""
+    """Oversampled canvas; `at` maps scene units to its pixels."""
 
     def __init__(self, trajectory: Trajectory, size: tuple[int, int]) -> None:
         self.size = size
         self.width, self.height = (side * OVERSAMPLING for side in size)
         self.unit = max(min(self.width, self.height) / 640, 0.7 * OVERSAMPLING)
-        """Lengths below are for a 640-pixel picture; this is one such pixel on the canvas. Small pictures keep text
-        readable."""
+        """Canvas pixels per pixel of a 640-pixel picture, with a minimum that keeps text readable."""
         self.image = Image.new("RGB", (self.width, self.height), PAPER)
         self.draw = ImageDraw.Draw(self.image, "RGBA")
 
@@ -119,13 +116,12 @@ class _Picture:
         return ImageFont.load_default(size=size * self.unit)
 
     def colour(self, i: int) -> Colour:
-        """From the first latent's colour to the last's."""
         share = i / max(1, self.count - 1)
         r, g, b = (round(a + (z - a) * share) for a, z in zip(FIRST, LAST, strict=True))
         return r, g, b
 
     def heading(self, i: int) -> tuple[Point, float]:
-        """Where the camera looks on the map: a unit direction in pixels, and how level the view is (0..1)."""
+        """View direction on the map (unit vector in pixels), and how level it is (0..1)."""
         x, z = self.looks[i]
         level = math.hypot(x, z)
         return ((x / level, -z / level) if level > 1e-6 else (0.0, -1.0)), level
@@ -157,7 +153,7 @@ class _Picture:
             self.view_cone(i, self.colour(i), opacity=26)
 
     def view_cone(self, i: int, colour: Colour, opacity: int) -> None:
-        """What latent `i` sees, shorter the more the camera looks up or down."""
+        """View of latent `i`, shorter the more the camera looks up or down."""
         (dx, dy), level = self.heading(i)
         x, y = self.points[i]
         r = self.cone * level
@@ -222,7 +218,7 @@ class _Picture:
         return (-dy / length, dx / length), True
 
     def label_offsets(self, i: int, across: Point, moves: bool) -> Iterator[Point]:
-        """Places to try for a number, best first: beside a path that moves, beyond the cone of the camera."""
+        """Places to try for a number, best first: beside a moving path, then beyond the view cone."""
         (hx, hy), level = self.heading(i)
         if moves:
             for r in (18, -18, 26, -26, 34, -34):
@@ -236,7 +232,6 @@ class _Picture:
         return _Box(left - pad, top - pad, right + pad, bottom + pad)
 
     def captions(self, has_memory: bool, highlight: int | None) -> None:
-        """Title, axes, scale bar and legend, in the margins."""
         u = self.unit
         length = float(np.linalg.norm(np.diff(self.places, axis=0), axis=1).sum())
         title = f"{self.count} latents, {self.chunks} chunk{'s' * (self.chunks != 1)}, {length:.2f} units long"
@@ -265,7 +260,6 @@ class _Picture:
             self.draw.text(place, name, fill=QUIET, font=self.font(13), anchor="mm")
 
     def legend(self, has_memory: bool, highlight: int | None) -> None:
-        """From the right edge leftwards, in one line."""
         u, font = self.unit, self.font(13)
         items: list[tuple[str, dict[str, object]]] = [
             ("end", {"radius": 5, "fill": END}),

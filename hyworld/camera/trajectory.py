@@ -17,22 +17,22 @@ from .poses import integrate
 from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
 
 DEFAULT_FOCAL = 969.6969696969696
-"""Pixels, both ways, in a 1920×1080 picture: the camera the model was trained with (89.4° × 58.2°)."""
+"""Pixels, both ways, in a 1920×1080 picture: the training camera (89.4° × 58.2°)."""
 
 
 def default_intrinsics(latents: int) -> NDArray[np.float64]:
-    """Normalised intrinsics `[latents, 3, 3]` of the camera the model was trained with."""
+    """Normalised intrinsics `[latents, 3, 3]` of the training camera."""
     return np.tile(normalised(DEFAULT_FOCAL, DEFAULT_FOCAL, 960.0, 540.0), (latents, 1, 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """N latents' cameras. An immutable value: the arrays are read-only.
+    """Cameras of N latents; immutable, the arrays are read-only.
 
     c2w: camera-to-world `[N, 4, 4]` float64 (x right, y down, z forward).
     intrinsics: `[N, 3, 3]` float64 in units of the picture's size (fx/2cx, fy/2cy, principal point 0.5).
     labels: action labels `[N]` int64, see `actions`.
-    notes: what the user should know about how their input was read.
+    notes: for the user, on how the input was read.
     """
 
     c2w: NDArray[np.float64]
@@ -55,13 +55,9 @@ class Trajectory:
 
     @classmethod
     def from_tokens(cls, text: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
-        """Path of pose tokens (`w-3, w+right-4`): N latents of motion give N + 1 poses, the first the identity.
+        """Path of pose tokens: N latents of motion give N + 1 poses, the first the identity; raises as `parse_tokens`.
 
-        third_person: how labels treat a latent that moves and turns, see `actions.labels`; None is on for a path
-        with an orbit in it.
-
-        Raises:
-            InputError: see `parse_tokens`.
+        third_person: see `actions.labels`; by default on for a path with an orbit.
         """
         motions, notes = parse_tokens(text, speeds)
         if third_person is None:
@@ -71,11 +67,7 @@ class Trajectory:
 
     @classmethod
     def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:
-        """Path of pose JSON; labels follow from the poses unless the poses bring their own ("label").
-
-        Raises:
-            InputError: see `poses_from_json`.
-        """
+        """Path of pose JSON, labelled from the poses unless they have a "label"; raises as `poses_from_json`."""
         return cls._from_poses(poses_from_json(data, "The camera path"), third_person)
 
     @classmethod
@@ -85,11 +77,7 @@ class Trajectory:
 
     @classmethod
     def load(cls, source: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
-        """Path of pose tokens, of JSON text, or of a .json file.
-
-        Raises:
-            InputError: as `from_tokens` and `from_json`, and for files that are missing or not JSON.
-        """
+        """Path of pose tokens, JSON text or a .json file; raises `InputError` if it is missing or malformed."""
         source = source.strip()
         if source.startswith(("{", "[")):
             name = "The camera path"
@@ -105,7 +93,7 @@ class Trajectory:
         return len(self.c2w)
 
     def __getitem__(self, span: slice) -> Trajectory:
-        """The latents of a slice, with the labels they have in the whole."""
+        """A slice, with the labels it has in the whole."""
         return replace(self, c2w=self.c2w[span], intrinsics=self.intrinsics[span], labels=self.labels[span])
 
     @property
@@ -115,25 +103,21 @@ class Trajectory:
 
     @property
     def chunks(self) -> int:
-        """Whole chunks the path is enough for."""
+        """Number of whole chunks."""
         return len(self) // CHUNK_LATENTS
 
     def chunk(self, i: int) -> Trajectory:
-        """The 4 latents of chunk `i` (from 0)."""
+        """The 4 latents of chunk `i` (from 0); raises `IndexError`."""
         if not 0 <= i < self.chunks:
             raise IndexError(f"chunk {i} of a path with {self.chunks} chunks")
         return self[i * CHUNK_LATENTS : (i + 1) * CHUNK_LATENTS]
 
     def split(self, latents: int) -> list[Trajectory]:
-        """Pieces of so many latents; what is left over at the end is left out."""
+        """Pieces of `latents` latents; a remainder is left out."""
         return [self[start : start + latents] for start in range(0, len(self) - latents + 1, latents)]
 
     def with_labels(self, labels: ArrayLike) -> Trajectory:
-        """The same path with other action labels `[N]`.
-
-        Raises:
-            InputError: not one label per latent, or not 0 to 80.
-        """
+        """The same poses with action labels `[N]`; raises `InputError` unless there is one of 0..80 for each latent."""
         array = np.asarray(labels)
         if array.shape != (len(self),):
             raise InputError(
@@ -144,10 +128,7 @@ class Trajectory:
         return replace(self, labels=array)
 
     def join(self, other: Trajectory) -> Trajectory:
-        """Go on with `other`'s motion from this path's last pose: `len(self) + len(other) - 1` latents.
-
-        The other's poses are taken relative to its first, which coincides with this path's last and is dropped.
-        """
+        """Append `other`'s motion to the last pose, without its first pose: `len(self) + len(other) - 1` latents."""
         continued = self.c2w[-1] @ np.linalg.inv(other.c2w[0]) @ other.c2w[1:]
         return Trajectory(
             np.concatenate((self.c2w, continued)),
@@ -157,17 +138,14 @@ class Trajectory:
         )
 
     def to_json(self) -> dict[str, dict[str, object]]:
-        """Pose JSON that `from_json` reads back; labels are written only where the poses do not imply them."""
+        """Pose JSON for `from_json`; labels are written only if the poses do not imply them."""
         implied = np.array_equal(self.labels, labels_of(self.c2w))
         return poses_to_json(self.c2w, self.intrinsics, None if implied else self.labels.tolist())
 
     def require_chunks(self, n: int | None = None, latents: int = CHUNK_LATENTS) -> Trajectory:
-        """The first `n` chunks of so many latents; None or 0 is as many as the path gives.
+        """The first `n` chunks of `latents` latents (None or 0: all), with a note on what is left out.
 
-        What is left out is said in a note.
-
-        Raises:
-            InputError: the path is too short, or `n` is negative.
+        Raises `InputError` if the path is too short or `n` is negative.
         """
         if n is not None and n < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {n}.")

@@ -19,7 +19,7 @@ from .positions import Positions
 
 
 class _Attention(nn.Module):
-    """What both attentions of a block are made of: Wan's projections and its norms of q and k over all heads."""
+    """Wan's q, k, v, o projections, and its RMS norms of q and k over all heads."""
 
     def __init__(
         self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
@@ -37,9 +37,8 @@ class _Attention(nn.Module):
 
 
 class DualBranchSelfAttention(_Attention):
-    """Self-attention with a RoPE branch and a PRoPE branch that share q, k and v.
+    """Self-attention `o(RoPE branch) + o_prope(PRoPE branch)` with shared q, k and v; Wan's if `o_prope` is zero.
 
-    Output = `o(rope branch) + o_prope(prope branch)`. With `o_prope` zero this is Wan's self-attention.
     Source: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
     """
 
@@ -48,16 +47,16 @@ class DualBranchSelfAttention(_Attention):
     ) -> None:
         super().__init__(config, operations=operations, device=device, dtype=dtype)
         self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
-        # q, k and v as one layer that gives all three side by side, where a fast path has joined them.
+        # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
 
     def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
-        """Put keys and values of `x` into `slot` and compute nothing else."""
+        """Only write keys and values of `x` into `slot`."""
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
         slot.store(k, v, positions, partial(self._spread, kernels))
 
     def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
-        """Attend from `x`, the last frames of `positions`, to all frames of `positions`, whose others are in `slot`."""
+        """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`."""
         num_frames = x_BFSE.shape[1]
         if self.qkv is None:
             q, k, v = self.q(x_BFSE), self.k(x_BFSE), self.v(x_BFSE)
@@ -86,7 +85,7 @@ class DualBranchSelfAttention(_Attention):
 
 
 class CrossAttention(_Attention):
-    """Attention of the picture's tokens to the prompt, whose keys and values are constant over a rollout."""
+    """Attention of the video tokens to the prompt, whose keys and values are constant over a rollout."""
 
     def keys_values(self, text_BLE: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `[B, H, L, D]` of the embedded prompt `[B, L, E]`."""
@@ -94,7 +93,6 @@ class CrossAttention(_Attention):
         return self._heads(k, "B L (H D) -> B H L D"), self._heads(v, "B L (H D) -> B H L D")
 
     def forward(self, x_BFSE: Tensor, text_kv: tuple[Tensor, Tensor], kernels: Kernels) -> Tensor:
-        """Attend from every token of `x` to the prompt."""
         q = self._heads(self.norm_q(self.q(x_BFSE)), "B F S (H D) -> B H (F S) D")
         out = kernels.attend(q, *text_kv)
         return self.o(rearrange(out, "B H (F S) D -> B F S (H D)", F=x_BFSE.shape[1]))

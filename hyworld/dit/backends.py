@@ -1,4 +1,4 @@
-"""Attention backends by name. PyTorch's own is exact everywhere; the others are installed and chosen by the user."""
+"""Attention backends by name: PyTorch's, exact on every device, and optional packages."""
 
 from __future__ import annotations
 
@@ -20,17 +20,13 @@ _PACKAGES = {"flash": "flash_attn", "sage": "sageattention"}
 
 
 def missing_package(name: str) -> str | None:
-    """Name of the package that backend `name` lacks here, or None."""
+    """Package that backend `name` lacks here, or None."""
     package = _PACKAGES.get(name)
     return package if package is not None and importlib.util.find_spec(package) is None else None
 
 
 def attention_backend(name: str) -> Attend:
-    """The attention function called `name`.
-
-    Raises:
-        InputError: an unknown backend, or one that is not installed.
-    """
+    """Attention function of backend `name`; raises `InputError` if it is unknown or not installed."""
     if name not in BACKENDS:
         raise InputError(f"There is no attention backend {name!r}: choose one of {', '.join(BACKENDS)}.")
     missing = missing_package(name)

@@ -1,8 +1,7 @@
-"""The plain functions of `kernels` as Triton kernels: one pass over memory where PyTorch takes several.
+"""The functions of `kernels` as Triton kernels: one pass over memory where PyTorch takes several.
 
-Each keeps the meaning, the intermediate precision and the rounding of its plain twin. Every program handles one token:
-a row of the residual stream, or the heads of a token side by side. Rows are padded to a power of two (`BLOCK`).
-
+Intermediate precision and rounding are those of `kernels`, except around the GELU of `feed_forward`.
+Each program handles one token: a row of the residual stream or all its heads, padded to a power of two (`BLOCK`).
 Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
 """
 
@@ -19,16 +18,15 @@ from .kernels import Attend, Kernels, RopeTables, sdpa
 _FP8_MAX = tl.constexpr(FP8_MAX)
 
 WARPS = 4
-"""Measured on an H200 at E = 3072; 8 is slower for the kernels that move most."""
+"""Measured on an H200 at E = 3072; 8 is slower for the kernels that move the most data."""
 
 
 def kernels(attend: Attend = sdpa) -> Kernels:
-    """The fused functions, around the attention given."""
+    """The fused functions with `attend`."""
     return Kernels(attend, modulated_norm, gated_add, branches, project, feed_forward)
 
 
 def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """See `kernels.modulated_norm`."""
     x = x_BFSE.contiguous()
     B, num_frames, S, E = x.shape
     out = torch.empty_like(x)
@@ -39,7 +37,6 @@ def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> 
 
 
 def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
-    """See `kernels.gated_add`."""
     x, update = x_BFSE.contiguous(), update.contiguous()
     B, num_frames, S, E = x.shape
     out = torch.empty_like(x)
@@ -57,7 +54,6 @@ def branches(
     matrix: Tensor,
     out: Tensor | None = None,
 ) -> Tensor:
-    """See `kernels.branches`."""
     gain, eps = None, 0.0
     if type(norm) is nn.RMSNorm:
         gain, eps = norm.weight, norm.eps or 0.0
@@ -67,7 +63,7 @@ def branches(
     B, num_frames, S, E = x.shape
     D, N = E // heads, num_frames * S
     if out is None:
-        # Token by token, so that what attention makes of the queries can be read as rows without a copy.
+        # Token-major, so that attention's output for these queries can be read as rows without a copy.
         out = x.new_empty(2 * B, N, heads, D).transpose(1, 2)
     cos, sin = rope or (x, x)
     _branches[(B * N,)](
@@ -79,7 +75,6 @@ def branches(
 
 
 def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
-    """See `kernels.project`."""
     x = x_BHND
     B, H, N, D = x.shape
     num_frames = matrix.shape[1]
@@ -92,7 +87,7 @@ def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
 
 
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
-    """See `kernels.feed_forward`: cuBLAS applies the GELU to the first product before it is stored."""
+    """cuBLAS applies the GELU to the first product before it is stored."""
     up, _, down = ffn
     if isinstance(up, Fp8Linear) and isinstance(down, Fp8Linear):
         hidden = up(x_BFSE)
@@ -117,7 +112,7 @@ def _quantise(x: Tensor, *, gelu: bool) -> tuple[Tensor, Tensor]:
 
 
 def _even_rows(x_BFSE: Tensor) -> bool:
-    """Whether the rows of all frames follow each other at one distance, as in a slice of wider rows."""
+    """Whether the rows of all frames have one stride, as in a slice of wider rows."""
     B, num_frames, S, _ = x_BFSE.shape
     row = x_BFSE.stride(2)
     return x_BFSE.stride() == (num_frames * S * row, S * row, row, 1) or (

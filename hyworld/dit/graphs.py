@@ -1,7 +1,6 @@
-"""The forwards of the steady state as CUDA graphs: recorded once, then replayed without Python or launches in between.
+"""Forwards with a full memory as CUDA graphs: recorded once, then replayed without Python or launch overhead.
 
-A walk is in its steady state once its memory is full: from then on every prefill and every step has the same shapes
-and the same buffers. What comes before runs as always.
+Once the memory is full, every prefill and every step has the same shapes and buffers. Earlier forwards run normally.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Shapes = tuple[torch.Size, torch.dtype, bool]
 
 
 CHANGING = ("latents", "timestep", "viewmats", "intrinsics", "action")
-"""What differs from forward to forward; text and memory stay where they are."""
+"""Inputs that change between forwards; text and memory keep their addresses."""
 
 
 class _Recording(NamedTuple):
@@ -39,11 +38,10 @@ class _Recording(NamedTuple):
 
 
 class GraphedNetwork:
-    """`WorldPlayDiT` with recorded forwards; takes its place in a `Walker`.
+    """`WorldPlayDiT` with recorded forwards, for a `Walker`.
 
-    A recording holds the addresses of weights, text and memory. The weights must therefore stay where they are; the
-    text is copied to a place of its own whenever another one comes; and recordings are kept by the memory they write
-    to and vanish with it, so that none is ever replayed into memory that was freed.
+    A recording holds the addresses of weights, text and memory. So weights must not move, each new text is copied to
+    fixed buffers, and recordings are kept per memory and freed with it.
     """
 
     def __init__(self, model: WorldPlayDiT) -> None:
@@ -54,7 +52,6 @@ class GraphedNetwork:
 
     @property
     def config(self) -> DiTConfig:
-        """Sizes of the network."""
         return self.model.config
 
     def text_keys_values(self, text: Tensor) -> TextKV:
@@ -62,11 +59,7 @@ class GraphedNetwork:
         return self.model.text_keys_values(text)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `WorldPlayDiT.forward`.
-
-        Raises:
-            torch.OutOfMemoryError: the forward, or its recording, does not fit.
-        """
+        """See `WorldPlayDiT.forward`; raises `torch.OutOfMemoryError` if the forward or its recording does not fit."""
         memory, frames = inputs.memory, inputs.latents.shape[2]
         if memory is None or not _fills(memory, frames, inputs.prefill):
             return self.model(inputs)
@@ -75,7 +68,7 @@ class GraphedNetwork:
         recordings = self._recordings.setdefault(memory, {})
         key = (inputs.latents.shape, inputs.latents.dtype, inputs.prefill)
         if key not in recordings:
-            # Run before it is recorded: recording runs nothing, and kernels must be built and warm by then.
+            # Run before recording: recording runs nothing, and needs kernels that are built and warm.
             flow = self.model(inputs)
             recordings[key] = self._record(inputs)
             return flow
@@ -96,14 +89,14 @@ class GraphedNetwork:
                     full = error
                     raise
         except RuntimeError:
-            # Ending a recording that failed raises an error of its own, which would hide this one.
+            # Ending a failed recording raises its own error, which would hide this one.
             if full is not None:
                 raise full from None
             raise
         return _Recording(graph, own, flow)
 
     def _use_text(self, text_kv: TextKV) -> None:
-        """Have the keys and values of this prompt at the addresses that recordings read."""
+        """Put this prompt's keys and values at the addresses that recordings read."""
         if text_kv is self._text_given:
             return
         if self._text and self._text[0][0].shape == text_kv[0][0].shape:
@@ -117,5 +110,5 @@ class GraphedNetwork:
 
 
 def _fills(memory: KVMemory, frames: int, prefill: bool) -> bool:
-    """Whether these frames fill the memory: all that it remembers, or all of it."""
+    """Whether these frames fill the memory: its memory frames (prefill) or its capacity."""
     return frames == memory.memory_frames if prefill else memory.frames + frames == memory.capacity_frames

@@ -1,4 +1,4 @@
-"""What a forward of the network is given, as one value."""
+"""The inputs of one forward of the network."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ TextKV = tuple[tuple[Tensor, Tensor], ...]
 class Inputs(NamedTuple):
     """F frames and what they attend to.
 
-    Attributes:
-        latents: `[B, C, F, h, w]`, normalised; h and w even. Its dtype is the compute dtype.
-        timestep: `[B, F]` in 0..1000, one per frame; the context timestep marks clean frames.
-        viewmats: `[B, F, 4, 4]` world-to-camera. Moving all cameras of a memory and its frames together changes
-            nothing but rounding.
-        intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
-        action: `[B, F]` labels 0..80.
-        text_kv: from `WorldPlayDiT.text_keys_values`.
-        memory: the frames attended to besides these; they sit at temporal positions 0..K-1 and the given frames at
-            K..K+F-1, whatever their index in the video (how the model was trained).
-        prefill: forget what `memory` holds and store these frames in it instead.
+    latents: `[B, C, F, h, w]`, normalised; h and w even. Its dtype is the compute dtype.
+    timestep: `[B, F]` in 0..1000; the context timestep marks clean frames.
+    viewmats: `[B, F, 4, 4]` world-to-camera. Only poses relative to each other and to the memory's matter.
+    intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
+    action: `[B, F]` labels 0..80.
+    text_kv: from `WorldPlayDiT.text_keys_values`.
+    memory: K more frames to attend to. They are at temporal positions 0..K-1 and the given frames at K..K+F-1, whatever
+        their index in the video, as in training.
+    prefill: replace the frames in `memory` by these.
     """
 
     latents: Tensor

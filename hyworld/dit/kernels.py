@@ -1,7 +1,4 @@
-"""The work between the network's matrix products: what a block runs with, and its plain form.
-
-The plain functions are PyTorch alone and the reference; `fused` has the same ones as Triton kernels; tests compare
-them.
+"""The functions of a block between its matrix products: plain PyTorch, the reference for the Triton ones of `fused`.
 
 Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
 """
@@ -30,15 +27,12 @@ RopeTables = tuple[Tensor, Tensor]
 
 
 def sdpa(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    """PyTorch's own attention: the default, exact on every device."""
+    """PyTorch's attention: the default, exact on every device."""
     return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
 
 
 def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """LayerNorm without affine, then `* (1 + scale) + shift`, in float32; returned in x's dtype.
-
-    shift, scale: float32 `[B, F, 1, E]`, one vector per frame.
-    """
+    """LayerNorm without affine, `* (1 + scale) + shift` (float32 `[B, F, 1, E]`), in float32; returned in x's dtype."""
     return (F.layer_norm(x_BFSE.float(), x_BFSE.shape[-1:], eps=eps) * (1 + scale) + shift).to(x_BFSE.dtype)
 
 
@@ -57,17 +51,12 @@ def branches(
     *,
     projection: Projection = apply_projection,
 ) -> Tensor:
-    """Queries, keys or values of both attention branches from projected `x`, RoPE branch first.
+    """Queries, keys or values `[2B, H, N, D]` of both attention branches from projected `x`, RoPE branch first.
 
-    Args:
-        norm: RMS norm over all heads together; None for values.
-        rope: tables of the RoPE branch; None for values, which it does not turn.
-        matrix: `[B, F, 4, 4]`, what the PRoPE branch multiplies with.
-        out: `[2B, H, N, D]` to write into, D contiguous.
-        projection: how the PRoPE branch multiplies.
-
-    Returns:
-        `[2B, H, N, D]`.
+    norm: RMS norm over all heads together; None for values.
+    rope: tables of the RoPE branch; None for values, which are not rotated.
+    matrix: `[B, F, 4, 4]` of the PRoPE branch, applied by `projection`.
+    out: `[2B, H, N, D]` to write into, D contiguous.
     """
     x = (x_BFSE if norm is None else norm(x_BFSE)).unflatten(-1, (heads, -1))
     turned = x if rope is None else apply_rope(x, *rope)

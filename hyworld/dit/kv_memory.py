@@ -1,4 +1,4 @@
-"""Keys and values of the frames a chunk may look at, in buffers that never move.
+"""Keys and values of the frames that a chunk attends to, in buffers with fixed addresses.
 
 Shape suffixes: B batch, F frames, S tokens per frame, H heads, N = F * S, D head dim, E = H * D; 2B because both
 attention branches are stacked along the batch axis, RoPE first, PRoPE second.
@@ -21,24 +21,21 @@ KV = tuple[Tensor, Tensor]
 """Keys and values of both branches, `[2B, H, N, D]` each."""
 
 Spread = Callable[[Tensor, Tensor, Positions, KV | None], KV]
-"""Makes a block's keys and values of both branches from projected k and v `[B, F, S, E]`, into the tensors given."""
+"""Computes keys and values of both branches from projected k and v `[B, F, S, E]`, into the tensors if given."""
 
 
 class KVSlot(Protocol):
-    """One block's place in the memory.
-
-    A block is handed its slot and nothing else of the memory, so that all layers run the same code.
-    """
+    """One block's part of the memory."""
 
     def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
-        """Put the block's k and v of the last frames of `positions` behind the memory frames."""
+        """Store k and v of the last frames of `positions`, behind the memory frames."""
 
     def context(self, positions: Positions, spread: Spread) -> KV:
         """Keys and values of all of `positions`: memory frames and those just stored."""
 
 
 class FastSlot(NamedTuple):
-    """Both branches kept, `[2B, H, capacity, D]`: the memory frames are spread once, in the prefill."""
+    """Keeps both branches, `[2B, H, capacity, D]`; the prefill spreads the memory frames once. `start` is in tokens."""
 
     k: Tensor
     v: Tensor
@@ -55,9 +52,9 @@ class FastSlot(NamedTuple):
 
 
 class CompactSlot(NamedTuple):
-    """What both branches are made of kept, `[B, capacity frames, S, E]`, and spread anew in every forward.
+    """Keeps projected k and v `[B, capacity frames, S, E]` and spreads them in every forward. `start` is in frames.
 
-    `scratch` holds the keys and values of one block at a time, `[2B, H, capacity, D]` each.
+    scratch: keys and values of one block at a time, `[2B, H, capacity, D]` each.
     """
 
     k: Tensor
@@ -77,18 +74,15 @@ class CompactSlot(NamedTuple):
 
 
 class KVMemory:
-    """Fixed key/value buffers of every block: memory frames first, then the frames being denoised.
+    """Key/value buffers of every block: memory frames first, then the frames being denoised.
 
-    The buffers are allocated once and written in place, so that a captured CUDA graph always finds them at the same
-    address. Prefill writes the memory frames from the front (`clear`, the forward, then `commit_prefill`); each
-    denoising forward writes the current frames behind them and attends to both. A chunk always prefills anew, so one
-    memory serves any number of worlds.
+    Allocated once and written in place, so that CUDA graphs find them at the same address. A prefill is `clear`, a
+    forward and `commit_prefill`; each denoising forward writes its frames behind the memory frames and attends to both.
+    Every chunk prefills anew, so one memory serves any number of worlds.
 
-    Args:
-        config: sizes of the network.
-        memory_frames, new_frames: the most frames remembered, and denoised at a time.
-        tokens_per_frame: S.
-        compact: half the memory: see `CompactSlot`.
+    memory_frames, new_frames: the most frames remembered, and denoised at a time.
+    tokens_per_frame: S.
+    compact: half the memory, see `CompactSlot`.
     """
 
     def __init__(
@@ -120,23 +114,23 @@ class KVMemory:
     def _shapes(
         config: DiTConfig, frames: int, tokens: int, batch: int, compact: bool
     ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-        """Of a block's keys (and values), and of the scratch they are spread into, if any."""
+        """Shapes of a block's keys (and values), and of the scratch, if any."""
         branches = (2 * batch, config.num_heads, frames * tokens, config.head_dim)
         return ((batch, frames, tokens, config.dim), branches) if compact else (branches, None)
 
     @classmethod
     def nbytes(cls, config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype, compact: bool) -> int:
-        """Bytes that a memory for one world takes, `frames` remembered and new ones together."""
+        """Bytes of the keys and values for one world; `frames` are the remembered and new ones together."""
         kept, scratch = cls._shapes(config, frames, tokens_per_frame, 1, compact)
         numbers = config.num_layers * math.prod(kept) + (math.prod(scratch) if scratch else 0)
         return 2 * numbers * dtype.itemsize
 
     def clear(self) -> None:
-        """Forget the memory frames; the next forward sees only its own."""
+        """Forget the memory frames."""
         self.frames = 0
 
     def commit_prefill(self, cameras: CameraProjections) -> None:
-        """Declare the frames written by a prefill, seen by `cameras`, to be the memory."""
+        """Make the frames that a prefill has written, seen by `cameras`, the memory frames."""
         self.frames = cameras.q.shape[1]
         for kept, new in zip(self._cameras, cameras, strict=True):
             kept[:, : self.frames].copy_(new)
@@ -149,13 +143,13 @@ class KVMemory:
         return CameraProjections(*together)
 
     def slot(self, layer: int) -> KVSlot:
-        """Where block `layer` puts its keys and values: behind the memory frames."""
+        """Slot of block `layer`, behind the memory frames."""
         if self._scratch is None:
             return FastSlot(self._k[layer], self._v[layer], self.frames * self.tokens_per_frame)
         return CompactSlot(self._k[layer], self._v[layer], self.frames, self._scratch)
 
     def read(self, layer: int) -> KV:
-        """Keys and values `[2B, H, frames * tokens_per_frame, D]` of the memory frames in block `layer`."""
+        """Keys and values `[2B, H, frames * S, D]` of the memory frames in block `layer`; not for a compact memory."""
         assert not self.compact, "a compact memory does not keep keys and values"
         end = self.frames * self.tokens_per_frame
         return self._k[layer][:, :, :end], self._v[layer][:, :, :end]

@@ -1,9 +1,7 @@
 """The WorldPlay WAN-5B transformer: Wan 2.2 TI2V-5B plus action embedding and a PRoPE attention branch.
 
-Parameter names are Wan-native, so that existing Wan 2.2 5B LoRAs and tools fit. Every Linear, Conv
-and Norm comes from `operations` (default `torch.nn`), which is how a host such as ComfyUI brings its
-own casting, offloading and quantised layers.
-
+Parameter names are Wan-native, for existing Wan 2.2 5B LoRAs and tools. Linear, Conv and Norm layers come from
+`operations`, so that a host such as ComfyUI can cast, offload and quantise them.
 Shape suffixes: B batch, C latent channels, F frames, S tokens per frame, E = model width, L text tokens.
 Source: WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
 """
@@ -28,7 +26,7 @@ from .rope import rope_table
 
 
 def sinusoid(x: Tensor, dim: int) -> Tensor:
-    """Sinusoidal code `[..., dim]` of `x`: cosines first, then sines, base 10000, float32."""
+    """Sinusoidal embedding `[..., dim]` of `x`: cosines first, then sines, base 10000, float32."""
     half = dim // 2
     frequency = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
     angle = x.float().unsqueeze(-1) * frequency
@@ -62,7 +60,7 @@ class Block(nn.Module):
     def store_keys_values(
         self, x_BFSE: Tensor, frame_mod_BF6E: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels
     ) -> None:
-        """Put this block's keys and values into `slot` and compute nothing else."""
+        """Only write this block's keys and values into `slot`."""
         shift, scale, *_ = self._modulation(frame_mod_BF6E)
         normed = kernels.modulated_norm(x_BFSE, shift, scale, self.eps)
         self.self_attn.store_keys_values(normed, positions, slot, kernels)
@@ -86,7 +84,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """Final modulated norm and the projection of each token back to its 2x2 latent cells."""
+    """Modulated norm, then projection of each token to its 2x2 latent cells."""
 
     def __init__(
         self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
@@ -103,11 +101,7 @@ class Head(nn.Module):
 
 
 class WorldPlayDiT(nn.Module):
-    """The network: latents, cameras and actions of a few frames in, flow (velocity) out.
-
-    `kernels` are the functions its blocks run with; faster ones of the same meaning may take their place after
-    construction.
-    """
+    """The network: latents, cameras and actions in, flow (velocity) out; `kernels` may be replaced by faster ones."""
 
     def __init__(
         self,
@@ -141,7 +135,7 @@ class WorldPlayDiT(nn.Module):
         self._rope_tables: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`: once per prompt."""
+        """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`, needed once per prompt."""
         embedded = self.text_embedding(text)
         return tuple(block.cross_attn.keys_values(embedded) for block in self._block_list())
 
@@ -167,7 +161,7 @@ class WorldPlayDiT(nn.Module):
         for block, kv, slot in zip(blocks, inputs.text_kv, slots, strict=False):
             x = block(x, frame_mod, kv, positions, slot, self.kernels)
         if last is not None and memory is not None:
-            # Nothing of the last block is read after a prefill but its keys and values.
+            # A prefill needs only the keys and values of the last block.
             last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)), self.kernels)
             memory.commit_prefill(cameras)
             return None
@@ -183,24 +177,21 @@ class WorldPlayDiT(nn.Module):
 
     @staticmethod
     def activation_bytes(config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype) -> int:
-        """About what a forward over so many frames takes beside weights and memory.
-
-        The FFN's hidden layer, and six float32 copies of the stream around it.
-        """
+        """Approximate bytes of a forward besides weights and memory: FFN hidden layer, six float32 residual streams."""
         return frames * tokens_per_frame * (config.ffn_dim * dtype.itemsize + 6 * config.dim * 4)
 
     def _block_list(self) -> list[Block]:
         return cast("list[Block]", list(self.blocks))
 
     def _frame_embedding(self, timestep: Tensor, action: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """temb `[B, F, E]` and the six modulation vectors `[B, F, 6, E]` of every frame."""
+        """temb `[B, F, E]` and the six modulation vectors `[B, F, 6, E]`."""
         freq = self.config.freq_dim
         temb = self.time_embedding(sinusoid(timestep, freq).to(dtype))
         temb = temb + self.action_embedding(sinusoid(action, freq).to(dtype))
         return temb, self.time_projection(temb).unflatten(-1, (6, -1))
 
     def _rope(self, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        # One table for a whole rollout, to be cut.
+        # One table for a whole rollout, sliced by the caller.
         key = (frames, rows, columns, device)
         if key not in self._rope_tables:
             cos, sin = rope_table(self.config.head_dim, 0, frames, rows, columns)

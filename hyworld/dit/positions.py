@@ -1,4 +1,4 @@
-"""Where the tokens of some frames sit: in the grid of the video, and in the world."""
+"""RoPE tables and cameras of consecutive frames."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""PRoPE: the camera as a positional encoding of attention.
+"""PRoPE ("Cameras as Relative Positional Encoding"), in WorldPlay's form.
 
-Source: "Cameras as Relative Positional Encoding" (PRoPE), in the form WorldPlay uses it: every
-consecutive 4-vector of a head is multiplied by a 4x4 matrix of the camera of its frame, so that the
-attention score between two tokens depends on the projective transform between their cameras.
+Every 4-vector of a head is multiplied by a 4x4 matrix of its frame's camera, so that attention scores depend on the
+projective transform between two cameras.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ class CameraProjections(NamedTuple):
 def camera_projections(viewmats: Tensor, intrinsics: Tensor) -> CameraProjections:
     """P = lift(K) @ W for world-to-camera `viewmats` `[B, F, 4, 4]` and normalised `intrinsics` `[B, F, 3, 3]`.
 
-    K keeps the focal lengths alone (the principal point is dropped, as in the original). Computed in
-    float32 whatever the network's dtype: bf16 translations drift on long paths.
+    K keeps only the focal lengths, as in the original. In float32, because bf16 translations drift on long paths.
     """
     viewmats, intrinsics = viewmats.float(), intrinsics.float()
     focal = torch.ones_like(viewmats[..., 0])

@@ -1,7 +1,6 @@
-"""3-axis rotary position embedding (RoPE) over (frame, row, column) of the token grid.
+"""3-axis rotary position embedding (RoPE) over (frame, row, column). Source: Wan 2.2 / WorldPlay `WanRotaryPosEmbed`.
 
-Source: Wan 2.2 / WorldPlay `WanRotaryPosEmbed`. The head dim D is split t | h | w with
-h = w = 2 * (D // 6); each part rotates interleaved pairs with theta 10000.
+The head dim D is split t | h | w with h = w = 2 * (D // 6); each part rotates interleaved pairs with theta 10000.
 """
 
 from __future__ import annotations
@@ -13,16 +12,13 @@ THETA = 10_000.0
 
 
 def rope_table(head_dim: int, start: int, frames: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines for `frames` frames of height x width tokens, the first at temporal position `start`.
-
-    Returns two float32 CPU tensors `[frames, height * width, head_dim // 2]`, one entry per rotated pair.
-    """
+    """Cosines and sines `[frames, height * width, head_dim // 2]`, float32 on the CPU; the first frame is `start`."""
     spatial = 2 * (head_dim // 6)
     parts = (head_dim - 2 * spatial, spatial, spatial)
     frequency = torch.cat([THETA ** -(torch.arange(0, n, 2, dtype=torch.float64) / n) for n in parts if n])
 
-    # The original cuts its tables at D // 3 while it fills them at 2 * (D // 6). The two agree at the shipped
-    # D = 128 and wherever D // 3 is even; elsewhere some columns follow the neighbouring axis, and so do ours.
+    # The original cuts its tables at D // 3 but fills them at 2 * (D // 6). They agree where D // 3 is even, as at the
+    # shipped D = 128; elsewhere some columns follow the neighbouring axis, here too.
     third = head_dim // 3
     axis_of_column = torch.tensor([0] * (head_dim - 2 * third) + [1] * third + [2] * third)
 

@@ -1,7 +1,4 @@
-"""The memory rule as plain loops over pairs of cameras: what `selection.py` must agree with.
-
-Slow (a second for a long path) and meant to be read. One function per sentence of the rule.
-"""
+"""The memory rule as plain loops over pairs of cameras, slow but readable; `selection.py` must agree with it."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ FORWARD = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 def select_memory_frames_reference(
     viewmats: Tensor, current: int, points: Tensor, config: MemoryConfig
 ) -> tuple[int, ...]:
-    """The same as `select_memory_frames`."""
+    """See `select_memory_frames`."""
     if current < config.frames:
         return tuple(range(current))
     first_recent = current - config.recent
@@ -39,10 +36,7 @@ def select_memory_frames_reference(
 
 
 def overlap(query: Tensor, old: Tensor, points: Tensor, config: MemoryConfig) -> float:
-    """Share of the points in the query's view that the old camera sees too, for two `[4, 4]` world-to-camera.
-
-    The points `[M, 3]` surround the query camera, in its frame.
-    """
+    """Share of `points` `[M, 3]` (query's frame) in the query's view that `old` sees too; `[4, 4]` world-to-camera."""
     cloud = points.double()
     wanted = in_field_of_view(cloud, FORWARD, config)
     if not wanted.any():
@@ -56,7 +50,7 @@ def overlap(query: Tensor, old: Tensor, points: Tensor, config: MemoryConfig) ->
 
 
 def seen_from(query: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the old camera stands and looks in the frame of the query camera, `[3]` each."""
+    """Position and direction `[3]` of the old camera in the query camera's frame."""
     place, direction = [], []
     for axis in query[:3]:
         world_centre = [-sum(old[i, j] * old[i, 3] for i in range(3)) for j in range(3)]
@@ -66,10 +60,10 @@ def seen_from(query: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def in_field_of_view(offset: Tensor, forward: Tensor, config: MemoryConfig) -> Tensor:
-    """Which points at `offset` `[M, 3]` from a camera lie within half its field of view, in azimuth and elevation.
+    """Which points at `offset` `[M, 3]` from a camera are in its field of view, by azimuth and elevation.
 
-    Azimuth is measured from +z towards +x, elevation from there towards +y. Angles are compared by the signs of
-    sines: sin(a - b) = sin a cos b - cos a sin b.
+    Azimuth goes from +z to +x, elevation from there to +y. Angles are compared by the signs of sines:
+    sin(a - b) = sin a cos b - cos a sin b.
     """
     x, y, z = offset.unbind(dim=1)
     level = (x * x + z * z).sqrt()
@@ -79,7 +73,7 @@ def in_field_of_view(offset: Tensor, forward: Tensor, config: MemoryConfig) -> T
     sin_pitch, cos_pitch = forward[1] / length, ahead / length
 
     sin_half, cos_half = sine_cosine(config.fov_horizontal_deg / 2)
-    # Turned by the yaw, the camera looks along +z.
+    # Rotate by the yaw: the camera looks along +z.
     beside, along = x * cos_yaw - z * sin_yaw, z * cos_yaw + x * sin_yaw
     within_sides = along * sin_half - beside.abs() * cos_half > 0
 
@@ -90,5 +84,5 @@ def in_field_of_view(offset: Tensor, forward: Tensor, config: MemoryConfig) -> T
 
 
 def sine_cosine(degrees: float) -> tuple[float, float]:
-    """Rounded to what every mathematics library agrees on."""
+    """Sine and cosine, rounded to what every mathematics library agrees on."""
     return round(math.sin(math.radians(degrees)), 12), round(math.cos(math.radians(degrees)), 12)

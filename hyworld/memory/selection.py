@@ -1,11 +1,8 @@
-"""Memory frames by field-of-view overlap, all old clips against all query frames at once.
+"""Memory frames by field-of-view overlap; `reference.py` has the rule as plain loops.
 
-The rule is the original's (HY-World 1.5, `wan/models/utils.py::select_mem_frames_wan` and
-`hyvideo/utils/retrieval_context.py`); `reference.py` states it as plain loops. The original compares float32 angles,
-whose last bits differ from CPU to CPU. Here the same comparison is made by float64 sums, products, quotients and
-square roots, one operation at a time: IEEE 754 fixes the result of each, so every machine remembers the same.
-
-Shapes: M points of the cloud, H old cameras, Q query cameras (the chunk to come).
+Rule: HY-World 1.5, `wan/models/utils.py::select_mem_frames_wan` and `hyvideo/utils/retrieval_context.py`. The original
+compares float32 angles, which differ between CPUs in the last bits. Here float64 +, *, / and sqrt decide, one operation
+at a time: IEEE 754 fixes their results, so machines agree. Shapes: M points, H old cameras, Q query cameras.
 """
 
 from __future__ import annotations
@@ -22,23 +19,20 @@ from ..config import MemoryConfig
 from .reference import FORWARD, sine_cosine
 
 DOUBT = 1e-3
-"""Distance from a view's border within which float64 decides: far above the rounding error of float32, far below the
-spacing of the points."""
+"""Distance from a view's border within which float64 decides; above float32's error, below the points' spacing."""
 
 BLOCK = (1 << 15) - 1
-"""Point-camera pairs tested at a time: their temporaries (128 kB) stay in the cache, and torch stays on one thread,
-which is as fast here as many and does not wait for busy cores."""
+"""Point-camera pairs per block: 128 kB temporaries stay in the cache, and torch on one thread, as fast here as many."""
 
 
 def sample_points(n: int = 50_000, radius: float = 8.0, seed: int = 0) -> Tensor:
-    """A cloud of points `[n, 3]` float32, uniform in a ball of `radius` around the origin.
+    """Points `[n, 3]` float32, uniform in a ball of `radius` around the origin.
 
-    Drawn on the CPU from its own generator, so that the same seed chooses the same memory on every machine
-    and nobody's random state is touched.
+    Drawn on the CPU from their own generator: they depend on the seed only, and global random state is untouched.
     """
     generator = torch.Generator().manual_seed(seed)
     distance, height, angle = torch.rand(3, n, generator=generator)
-    # The cube root makes shells of equal volume equally likely; a uniform height does so for areas on the sphere.
+    # Cube root: uniform in volume. Uniform height: uniform on the sphere.
     distance = radius * distance.pow(1 / 3)
     height = 2 * height - 1
     angle = 2 * math.pi * angle
@@ -47,18 +41,17 @@ def sample_points(n: int = 50_000, radius: float = 8.0, seed: int = 0) -> Tensor
 
 
 def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config: MemoryConfig) -> tuple[int, ...]:
-    """Indices of the latents that the chunk starting at `current` remembers, ascending.
+    """Ascending indices of the latents that the chunk starting at `current` remembers.
 
-    All of the latents behind it while they are fewer than `config.frames`; from then on the last
-    `config.recent` and the older clip with the smallest mean distance to the chunk, the earlier one on a tie.
-    A clip starts at a multiple of 4 and ends before the recent latents; its distance is 1 − overlap, averaged over its
-    latents 0 and 2 and over the chunk's latents. Overlap is the share of the points in the query's view that
-    also lie in the old camera's view and within `config.radius` of it.
+    All past latents while they are fewer than `config.frames`; then the last `config.recent` and the older clip with
+    the smallest mean distance to the chunk, the earlier on a tie. Clips start at multiples of `config.clip` and end
+    before the recent latents. Distance is 1 − overlap, averaged over the clip's first and middle latents and over the
+    chunk's. Overlap is the share of the points in the query's view that are also in the old camera's view and within
+    `config.radius` of it. Cameras are rounded to float32 first, because machines compute paths differently.
 
-    viewmats: `[N, 4, 4]` world-to-camera, N ≥ current + 4 (latents after the chunk are ignored).
+    current: first latent of a chunk; raises `ValueError` otherwise.
+    viewmats: `[N, 4, 4]` world-to-camera; latents after the chunk are ignored.
     points: `[M, 3]` float32, see `sample_points`.
-
-    Cameras are rounded to float32 first, which takes away what machines differ by in computing a path.
     """
     clip = config.clip
     if current % clip or current + clip > len(viewmats):
@@ -72,7 +65,7 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
     points = points.detach().to("cpu", torch.float32)
     first_recent = current - config.recent
     queries = viewmats[current : current + clip]
-    # The first latent and the middle one of each clip up to the recent latents, side by side.
+    # Columns: first and middle latent of each clip before the recent latents.
     overlap = overlaps(queries, viewmats[0 : first_recent : clip // 2], points, config).double()
     distance_per_query = ((1 - overlap[:, 0::2]) + (1 - overlap[:, 1::2])) / 2
     # Summed in the order of the queries, as the original does: other orders round near ties differently.
@@ -82,11 +75,11 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
 
 
 def overlaps(queries: Tensor, cameras: Tensor, points: Tensor, config: MemoryConfig) -> Tensor:
-    """Share of each query's view that each camera sees too, `[Q, H]` float32 in 0..1.
+    """Share `[Q, H]` float32 of each query's view that each camera sees too; 0 if the view holds no point.
 
-    queries `[Q, 4, 4]` and cameras `[H, 4, 4]` are float32 world-to-camera; 0 where the query's view holds no point.
+    queries `[Q, 4, 4]` and cameras `[H, 4, 4]` are float32 world-to-camera.
     """
-    # In its own frame every query sees the same points, and they are few: drop the rest before H cameras look at them.
+    # In its own frame every query sees the same points: drop the others first.
     ahead = Views.of(torch.zeros(1, 3, dtype=torch.float64), FORWARD[None], config)
     cloud = torch.cat([part[in_view(part, ahead, config, reach=math.inf)[0]] for part in points.split(BLOCK)])
     counts = torch.zeros(len(queries), len(cameras))
@@ -98,24 +91,24 @@ def overlaps(queries: Tensor, cameras: Tensor, points: Tensor, config: MemoryCon
 
 
 def seen_from(query: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
-    """Where world-to-camera `cameras` `[H, 4, 4]` stand and look in the frame of `query` `[4, 4]`: `[H, 3]` each."""
+    """Positions and directions `[H, 3]` of world-to-camera `cameras` `[H, 4, 4]` in the frame of `query` `[4, 4]`."""
     centre = -_sum3(cameras[:, i, :3] * cameras[:, i, 3:] for i in range(3))
     place = _sum3(query[:3, j] * centre[:, j, None] for j in range(3)) + query[:3, 3]
     return place, _sum3(query[:3, j] * cameras[:, 2, j, None] for j in range(3))
 
 
 def _sum3(terms: Iterable[Tensor]) -> Tensor:
-    """Added one after the other: a matrix product may fuse or reorder."""
+    """In order: a matrix product may fuse or reorder."""
     return reduce(torch.add, terms)
 
 
 class Views(NamedTuple):
-    """What H cameras see, in the frame of a query camera; float64."""
+    """Views of H cameras in the frame of a query camera."""
 
     centre: Tensor
     """`[H, 3]`"""
     edges: Tensor
-    """`[H, 6]` sine and cosine of the yaw, of the elevation of the upper edge, and of that of the lower."""
+    """`[H, 6]` sine and cosine of the yaw, of the upper edge's elevation and of the lower edge's."""
 
     @classmethod
     def of(cls, centre: Tensor, forward: Tensor, config: MemoryConfig) -> Views:
@@ -133,12 +126,11 @@ class Views(NamedTuple):
         return cls(centre, torch.stack((sin_yaw, cos_yaw, *top, *bottom), dim=1))
 
     def at(self, index: Tensor) -> Views:
-        """The views of these cameras."""
         return Views(self.centre[index], self.edges[index])
 
 
 def in_view(points: Tensor, views: Views, config: MemoryConfig, *, reach: float) -> Tensor:
-    """Whether each camera sees each of `points` `[M, 3]`: bool `[H, M]`; `reach` is how far it sees.
+    """Whether each camera sees each of `points` `[M, 3]` within `reach`: bool `[H, M]`.
 
     Float32 decides away from the borders of the view, float64 within `DOUBT` of them.
     """
@@ -152,15 +144,14 @@ def in_view(points: Tensor, views: Views, config: MemoryConfig, *, reach: float)
 
 
 def margins(points: Tensor, views: Views, config: MemoryConfig, reach: float) -> tuple[Tensor, ...]:
-    """How far inside each border of a view points lie, negative outside: the sides, top, bottom, and the reach.
+    """Distance of points inside each border, negative outside: sides, top, bottom (in units of length) and reach.
 
-    Angles are compared by the signs of sines: sin(a - b) = sin a cos b - cos a sin b. The first three are in units
-    of length.
+    Angles are compared by the signs of sines: sin(a - b) = sin a cos b - cos a sin b.
     """
     axes = zip(points.unbind(dim=-1), views.centre.unbind(dim=-1), strict=True)
     x, y, z = (point - centre for point, centre in axes)
     sin_yaw, cos_yaw, sin_top, cos_top, sin_bottom, cos_bottom = views.edges.unbind(dim=-1)
-    # Turned by the yaw alone: these views have level edges, however the camera tilts.
+    # Rotated by the yaw alone: the edges stay level however the camera tilts.
     beside, along = x * cos_yaw - z * sin_yaw, z * cos_yaw + x * sin_yaw
     squared = x * x + z * z
     level = squared.sqrt()

@@ -1,8 +1,7 @@
-"""The plain functions of `kernels` for GPUs: Triton kernels, and less arithmetic in the upsampling convolutions.
+"""The functions of `kernels` for GPUs: Triton kernels, and fewer multiplications in the upsampling convolutions.
 
-Each keeps the meaning and the rounding of its plain twin, but for `double`, whose weights are sums of the
-convolution's, rounded to its dtype. All want the channels of a position side by side (channels_last) and leave other
-tensors to their twins.
+Rounding is that of `kernels`, except that `double` sums weights and rounds the sums to their dtype. Tensors that are
+not channels_last go to the plain functions.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from . import kernels as plain
 from .kernels import Cells, Kernels, regular
 
 TILE = 4096
-"""Numbers a program works on at a time."""
+"""Elements per Triton program."""
 
 
 def kernels() -> Kernels:
@@ -26,7 +25,7 @@ def kernels() -> Kernels:
 
 
 def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
-    """See `kernels.norm_silu_extend`: one pass, straight into the extended tensor."""
+    """One pass, straight into the extended tensor."""
     if not _channels_last(x):
         return plain.norm_silu_extend(x, gain, past, bias)
     B, C, T, H, W = x.shape
@@ -42,14 +41,14 @@ def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None 
 
 
 def convolve(conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """See `kernels.convolve`: torch adds the bias in a pass of its own, which whatever comes next saves."""
+    """torch adds a bias in a pass of its own: leave it to the next function."""
     if type(conv) is not nn.Conv3d or conv.bias is None:
         return plain.convolve(conv, x)
     return F.conv3d(x, conv.weight, None, conv.stride, conv.padding), conv.bias
 
 
 def add(x: Tensor, x_bias: Tensor | None, y: Tensor, y_bias: Tensor | None) -> Tensor:
-    """See `kernels.add`: one pass, in place."""
+    """One pass, in place."""
     if not (_channels_last(x) and _channels_last(y)):
         return plain.add(x, x_bias, y, y_bias)
     _add[(triton.cdiv(y.numel(), TILE),)](
@@ -60,11 +59,11 @@ def add(x: Tensor, x_bias: Tensor | None, y: Tensor, y_bias: Tensor | None) -> T
 
 
 def double(conv: nn.Module, x: Tensor, cells: Cells) -> Tensor:
-    """See `kernels.double`, in 4/9 of the multiplications.
+    """In 4/9 of the multiplications.
 
-    After doubling by nearest neighbour, the 3x3 window of an output pixel holds 2x2 different input pixels, which ones
-    depending on whether its row and column are even or odd. So four 2x2 convolutions of the input (`_phases`) give the
-    four kinds of output pixels; they run as one, and are interleaved while bias and copies are added.
+    After nearest-neighbour doubling, the 3x3 window of an output pixel holds 2x2 input pixels, depending on whether its
+    row and column are even or odd. So four 2x2 convolutions of the input (`_phases`) give the four kinds of output
+    pixels; they run as one and are interleaved while bias and copies are added.
     """
     if type(conv) is not nn.Conv2d or not (_channels_last(x) and _channels_last(cells.source)):
         return plain.double(conv, x, cells)
@@ -86,14 +85,14 @@ def double(conv: nn.Module, x: Tensor, cells: Cells) -> Tensor:
 
 
 def _phases(weight: Tensor) -> Tensor:
-    """The 3x3 weights `[O, C, 3, 3]` as four times 2x2 `[4 * O, C, 2, 2]`: even rows first, then even columns."""
+    """3x3 weights `[O, C, 3, 3]` as four 2x2 `[4 * O, C, 2, 2]`: even rows first, then even columns."""
     rows = _halves(weight.float(), 2)
     phases = torch.cat([half for row in rows for half in _halves(row, 3)])
     return phases.to(weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _halves(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Three taps on doubled pixels as two taps on the pixels themselves, for even and for odd positions."""
+    """Three taps on doubled pixels as two taps on the original ones, for even and for odd positions."""
     before, here, after = weight.unbind(axis)
     return torch.stack((before, here + after), axis), torch.stack((before + here, after), axis)
 

@@ -1,6 +1,5 @@
-"""The work between the decoder's convolutions: what a decoder runs with, and its plain form.
+"""The functions between the decoder's convolutions: plain PyTorch, the reference for those of `fused` for GPUs.
 
-The plain functions are PyTorch alone and the reference; `fused` has the same ones for GPUs; tests compare them.
 Tensors are `[B, C, T, H, W]` unless said otherwise.
 """
 
@@ -18,11 +17,10 @@ Convolution = Callable[[Tensor], Tensor]
 
 
 class Cells(NamedTuple):
-    """What an upsampling stage adds to its output: copies of its input `source` `[B, C', T, H, W]`.
+    """The shortcut of an upsampling stage: copies of its input `source` `[B, C', T, H, W]`, added to its output.
 
-    Every position grows into a cell of `time` x 2 x 2 ones. The `prod(spread)` channels of `source` behind an output
-    channel take turns along the cell's frames, rows and columns, where `spread` is not 1. `skip`: leading frames left
-    out.
+    Every position grows into a cell of `time` x 2 x 2. The `prod(spread)` source channels of an output channel are
+    spread over the cell's frames, rows and columns, where `spread` is not 1. `skip`: leading frames left out.
     """
 
     source: Tensor
@@ -32,9 +30,9 @@ class Cells(NamedTuple):
 
 
 def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
-    """RMS norm of `x + bias` over the channels, SiLU, and `past` put before it along time.
+    """RMS norm of `x + bias` over the channels, then SiLU, preceded in time by `past`. All in one dtype.
 
-    x: `[B, C, T, H, W]`; gain, bias: `[C]`; past: `[B, C, history, H, W]`, already normed. All in one dtype.
+    gain, bias: `[C]`; past: `[B, C, history, H, W]`, already normed.
     """
     return torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
 
@@ -42,14 +40,14 @@ def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
     """Scale every position of `x` `[B, C, ...]` to root mean square 1 over C, then each channel by `gain`.
 
-    One fused kernel where the channels lie side by side (channels_last), float32 inside. The original divides by the
-    length, at least 1e-12; an eps that small differs from it for all-zero positions alone.
+    One kernel if x is channels_last, float32 inside. The original clamps the length at 1e-12 instead of adding an eps:
+    this eps differs only for all-zero positions.
     """
     return F.rms_norm(x.movedim(1, -1), gain.shape, gain, eps=1e-24).movedim(-1, 1)
 
 
 def convolve(conv: Convolution, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The convolution of `x`, and the bias `[C]` still to be added to it, or None if it is in already."""
+    """The convolution of `x`, and the bias `[C]` still to be added or None."""
     return conv(x), None
 
 
@@ -63,7 +61,7 @@ def double(conv: Any, x: Tensor, cells: Cells) -> Tensor:
     y = per_frame(lambda frames: conv(F.interpolate(frames, scale_factor=2, mode="nearest")), x)
     copies = cells.source.unflatten(1, (-1, *cells.spread)).permute(0, 1, 5, 2, 6, 3, 7, 4)
     if cells.skip:
-        # A partly skipped cell cannot be cut out of a view: its frames come first, by themselves.
+        # A partly skipped cell cannot be cut out of a view: its frames are added separately.
         _add_cells(y[:, :, :1], copies[:, :, :1, -1:], 1)
         _add_cells(y[:, :, 1:], copies[:, :, 1:], cells.time)
     else:
@@ -87,10 +85,9 @@ def per_frame(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def regular(x: Tensor) -> Tensor:
-    """The same memory, with strides of axes of size 1 as a fresh channels_last tensor has them.
+    """The same memory with the strides of a fresh channels_last tensor on axes of size 1.
 
-    They mean nothing, but torch takes a tensor for channels-first if one of them is out of order, and a convolution
-    that gets such an input hands on a channels-first output: everything behind it would convert back and forth.
+    With other strides torch may take it for channels-first, and all convolutions that follow return channels-first.
     """
     layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
     if not x.is_contiguous(memory_format=layout):

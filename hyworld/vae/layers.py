@@ -1,10 +1,7 @@
-"""The building blocks of the Wan 2.2 VAE, streaming and under their native parameter names.
+"""Streaming building blocks of the Wan 2.2 VAE under its parameter names. Source: Wan 2.2 `wan/modules/vae2_2.py`.
 
-Where the names count the layers of a Sequential (`residual.2`), a ModuleDict holds the layers that have
-weights at their places, and `forward` says what happens between them.
-
-Tensors are `[B, C, T, H, W]` unless said otherwise; `stream` carries what a layer must remember between calls.
-Source of the architecture: Wan 2.2 `wan/modules/vae2_2.py`.
+Where the names count the layers of a Sequential (`residual.2`), a ModuleDict holds only the layers with weights.
+Tensors are `[B, C, T, H, W]` unless said otherwise; `stream` carries what a layer keeps between calls.
 """
 
 from __future__ import annotations
@@ -23,44 +20,42 @@ from .kernels import Cells, per_frame, regular, rms_norm
 from .stream import StreamStep
 
 HISTORY = 2
-"""Frames that a causal convolution with three taps in time looks back."""
+"""Past frames that a causal convolution with three taps reads."""
 
 
 @dataclass(frozen=True)
 class LayerFactory:
-    """Where layers with weights come from: `torch.nn`, or a host's namespace with the same names."""
+    """Creates layers with weights from `torch.nn` or a host's namespace with the same names."""
 
     operations: Any
     device: Any
     dtype: torch.dtype | None
 
     def conv2d(self, in_dim: int, out_dim: int, kernel: int, **options: int) -> Any:
-        """Per-frame convolution."""
         return self.operations.Conv2d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
 
     def conv3d(self, in_dim: int, out_dim: int, kernel: int | tuple[int, int, int], **options: Any) -> Any:
-        """Convolution that pads neither space nor time."""
         return self.operations.Conv3d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
 
     def causal_conv3d(self, in_dim: int, out_dim: int) -> Any:
-        """3x3x3 convolution that pads space only: its past comes from the stream, see `causal`."""
+        """3x3x3 convolution that pads space only; `causal` supplies its past."""
         return self.conv3d(in_dim, out_dim, 3, padding=(0, 1, 1))
 
 
 def causal(conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
-    """Apply a convolution with three taps in time such that frame t sees frames t-2, t-1 and t."""
+    """Apply a convolution with three taps in time: frame t sees frames t-2, t-1 and t."""
     return conv(stream.extend(x, HISTORY))
 
 
 def normed(norm: Any, x: Tensor, stream: StreamStep, bias: Tensor | None = None) -> Tensor:
-    """RMS norm and SiLU of `x` (`+ bias` `[C]`), its past before it: what a causal convolution reads."""
+    """RMS norm and SiLU of `x` (`+ bias` `[C]`), preceded by its past: the input of a causal convolution."""
     extended = stream.kernels.norm_silu_extend(x, norm.gain(x), stream.past(x, HISTORY), bias)
     stream.keep(extended, HISTORY)
     return extended
 
 
 class RMSNorm(nn.Module):
-    """Scale every position to root mean square 1 over the channels (axis 1), then each channel by `gamma`."""
+    """RMS norm over the channels (axis 1), scaled by `gamma`."""
 
     def __init__(self, dim: int, spatial_axes: int, make: LayerFactory) -> None:
         super().__init__()
@@ -99,7 +94,7 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Single-head self-attention among the positions of each frame; frames do not see each other."""
+    """Single-head self-attention within each frame."""
 
     def __init__(self, dim: int, make: LayerFactory) -> None:
         super().__init__()
@@ -118,7 +113,7 @@ class AttentionBlock(nn.Module):
 
 
 class Middle(nn.ModuleList):
-    """The blocks at the lowest resolution: residual, attention, residual."""
+    """Residual, attention, residual, at the lowest resolution."""
 
     def __init__(self, dim: int, make: LayerFactory) -> None:
         super().__init__([ResidualBlock(dim, dim, make), AttentionBlock(dim, make), ResidualBlock(dim, dim, make)])
@@ -140,7 +135,7 @@ class Head(nn.ModuleDict):
 
 
 class Downsample(nn.Module):
-    """Halve height and width and, if `in_time`, the frames after the first of the stream."""
+    """Halve height and width and, if `in_time`, the frames after the stream's first."""
 
     def __init__(self, dim: int, in_time: bool, make: LayerFactory) -> None:
         super().__init__()
@@ -159,11 +154,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height and width and, if `in_time`, the frames after the first of the stream.
-
-    In parallel a shortcut without weights: every position of the stage's input, `source`, is copied over the cell of
-    frames, rows and columns that it grew into, its channels spread over them as `spread` says.
-    """
+    """Double height, width and, if `in_time`, the frames after the stream's first; add the stage's input (`Cells`)."""
 
     def __init__(self, dim: int, in_time: bool, spread: tuple[int, int, int], make: LayerFactory) -> None:
         super().__init__()
@@ -181,8 +172,7 @@ class Upsample(nn.Module):
     def _upsample_time(self, x: Tensor, stream: StreamStep) -> Tensor:
         if not stream.begins:
             return self._double_frames(stream.extend(x, HISTORY))
-        # The model was trained this way: the first frame passes untouched, and to the convolution that
-        # starts after it the past is zero, not that frame.
+        # As trained: the first frame passes unchanged, and the convolution after it sees zeros as its past.
         past = stream.past(x, HISTORY)
         if x.shape[2] == 1:
             stream.keep(past, HISTORY)
@@ -199,7 +189,7 @@ class Upsample(nn.Module):
 
 
 class DownStage(nn.Module):
-    """Residual blocks and, but for the last stage, a `Downsample`; in parallel a weightless averaging shortcut."""
+    """Residual blocks and, but for the last stage, a `Downsample`; plus an averaging shortcut without weights."""
 
     def __init__(
         self, in_dim: int, out_dim: int, blocks: int, make: LayerFactory, *, in_space: bool, in_time: bool
@@ -223,7 +213,7 @@ class DownStage(nn.Module):
         return x + shortcut
 
     def _average(self, x: Tensor) -> Tensor:
-        """Average pooling where the pixels of each cell count as channels, so that channels are averaged too."""
+        """Average pooling with the pixels of each cell as channels, so that channels are averaged too."""
         x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time, 0))
         cells = {"t": self.time, "a": self.space, "b": self.space}
         channels = rearrange(x, "B C (T t) (H a) (W b) -> B (C t a b) T H W", **cells)
@@ -250,10 +240,7 @@ class UpStage(nn.Module):
 
 
 def _spread(in_dim: int, out_dim: int, time: int) -> tuple[int, int, int]:
-    """Split the `in_dim / out_dim` input channels behind an output channel over its cell of (frames, rows, columns).
-
-    A position grows into `time` x 2 x 2 ones; the channels take turns along frames first, then rows, then columns.
-    """
+    """How the `in_dim / out_dim` source channels per output channel spread over a cell's (frames, rows, columns)."""
     for spread in ((1, 1, 1), (time, 1, 1), (time, 2, 1), (time, 2, 2)):
         if in_dim == out_dim * math.prod(spread):
             return spread

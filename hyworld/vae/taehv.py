@@ -1,8 +1,7 @@
-"""The tiny decoder (TAEHV, Wan 2.2 variant): frames from latents at a small fraction of the VAE's cost.
+"""The decoder of TAEHV, Wan 2.2 variant. Source: madebyollin/taehv `taehv.py`.
 
-Only the decoder; its parameter names are those of `taew2_2` and `taew2_2_super`, which count the layers of one
-long Sequential: the places left out hold layers without weights. All that it remembers between calls is the last
-frame that each memory block saw. Source: madebyollin/taehv `taehv.py`.
+Parameter names are those of `taew2_2` and `taew2_2_super`, which count the layers of one Sequential; the places left
+out hold layers without weights. The cache is the last frame that each memory block saw.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .layers import LayerFactory
 from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 MEMORY_BLOCKS = 3
-"""Memory blocks per stage."""
+"""Per stage."""
 
 FRAME_GROWTH = (1, 2, 2)
 """Frames that each stage makes of one; every stage doubles height and width."""
@@ -31,7 +30,7 @@ PATCH = 2
 """The last layer's channels are the colours of 2x2 pixels."""
 
 Recall = Callable[[Tensor], Tensor]
-"""Gives a memory block, for its input frames `[N, dim, H, W]`, the frame before each of them."""
+"""Gives a memory block the frame before each of its input frames `[N, dim, H, W]`."""
 
 
 class MemoryBlock(nn.Module):
@@ -130,14 +129,9 @@ class SuperLayers(nn.ModuleDict):
 
 
 class TinyDecoder(nn.Module):
-    """Decoder of TAEHV for Wan 2.2 latents, in the base or the "super" layout.
+    """TAEHV decoder for Wan 2.2 latents, in the base or the "super" layout.
 
-    It computes in the dtype of its input, which must be that of the weights unless `operations` casts.
-
-    Args:
-        config: latent channels and layout.
-        operations: namespace that Conv2d comes from.
-        device, dtype: where and in what precision the weights are created.
+    Computes in its input's dtype, which must be the weights' unless `operations` (the namespace of Conv2d) casts.
     """
 
     def __init__(
@@ -155,7 +149,6 @@ class TinyDecoder(nn.Module):
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents."""
         return self.config.latent_channels
 
     @property
@@ -168,18 +161,13 @@ class TinyDecoder(nn.Module):
         return math.ceil(latents)
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
-        """Decode the next latents of a stream, all of them in one go.
+        """Decode the next latents of a stream, all in one go.
 
-        Args:
-            latents: `[B, C, n, h, w]`, normalised, n >= 1.
-            cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
+        latents: `[B, C, n, h, w]`, normalised, n >= 1.
+        cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
 
-        Returns:
-            Frames `[B, 3, 4n, 16h, 16w]` (4n - 3 where the stream begins) in [-1, 1], and the cache to go on from.
-            The cache is a value that may be used any number of times.
-
-        Raises:
-            InputError: latents of another shape, or a cache of another stream.
+        Returns frames `[B, 3, 4n, 16h, 16w]` in [-1, 1] (4n - 3 where the stream begins) and the next cache.
+        Raises `InputError` for latents of another shape or a cache of another stream.
         """
         check_latents(latents, self.config.latent_channels)
         stream = StreamStep(cache)
@@ -194,5 +182,5 @@ class TinyDecoder(nn.Module):
         return video[:, :, VAE_TEMPORAL_STRIDE - 1 if stream.begins else 0 :], stream.cache()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode a whole sequence, one latent at a time so that memory stays flat; see `decode_stream`."""
+        """Decode a whole sequence, one latent at a time; see `stream.decode_whole`."""
         return decode_whole(self, latents)

@@ -20,7 +20,7 @@ from .layers import HISTORY, DownStage, Head, LayerFactory, Middle, UpStage, cau
 from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 PIXEL_CHANNELS = 12
-"""Colours x 2 x 2 pixels: what the network sees of a picture after `patchify`."""
+"""Channels of a patchified picture: colours x 2 x 2 pixels."""
 
 
 def patchify(video: Tensor) -> Tensor:
@@ -92,16 +92,11 @@ class Decoder(nn.Module):
 
 
 class WanVAE(nn.Module):
-    """Encoder and decoder of the Wan 2.2 VAE, fed whole videos or streams.
+    """Encoder and decoder of the Wan 2.2 VAE, for whole videos or streams.
 
-    Both directions compute in the dtype of their input, which must be that of the weights unless `operations`
-    casts; only the latents' statistics are applied in float32 at least. `kernels` are the functions the decoder runs
-    with between its convolutions: `PLAIN`; `modes.set_vae_kernels` puts faster ones in their place.
-
-    Args:
-        config: sizes and latent statistics.
-        operations: namespace that Conv2d and Conv3d come from.
-        device, dtype: where and in what precision the weights are created.
+    Both compute in their input's dtype, which must be the weights' unless `operations` (the namespace of Conv2d and
+    Conv3d) casts; latent statistics are applied in at least float32. `kernels` are the decoder's functions between its
+    convolutions, see `modes.set_vae_kernels`.
     """
 
     def __init__(
@@ -119,12 +114,11 @@ class WanVAE(nn.Module):
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latents."""
         return self.config.z_dim
 
     @property
     def reach(self) -> int:
-        """See `StreamingDecoder`: 40 for the released sizes. Each causal convolution looks `HISTORY` frames back."""
+        """40 for the released sizes: each causal convolution looks `HISTORY` frames back. See `StreamingDecoder`."""
         convolutions, rate = 2 * (self.config.num_res_blocks + 1), 1
         latents = HISTORY * 5.0  # conv1 and the middle
         doublings = (*reversed(self.config.temporal_downsample), False)
@@ -136,40 +130,31 @@ class WanVAE(nn.Module):
         return math.ceil(latents) + sum(doublings)
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
-        """Decode the next latents of a stream, all of them in one go.
+        """Decode the next latents of a stream, all in one go.
 
-        Args:
-            latents: `[B, z_dim, n, h, w]`, normalised, n >= 1.
-            cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
+        latents: `[B, z_dim, n, h, w]`, normalised, n >= 1.
+        cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
 
-        Returns:
-            Frames `[B, 3, 4n, 16h, 16w]` (4n - 3 where the stream begins) in about [-1, 1], not clamped, and the
-            cache to go on from, a value that may be used any number of times.
-
-        Raises:
-            InputError: latents of another shape, or a cache of another stream.
+        Returns frames `[B, 3, 4n, 16h, 16w]` in about [-1, 1] (4n - 3 where the stream begins) and the next cache.
+        Raises `InputError` for latents of another shape or a cache of another stream.
         """
         check_latents(latents, self.config.z_dim)
         mean, std = self._statistics(latents.device)
         stream = StreamStep(cache, self.kernels)
         x = self.conv2((latents * std + mean).to(latents.dtype))
-        # The convolutions and the norms are fastest with the channels of a position side by side.
+        # Convolutions and norms are fastest in channels_last.
         x = x.contiguous(memory_format=torch.channels_last_3d)
         return unpatchify(self.decoder(x, stream)), stream.cache()
 
     def encode_stream(self, video: Tensor, cache: VAECache | None = None) -> tuple[Tensor, VAECache]:
-        """Encode the next frames of a stream, all of them in one go.
+        """Encode the next frames of a stream, all in one go.
 
-        Args:
-            video: `[B, 3, f, H, W]` in [-1, 1]; f = 1 + 4k where the stream begins, 4k later; H, W multiples of 16.
-            cache: what the previous call returned; None begins a stream.
+        video: `[B, 3, f, H, W]` in [-1, 1]; f = 1 + 4k where the stream begins, 4k later; H, W multiples of 16.
+        cache: what the previous call returned; None begins a stream.
 
-        Returns:
-            Latents `[B, z_dim, n, H/16, W/16]`, n = k + 1 or k: the mean, normalised, at least float32; and the
-            cache to go on from.
-
-        Raises:
-            InputError: a video of another shape, or a cache of another stream.
+        Returns latents `[B, z_dim, n, H/16, W/16]` with n = k + 1 or k (the normalised mean, at least float32), and the
+        next cache.
+        Raises `InputError` for a video of another shape or a cache of another stream.
         """
         _check_video(video, begins=cache is None)
         mean, std = self._statistics(video.device)
@@ -178,7 +163,7 @@ class WanVAE(nn.Module):
         return (x[:, : self.config.z_dim] - mean) / std, stream.cache()
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode a whole sequence, one latent at a time so that memory stays flat; see `decode_stream`."""
+        """Decode a whole sequence, one latent at a time; see `stream.decode_whole`."""
         return decode_whole(self, latents)
 
     def encode(self, video: Tensor) -> Tensor:
@@ -192,7 +177,7 @@ class WanVAE(nn.Module):
         return torch.cat(latents, dim=2)
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents' channels, `[z_dim, 1, 1, 1]`."""
+        """Mean and standard deviation per latent channel, `[z_dim, 1, 1, 1]`."""
         # Not buffers: those would be missing from checkpoints and stay on the meta device after an assigning load.
         if device not in self._statistics_on:
             statistics = torch.tensor((self.config.latents_mean, self.config.latents_std), dtype=torch.float32)

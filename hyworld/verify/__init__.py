@@ -1,4 +1,4 @@
-"""Does this machine compute what the original computes? Reference tensors in, one verdict per item out."""
+"""Compare this machine's results with reference tensors of the original programs, one `Item` per comparison."""
 
 from .report import Item
 from .runner import REFERENCE, verify

@@ -1,4 +1,4 @@
-"""Decoders: the Wan 2.2 VAE in both directions, and the tiny decoder; whole and streaming."""
+"""Decoders: the Wan 2.2 VAE in both directions and the tiny decoder, whole and streaming."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RULE = re.compile(rf"manual_seed\((\d+)\+i\).*?\({_NUMBER}/sqrt.*else {_NUMBER}
 
 
 def check_vae(weights: Path, file: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Item]:
-    """Names of both layouts; encoding and decoding, at once and fed piece by piece."""
+    """Names of both layouts; encoding and decoding, whole and piece by piece."""
     checkpoint = read_checkpoint(weights)
     native = vae_to_native(checkpoint.state)
     back = vae_to_native(vae_to_diffusers(native))
@@ -87,7 +87,7 @@ def decode_by(decoder: StreamingDecoder, latents: Tensor, size: int) -> Tensor:
 
 
 def _weights_by_rule(shapes: list[tuple[str, list[int]]], rule: str) -> dict[str, Tensor]:
-    """Draw weights as the file says: seed + i for the i-th key, gain / sqrt(fan-in) for kernels, a constant else."""
+    """Weights by the file's rule: seed + i for the i-th key, gain / sqrt(fan-in) for kernels, a constant scale else."""
     read = _RULE.search(rule)
     if read is None:
         raise ValueError(f"the rule for drawing the weights is not of the known form: {rule}")

@@ -21,7 +21,7 @@ from .report import Item, compare, compare_exactly
 
 
 def check_model_pt(pickle: Path, weights: Path) -> Iterator[Item]:
-    """The released envelope (generator, prefixes) holds, bit for bit, the weights of the plain file."""
+    """The released envelope (generator, prefixes) holds exactly the weights of the plain file."""
     got = dit_to_native(read_checkpoint(pickle).state)
     want = dit_to_native(read_checkpoint(weights).state)
     wrong = [name for name in want if name not in got or not torch.equal(got[name], want[name])]
@@ -33,7 +33,7 @@ def check_model_pt(pickle: Path, weights: Path) -> Iterator[Item]:
         passed=not wrong and not surplus,
         note=f"{len(want)} tensors" if not wrong and not surplus else f"differ: {(wrong + surplus)[:3]}",
     )
-    # Its keys carry no sizes beyond the shapes; the head dim comes from the plain file's metadata.
+    # The pickle does not state the head dim; it comes from the plain file's metadata.
     config = dit_config_from(want, read_checkpoint(weights).metadata)
     model = WorldPlayDiT(config, device="meta")
     model.load_state_dict(got, strict=True, assign=True)
@@ -41,7 +41,7 @@ def check_model_pt(pickle: Path, weights: Path) -> Iterator[Item]:
 
 
 def check_forward(weights: Path, file: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Item]:
-    """One forward of chunk 0, one prefill, one denoising forward with that memory."""
+    """A forward of chunk 0, a prefill, and a denoising forward with that memory."""
     model = load_dit(weights, device=device, dtype=dtype)
     data = {name: tensor.to(device) for name, tensor in load_file(file).items()}
     text_kv = model.text_keys_values(data["text"].to(dtype))
@@ -87,7 +87,7 @@ def check_forward(weights: Path, file: Path, device: torch.device, dtype: torch.
 def check_rollout(
     weights: Path, file: Path, no_image: Path, device: torch.device, dtype: torch.dtype, tol: float
 ) -> Iterator[Item]:
-    """The whole loop: with a first frame, and (if there is a file `no_image`) without one."""
+    """The whole loop, with a first frame and, if the file `no_image` exists, without one."""
     data = load_file(file)
     with safe_open(file, "pt") as opened:
         frames_chosen = json.loads(opened.metadata()["memory_frames"])

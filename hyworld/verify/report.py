@@ -1,4 +1,4 @@
-"""Comparing what we compute with reference tensors: one `Item` per comparison."""
+"""Comparisons with reference tensors: one `Item` each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest relative error that passes, by the precision the networks run in."""
+"""Largest relative error that passes, by the networks' precision."""
 
 CAMERA_TOLERANCE = 1e-9
 """Camera maths is float64 everywhere."""
@@ -26,8 +26,9 @@ Whole = Sequence[int] | Sequence[Sequence[int]] | Tensor
 class Item:
     """The outcome of one comparison.
 
-    `max_abs` is the largest absolute difference, `relative` the norm of the difference over the norm of the
-    reference (for whole numbers: the share that differs). `skipped` items had no file to compare with.
+    max_abs: largest absolute difference.
+    relative: norm of the difference over norm of the reference; for whole numbers, the share that differs.
+    skipped: there was no file to compare with.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Item:
 
 
 def compare(name: str, got: Tensor | np.ndarray, want: Tensor | np.ndarray, tolerance: float) -> Item:
-    """Compare real tensors by relative error; shapes must agree and nothing may be NaN or infinite."""
+    """Compare real tensors by relative error; other shapes, no elements, NaN or infinity fail."""
     a, b = (torch.asarray(x, copy=True).detach().double().cpu() for x in (got, want))
     if a.shape != b.shape:
         return _incomparable(name, f"shape {list(a.shape)}, expected {list(b.shape)}")
@@ -53,7 +54,7 @@ def compare(name: str, got: Tensor | np.ndarray, want: Tensor | np.ndarray, tole
 
 
 def compare_exactly(name: str, got: Whole, want: Whole) -> Item:
-    """Compare whole numbers, rows of any lengths included; a single difference fails."""
+    """Compare whole numbers, in rows of any lengths; a single difference fails."""
     rows, wanted = _rows(got), _rows(want)
     lengths, expected = ([len(row) for row in x] for x in (rows, wanted))
     if lengths != expected:
@@ -64,7 +65,7 @@ def compare_exactly(name: str, got: Whole, want: Whole) -> Item:
 
 
 def _rows(numbers: Whole) -> list[list[int]]:
-    """Nested lists as they are, a flat one as its only row."""
+    """Nested lists unchanged, a flat one as the only row."""
     nested: list[Any] = numbers.tolist() if isinstance(numbers, Tensor) else list(numbers)
     return nested if any(isinstance(row, Sequence) for row in nested) else [nested]
 

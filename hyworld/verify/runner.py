@@ -1,4 +1,4 @@
-"""Which comparisons a folder of reference files allows, run one after the other."""
+"""Run the comparisons that a folder of reference files allows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from . import camera, decoders, network
 from .report import TOLERANCE, Item
 
 REFERENCE = Path(__file__).with_name("reference")
-"""What comes with the package: small networks with random weights, run by the original programs."""
+"""Files of the package: small networks with random weights, run by the original programs."""
 
 
 def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype) -> Iterator[Item]:
-    """Run every comparison for which `folder` holds the files (layout: docs/verify.md).
+    """Run every comparison whose files `folder` holds (layout: docs/verify.md).
 
-    A comparison that raises is a failed item, and the next one runs; one whose files are missing is a
-    skipped item.
+    A comparison that raises gives a failed item, one without files a skipped item.
     """
     tolerance = TOLERANCE[dtype]
     network_run = (device, dtype, tolerance)
@@ -90,7 +89,7 @@ def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype
 
 @contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Switch TF32 off: its 10-bit mantissa would hide or feign errors."""
+    """Without TF32: its 10-bit mantissa would hide or feign errors."""
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:

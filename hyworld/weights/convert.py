@@ -1,7 +1,7 @@
-"""One file out of any checkpoint: `model.pt` (49 GB) to a safetensors of the dtype and layout asked for.
+"""Any checkpoint, such as `model.pt` (49 GB), to one safetensors file of the dtype and layout asked for.
 
-Tensors go through one at a time, within 1 GB of memory (docs/benchmarks.md). The file is written beside the target
-under a temporary name, read back and compared, and only then takes the target's name.
+Tensors go through one at a time, within 1 GB of memory (docs/benchmarks.md). The file is written under a temporary
+name beside the target, read back and compared, then renamed.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from .remap import clean_key, dit_to_diffusers
 from .writer import SafetensorsWriter, Spec, data_bytes
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "fp8": torch.bfloat16}
-"""What `convert` writes; with fp8, the tensors that are not quantised are bfloat16."""
+"""With fp8, tensors that are not quantised are bfloat16."""
 
 LAYOUTS = ("native", "diffusers")
 
 CONVERTER = "hyworld 1"
-"""Stands in the metadata; the number changes when files of an older converter ought to be made anew."""
+"""Written to the metadata; raise the number when older files should be converted again."""
 
 _SAMPLES = 16
 
 _ANY_HEAD_DIM = 4
-"""Stands for a head size that no file states; every width is a multiple of it."""
+"""Placeholder for a head size that no file states; every width is a multiple of it."""
 
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What `convert` wrote: `bytes` is the file's size, `base` says that the camera tensors are zeros."""
+    """What `convert` wrote; `bytes` is the file's size, `base` says that the camera tensors are zeros."""
 
     source: Path
     target: Path
@@ -67,20 +67,18 @@ def convert(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConvertReport:
-    """Write the transformer or VAE at `source` to the one safetensors file `target`.
+    """Write the transformer or VAE at `source` to the safetensors file `target`.
 
-    Args:
-        source: anything `read_checkpoint` opens.
-        target: a path that ends in .safetensors, in a folder that exists.
-        dtype: "bf16", "fp16", "fp32", or (transformer only) "fp8", see `fp8`.
-        layout: "native" (Wan names) or, for the transformer, "diffusers" (the released names).
-        allow_base, head_dim: see `open_dit`.
-        overwrite: replace a target that exists.
-        progress: called with (bytes written, bytes in all) after every tensor.
+    source: anything `read_checkpoint` opens.
+    target: ends in .safetensors, in an existing folder.
+    dtype: "bf16", "fp16", "fp32", or (transformer only) "fp8", see `fp8`.
+    layout: "native" (Wan names) or (transformer only) "diffusers" (the released names).
+    allow_base, head_dim: see `open_dit`.
+    overwrite: replace an existing target.
+    progress: called with (bytes written, total bytes) after every tensor.
 
-    Raises:
-        InputError: a source that cannot be read or is another model, a target that cannot be written, too
-            little disk space, or numbers that the dtype cannot hold. The target is then as it was before.
+    Raises `InputError` for an unreadable source or another model, a target that cannot be written, too little disk
+    space, or numbers beyond the dtype. The target is then unchanged.
     """
     source, target = Path(source), Path(target)
     if dtype not in DTYPES:
@@ -127,7 +125,7 @@ def convert(
 
 
 def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None) -> tuple[OpenedDiT | OpenedVAE, bool]:
-    """The checkpoint, and whether its head size is known: no tensor's shape depends on it, so copying can go on."""
+    """The checkpoint, and whether its head size is known; no shape depends on it, so copying works without it."""
     if is_vae(map(clean_key, read_checkpoint(source).state)):
         return open_vae(source), True
     try:
@@ -137,7 +135,7 @@ def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None
 
 
 class _Recipe:
-    """How each source tensor becomes target tensors: names, dtypes and the numbers themselves."""
+    """How source tensors become target tensors: names, dtypes, values."""
 
     def __init__(self, opened: OpenedDiT | OpenedVAE, dtype: str, layout: str, head_size_known: bool) -> None:
         self.opened = opened
@@ -167,7 +165,7 @@ class _Recipe:
             yield MARKER, marker()
 
     def metadata(self) -> dict[str, str]:
-        """What stands in the header of the target."""
+        """Metadata in the target's header."""
         return {
             "format": "pt",
             "config": json.dumps(self._stated_sizes()),
@@ -205,12 +203,12 @@ class _Recipe:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # The extremes are NaN if any element is; unlike isfinite() they need no memory.
+    # Unlike isfinite(), aminmax() needs no memory; its results are NaN if any element is.
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def _stated(config: DiTConfig | VAEConfig) -> dict[str, object]:
-    """The sizes under the names that the original programs give them."""
+    """The sizes under the original programs' names."""
     if isinstance(config, DiTConfig):
         return {
             "heads": config.num_heads,
@@ -254,7 +252,7 @@ def _reason(error: OSError, needed: int) -> str:
 
 
 def _verify(written: Path, recipe: _Recipe) -> None:
-    """Open the file as any user of it would, and compare a sample of its tensors with the source."""
+    """Open the file as users would, and compare a sample of its tensors with the source."""
     stored = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in read_checkpoint(written).state.items()}
     opened, _ = _open(written)
     if stored != recipe.specs or opened.config != recipe.opened.config:
@@ -271,5 +269,5 @@ def _verify(written: Path, recipe: _Recipe) -> None:
 
 
 def _raw(tensor: Tensor) -> Tensor:
-    """The bytes, because fp8 tensors have no comparison."""
+    """Bytes, because fp8 tensors have no comparison."""
     return tensor.contiguous().reshape(-1).view(torch.uint8)

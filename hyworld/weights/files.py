@@ -1,8 +1,4 @@
-"""Reading a checkpoint file or folder into named tensors, lazily, whatever its format.
-
-Tensors are views of the memory-mapped file: nothing is read before it is touched. Knows formats
-and envelopes, not models; names are cleaned and recognised in `remap` and `recognise`.
-"""
+"""Read a checkpoint file or folder of any format into named tensors, lazily: views of the memory-mapped file."""
 
 from __future__ import annotations
 
@@ -22,16 +18,15 @@ from torch import Tensor
 from ..errors import InputError
 
 ENVELOPES = ("generator", "state_dict", "model")
-"""Keys under which training programs wrap the weights, in order of preference. `generator_ema` is
-not among them: the released few-step model is `generator`."""
+"""Keys that may wrap the weights, preferred first. No `generator_ema`: the released few-step model is `generator`."""
 
 WINDOW_BYTES = 256 << 20
-"""How much of a mapped file `stream` lets become resident before it maps the file anew."""
+"""Bytes of a mapped file that may become resident before `stream` maps it anew."""
 
 _SNIFFED_BYTES = 512
-# How torch names a global that weights_only=True refuses.
+# The global that weights_only=True refuses, in torch's message.
 _CODE_IN_PICKLE = re.compile(r"GLOBAL (\w+(?:\.\w+)+)")
-# What torch's unpickler lets escape, depending on where a pickle breaks off.
+# Errors of torch's unpickler for broken pickles.
 _DAMAGE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -49,12 +44,11 @@ _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint.
+    """An opened checkpoint: `state` has the tensors by their stored names, `files` are its weight files.
 
-    `state` holds the tensors under their names as stored. `metadata` is the safetensors header's; a
-    folder's `config.json` stands in it under the key `config`. `envelope` names the key the tensors were
-    wrapped in, None if they lay bare. `files` are the weight files behind it. `mapped` says whether the tensors
-    are views of these files; those of an old-format pickle lie in memory.
+    metadata: the safetensors header's, with a folder's `config.json` under the key `config`.
+    envelope: the key in `ENVELOPES` that wrapped the tensors, if any.
+    mapped: whether the tensors are views of `files`; those of an old-format pickle are in memory.
     """
 
     path: Path
@@ -68,10 +62,8 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Open a safetensors file, a torch pickle (zip or old format) or a diffusers-layout folder on the CPU.
 
-    Pickles are read with `weights_only=True`: code in them is never run. Formats are told by content.
-
-    Raises:
-        InputError: missing, empty, cut short, damaged, not a checkpoint, or holding code.
+    Formats are told by content. Pickles are read with `weights_only=True`: code in them is never run.
+    Raises `InputError` if it is missing, empty, cut short, damaged, not a checkpoint, or holds code.
     """
     path = Path(path)
     if not path.exists():
@@ -87,8 +79,7 @@ def stream(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield `(name, tensor)` of a mapped state with little of the file resident at a time.
 
-    Pages of a mapped file stay resident once touched, so the state is opened anew after every `window`
-    bytes. Holds as long as the consumer keeps no yielded tensor.
+    Touched pages stay resident, so the state is opened anew after every `window` bytes. Do not keep yielded tensors.
     """
     state: Mapping[str, Tensor] = {}
     touched = window
@@ -100,7 +91,7 @@ def stream(
 
 
 def _format(path: Path) -> str:
-    """Told by content: "safetensors", "zip" (what `torch.save` writes) or "pickle" (what it wrote before 1.6)."""
+    """By content: "safetensors", "zip" (`torch.save`) or "pickle" (before torch 1.6); else raises `InputError`."""
     try:
         with path.open("rb") as file:
             start = file.read(_SNIFFED_BYTES)
@@ -132,7 +123,7 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | Non
     if kind == "safetensors":
         return (*_read_safetensors(path), None)
     if path.suffix == ".safetensors":
-        # torch.load goes by the suffix and would take it for one.
+        # torch.load goes by the suffix and would read it as safetensors.
         raise InputError(f"{path} is a torch pickle under a safetensors name: rename it to end in .pt.")
     # Only the zip format can be mapped; an old pickle is read into memory.
     state, envelope = _unwrap(_read_pickle(path, mmap=kind == "zip"), path)
@@ -149,7 +140,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _check_safetensors_size(path: Path) -> None:
-    """Tell a download that stopped early from other damage, with the sizes that show it."""
+    """Raise `InputError` with the sizes if the file is cut short, or if its header is unreadable."""
     size = path.stat().st_size
     with path.open("rb") as file:
         (header_bytes,) = struct.unpack("<Q", file.read(8))
@@ -175,7 +166,6 @@ def _mapped(*files: Path) -> bool:
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> Any:
-    """What `torch.save` stored."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except _DAMAGE as error:

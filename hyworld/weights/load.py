@@ -1,7 +1,7 @@
-"""From a checkpoint on disk to a network ready to run.
+"""Load networks from checkpoints.
 
-The module is built on the meta device and takes the tensors one by one (assigned, strict), so peak memory
-stays near the model's own size. On the CPU, tensors that need no cast stay views of the mapped file.
+Modules are built on the meta device and take the tensors one by one (assigned, strict), so peak memory stays near the
+model's size. On the CPU, tensors that need no cast stay views of the mapped file.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class OpenedDiT:
-    """A recognised, complete transformer checkpoint whose tensors are not read yet.
+    """A complete transformer checkpoint, recognised but not read yet.
 
-    `state` has the native names and the stored dtypes, `scales` the fp8 scale by weight name. `base` says
-    that the camera tensors were absent and are zeros here (they take no memory until copied).
+    state: tensors by native name, in their stored dtypes.
+    scales: fp8 scales by weight name.
+    base: the camera tensors were absent and are zeros here (no memory until copied).
     """
 
     checkpoint: Checkpoint
@@ -42,21 +43,19 @@ class OpenedDiT:
     base: bool
 
     def reopen(self) -> dict[str, Tensor]:
-        """`state` over a fresh mapping of the file, so that pages read so far can leave memory."""
+        """`state` over a fresh mapping of the file, so that pages read so far can be freed."""
         if not self.checkpoint.mapped:
             return self.state
         return open_dit(self.checkpoint.path, allow_base=self.base, head_dim=self.config.head_dim).state
 
 
 def open_dit(path: str | Path, *, allow_base: bool = False, head_dim: int | None = None) -> OpenedDiT:
-    """Open the transformer at `path` (see `read_checkpoint` for what that may be) and check that it is one.
+    """Open the transformer at `path` (see `read_checkpoint`) and check it.
 
-    Args:
-        allow_base: take a base Wan 2.2 TI2V-5B too, with zeros for action and camera control.
-        head_dim: channels per attention head, for small models whose file does not say.
+    allow_base: take a base Wan 2.2 TI2V-5B too, with zeros for action and camera control.
+    head_dim: channels per attention head, for small models whose file does not say.
 
-    Raises:
-        InputError: from `read_checkpoint`, `dit_config_from` or `check_dit`.
+    Raises `InputError` as `read_checkpoint`, `dit_config_from` and `check_dit`.
     """
     checkpoint = read_checkpoint(path)
     try:
@@ -81,12 +80,12 @@ def load_dit(
     head_dim: int | None = None,
     fp8: QuantiseRows | None = None,
 ) -> WorldPlayDiT:
-    """The transformer at `path`, in eval mode and without gradients.
+    """The transformer at `path`, in eval mode and without gradients; errors and other arguments as `open_dit`.
 
-    `dtype` None keeps what is stored, except that fp8 becomes bfloat16. `operations` supplies the layer
-    classes. With `fp8`, which rounds the inputs of the layers, the Linears of the blocks multiply in fp8 and their
-    weights are never held in anything wider: those that are float8_e4m3fn in the file are taken as they are. For the
-    rest, and the errors, see `open_dit`.
+    dtype: None keeps the stored one, except that fp8 becomes bfloat16.
+    operations: namespace of the layer classes.
+    fp8: rounds the inputs of the blocks' Linears, which then multiply in fp8. Weights that are not float8_e4m3fn in the
+        file are rounded while loading, one at a time.
     """
     opened = open_dit(path, allow_base=allow_base, head_dim=head_dim)
     state: dict[str, Tensor] = {}
@@ -108,23 +107,19 @@ def load_dit(
 
 @dataclass(frozen=True)
 class OpenedVAE:
-    """A recognised, complete Wan 2.2 VAE checkpoint under native names, its tensors not read yet."""
+    """A complete Wan 2.2 VAE checkpoint under native names, recognised but not read yet."""
 
     checkpoint: Checkpoint
     config: VAEConfig
     state: dict[str, Tensor] = field(repr=False)
 
     def reopen(self) -> dict[str, Tensor]:
-        """`state` over a fresh mapping of the file; see `OpenedDiT.reopen`."""
+        """See `OpenedDiT.reopen`."""
         return open_vae(self.checkpoint.path).state if self.checkpoint.mapped else self.state
 
 
 def open_vae(path: str | Path) -> OpenedVAE:
-    """Open the VAE at `path`, with native or diffusers names, and check that it is a Wan 2.2 VAE.
-
-    Raises:
-        InputError: from `read_checkpoint`; another model, or an incomplete one.
-    """
+    """Open the VAE at `path` (native or diffusers names); raises `InputError` unless it is a complete Wan 2.2 VAE."""
     checkpoint = read_checkpoint(path)
     try:
         state = vae_to_native(checkpoint.state)
@@ -142,11 +137,7 @@ def load_vae(
     dtype: torch.dtype | None = None,
     operations: Any = torch.nn,
 ) -> WanVAE:
-    """The VAE at `path`, in eval mode and without gradients; `dtype` None keeps what is stored.
-
-    Raises:
-        InputError: see `open_vae`.
-    """
+    """The VAE at `path`, in eval mode, without gradients; `dtype` None keeps the stored one. Raises as `open_vae`."""
     opened = open_vae(path)
     state = {name: _placed(tensor, None, device, dtype) for name, tensor in opened.state.items()}
     return _filled(WanVAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
@@ -159,13 +150,7 @@ def load_tiny_decoder(
     dtype: torch.dtype | None = None,
     operations: Any = torch.nn,
 ) -> TinyDecoder:
-    """The tiny decoder (TAEHV, Wan 2.2 variant) at `path`; an encoder in the file is left out.
-
-    In eval mode and without gradients; `dtype` None keeps what is stored.
-
-    Raises:
-        InputError: from `read_checkpoint`; another model, or an incomplete one.
-    """
+    """The decoder of TAEHV (Wan 2.2 variant) at `path`, otherwise as `load_vae`; an encoder in the file is left out."""
     stored = read_checkpoint(path).state
     try:
         config = tiny_config_from(stored)

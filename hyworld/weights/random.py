@@ -1,4 +1,4 @@
-"""Random weights, which cost what trained ones do: for `tiny-random`, benchmarks and tests."""
+"""Random weights, as costly to run as trained ones: for `tiny-random`, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ Module = TypeVar("Module", bound=nn.Module)
 def randomise(module: Module, seed: int, *, device: torch.device | str = "cpu") -> Module:
     """Fill every parameter in place; returns the module in eval mode and without gradients.
 
-    Matrices and kernels are normal with variance 1 / fan-in, norm gains 1, biases and modulation tables normal
-    with deviation 0.05. The numbers depend on the parameters' names, on the seed and on the device that draws them:
-    "cpu" gives the same everywhere.
+    Matrices and kernels are normal with variance 1 / fan-in, norm gains 1, biases and modulation tables normal with
+    deviation 0.05. Values depend on names, seed and device; "cpu" gives the same everywhere.
     """
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():

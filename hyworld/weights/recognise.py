@@ -1,7 +1,6 @@
-"""Is this the WorldPlay transformer, and of which size? If not, what is it?
+"""Recognise the WorldPlay transformer and its sizes, or say what a checkpoint is instead, by names and shapes alone.
 
-Works on native names (`remap.dit_to_native`) without fp8 scales (`fp8.split_scales`), and on shapes alone:
-no tensor is read.
+Expects native names (`remap.dit_to_native`) without fp8 scales (`fp8.split_scales`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _WAN21_CHANNELS = 16
 
 _VAE = r"^(en|de)coder\.(conv1|conv_in|head|down_blocks|mid_block)\."
 
-# What a tensor name gives away. LoRAs first: their names contain those of the model they are for.
+# LoRAs first: their names contain those of the model they are for.
 _OTHER_MODELS = (
     (r"lora_(A|B|down|up)\b|\.lora\.", "is a LoRA: load the model it was made for and apply it on top"),
     (_VAE, "is a VAE: give it where a VAE is asked for, and the transformer here"),
@@ -58,24 +57,23 @@ _TELL_THE_SIZES = (
 )
 
 
-@lru_cache(maxsize=4)  # a checkpoint asks each time it is opened, and a conversion opens it a hundred times
+@lru_cache(maxsize=4)  # a conversion asks a hundred times
 def dit_shapes(config: DiTConfig) -> Mapping[str, tuple[int, ...]]:
     """Native name and shape of each of the transformer's tensors: 889 for WAN-5B."""
     return MappingProxyType(shapes_of(WorldPlayDiT(config, device="meta")))
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each of a module's tensors."""
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def is_vae(names: Iterable[str]) -> bool:
-    """Whether tensors of these names (cleaned) are those of a VAE, native or diffusers-style."""
+    """Whether these cleaned names are a VAE's, native or diffusers-style."""
     return any(re.search(_VAE, name) for name in names)
 
 
 def is_camera_tensor(name: str) -> bool:
-    """Whether a tensor is one of the 64 (of 889) that WorldPlay adds to Wan 2.2 TI2V-5B: action and camera."""
+    """Whether WorldPlay adds this tensor to Wan 2.2 TI2V-5B: 64 of 889, for action and camera."""
     return any(part in name for part in _CAMERA_PARTS)
 
 
@@ -90,14 +88,11 @@ def dit_config_from(
     head_dim: int | None = None,
     name: str = "The checkpoint",
 ) -> DiTConfig:
-    """Sizes of the transformer from its tensors' shapes.
+    """Sizes of the transformer from its tensors' shapes; `name` is what an error calls the checkpoint.
 
-    Only the head size leaves no trace in a shape. It is `head_dim` if given, else what the JSON under
-    `metadata["config"]` says (`hd` or `heads`, or diffusers' or Wan's names for them), else 128 for models
-    as wide as the released ones. `name` is what an error calls the checkpoint.
-
-    Raises:
-        InputError: another model, an incomplete one, or a head size that is unknown or does not fit.
+    No shape gives the head size. It is `head_dim`, else from the JSON under `metadata["config"]` (`hd` or `heads`, or
+    diffusers' or Wan's names for them), else 128 for models as wide as the released ones.
+    Raises `InputError` for another or an incomplete model, or a head size that is unknown or does not fit.
     """
     refuse_other_models(state, name)
     width, channels = state["patch_embedding.weight"].shape[:2]
@@ -125,9 +120,9 @@ def dit_config_from(
 def check_dit(
     state: Mapping[str, Tensor], config: DiTConfig, *, allow_base: bool = False, name: str = "The checkpoint"
 ) -> None:
-    """Raise `InputError` unless every tensor of the transformer is there, in its shape, and no other.
+    """Raise `InputError` unless `state` is all tensors of the transformer, in their shapes.
 
-    With `allow_base` a Wan 2.2 TI2V-5B model passes as it is, without the camera tensors.
+    allow_base: a Wan 2.2 TI2V-5B passes too, without the camera tensors.
     """
     refuse_other_models(state, name)
     expected = dit_shapes(config)
@@ -170,7 +165,7 @@ def refuse_misfit(
 
 
 def refuse_other_models(state: Mapping[str, Tensor], name: str) -> None:
-    """Raise `InputError`, saying what it is, if the tensors are not of a Wan 2.2 5B-like transformer."""
+    """Raise `InputError` saying what it is, unless the tensors are of a Wan 2.2 5B-like transformer."""
     for pattern, verdict in _OTHER_MODELS:
         if any(re.search(pattern, key) for key in state):
             raise InputError(f"{name} {verdict}.")
@@ -207,7 +202,6 @@ def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:
 
 
 def _first_whole(config: Mapping[str, object], keys: Iterable[str]) -> int | None:
-    """The first positive whole number under one of `keys`."""
     values = (config.get(key) for key in keys)
     return next((value for value in values if isinstance(value, int) and value > 0), None)
 

@@ -1,8 +1,6 @@
 """Names of the transformer's tensors: the released (diffusers-style) ones and ours (Wan-native).
 
-One table serves both directions. Pure functions over state dicts: tensors pass through untouched.
-Sources: WorldPlay `wan/generate.py` (prefixes), diffusers' `transformer_wan.py` and Wan 2.2
-`wan/modules/model.py` (names).
+Sources: WorldPlay `wan/generate.py` (prefixes), diffusers' `transformer_wan.py` and Wan 2.2 `wan/modules/model.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ T = TypeVar("T")
 _WRAPPERS = frozenset({"_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module"})
 _PREFIXES = frozenset({"model", "diffusion_model", "module"})
 
-# (native, diffusers), without the leaf (.weight, .bias, …); blocks.N. stays in front of the second group.
+# (native, diffusers) without the leaf (.weight, .bias, …); `blocks.N.` precedes the second group.
 _OUTSIDE_BLOCKS = (
     ("patch_embedding", "patch_embedding"),
     ("text_embedding.0", "condition_embedder.text_embedder.linear_1"),
@@ -33,7 +31,7 @@ _OUTSIDE_BLOCKS = (
 )
 _INSIDE_BLOCKS = (
     ("modulation", "scale_shift_table"),
-    # The affine norm before cross-attention: Wan counts it third, diffusers second.
+    # The norm before cross-attention: Wan counts it third, diffusers second.
     ("norm3", "norm2"),
     ("self_attn.q", "attn1.to_q"),
     ("self_attn.k", "attn1.to_k"),
@@ -58,7 +56,7 @@ _TO_NATIVE = {
 }
 _TO_DIFFUSERS = {(scope, ours): theirs for (scope, theirs), ours in _TO_NATIVE.items()}
 
-# The leaves besides weight and bias are those that quantised files add (see `fp8`).
+# Leaves besides weight and bias come from quantised files (see `fp8`).
 _KEY = re.compile(
     r"(?P<block>blocks\.\d+\.)?(?P<part>.+?)"
     r"(?P<leaf>\.(?:weight|bias|scale_weight|weight_scale|scale_input|input_scale|comfy_quant))?"
@@ -66,27 +64,19 @@ _KEY = re.compile(
 
 
 def clean_key(key: str) -> str:
-    """`key` without what training and hosts put around it.
-
-    Wrapper names (`_fsdp_wrapped_module`, `_orig_mod`, `_checkpoint_wrapped_module`) go wherever they
-    stand; `model.`, `diffusion_model.` and `module.` only at the start.
-    """
+    """`key` without wrapper names (such as `_orig_mod`) and leading `model.`, `diffusion_model.` and `module.`."""
     parts = [part for part in key.split(".") if part not in _WRAPPERS]
     start = next((i for i, part in enumerate(parts) if part not in _PREFIXES), 0)
     return ".".join(parts[start:])
 
 
 def dit_to_native(state: Mapping[str, T]) -> dict[str, T]:
-    """The transformer's tensors under Wan-native names; native and unknown names pass through, cleaned.
-
-    Raises:
-        InputError: two tensors end up under one name.
-    """
+    """The tensors under Wan-native names, others passed on cleaned; raises `InputError` if two get one name."""
     return _renamed(state, _TO_NATIVE)
 
 
 def dit_to_diffusers(state: Mapping[str, T]) -> dict[str, T]:
-    """Inverse of `dit_to_native`: the released, diffusers-style names."""
+    """Inverse of `dit_to_native`: the released names."""
     return _renamed(state, _TO_DIFFUSERS)
 
 

@@ -1,8 +1,6 @@
-"""Names of VAE checkpoints: native Wan 2.2 names, the diffusers names, and what a file's tensors say about its model.
+"""Names of VAE checkpoints (native `Wan2.2_VAE.pth`, diffusers' `AutoencoderKLWan`), and sizes from their tensors.
 
-Nothing here changes a tensor: a VAE is bit-identical whichever way its file names it. The native names are those of
-`Wan2.2_VAE.pth`, the others those of diffusers' `AutoencoderKLWan`. Both name the same modules, so one table of
-module names serves both directions; the last part (`weight`, `bias`, `gamma`) is the same in either.
+One table of module names serves both directions; the last part (`weight`, `bias`, `gamma`) is the same in both.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ OTHER_TINY_DECODERS = {
     32: "taehv1_5 (HunyuanVideo 1.5)",
     128: "taeltx (LTX-2)",
 }
-"""Published tiny decoders for other models, by their number of latent channels."""
+"""Tiny decoders for other models, by number of latent channels."""
 
 ORIGINAL_ARGUMENTS = {
     "dim": "encoder_dim",
@@ -39,7 +37,7 @@ ORIGINAL_ARGUMENTS = {
     "latents_mean": "latents_mean",
     "latents_std": "latents_std",
 }
-"""Fields of `VAEConfig` by the names that a file's metadata uses: the original's arguments, spelt as there."""
+"""Fields of `VAEConfig` by their names in a file's metadata: the original's arguments, in its spelling."""
 
 RESIDUAL_BLOCK = {
     "residual.0": "norm1",
@@ -53,11 +51,7 @@ RESAMPLING = {"resample.1": "resample.1", "time_conv": "time_conv"}
 
 
 def detect_vae(state: Mapping[str, Any]) -> str:
-    """Say whether `state` holds a Wan 2.2 VAE under "native" or "diffusers" names (a common prefix is allowed).
-
-    Raises:
-        InputError: it is the Wan 2.1 VAE, or no Wan VAE at all.
-    """
+    """Whether a Wan 2.2 VAE has "native" or "diffusers" names, with any common prefix; else raises `InputError`."""
     names = _without_prefix(state)
     if "encoder.downsamples.0.downsamples.0.residual.0.gamma" in names:
         return "native"
@@ -70,10 +64,9 @@ def detect_vae(state: Mapping[str, Any]) -> str:
 
 
 def vae_to_native(state: Mapping[str, T]) -> dict[str, T]:
-    """Rename a VAE's tensors, given under native or diffusers names and any common prefix, to the native names.
+    """VAE tensors (native or diffusers names, any common prefix) under native names.
 
-    Raises:
-        InputError: not a Wan 2.2 VAE (see `detect_vae`), or names that belong to no part of it.
+    Raises `InputError` as `detect_vae`, or for names that belong to no part of the VAE.
     """
     names = detect_vae(state)
     state = _without_prefix(state)
@@ -82,22 +75,16 @@ def vae_to_native(state: Mapping[str, T]) -> dict[str, T]:
 
 
 def vae_to_diffusers(state: Mapping[str, T]) -> dict[str, T]:
-    """Rename a VAE's tensors from native to diffusers names; inverse of `vae_to_native`.
-
-    Raises:
-        InputError: names that belong to no part of the VAE.
-    """
+    """Inverse of `vae_to_native`; raises `InputError` for names that belong to no part of the VAE."""
     return _rename(state, dict(_module_names(*_depth(state))))
 
 
 def vae_config_from(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> VAEConfig:
-    """Read a VAE's sizes off its tensors (names as in `vae_to_native`).
+    """Sizes of a VAE from its tensors (names as in `vae_to_native`).
 
-    `metadata` may hold JSON under "config" with names of `ORIGINAL_ARGUMENTS`: what is there wins. Latent statistics
-    default to those of the released VAE for 48 channels, to none (0 and 1) otherwise.
-
-    Raises:
-        InputError: not a Wan 2.2 VAE, tensors that the sizes are read from missing, or metadata that is not such JSON.
+    JSON under `metadata["config"]`, with names of `ORIGINAL_ARGUMENTS`, takes precedence. Latent statistics default to
+    the released VAE's for 48 channels, else to 0 and 1.
+    Raises `InputError` if it is no Wan 2.2 VAE, is incomplete, or has other metadata under "config".
     """
     state = vae_to_native(state)
     try:
@@ -126,11 +113,7 @@ def vae_config_from(state: Mapping[str, Tensor], metadata: Mapping[str, str] | N
 
 
 def tiny_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
-    """Read latent channels and layout of a TAEHV file (Wan 2.2 variant) off its tensors.
-
-    Raises:
-        InputError: a tiny decoder of another model, or no TAEHV file at all.
-    """
+    """Latent channels and layout of a TAEHV file (Wan 2.2 variant); raises `InputError` for anything else."""
     wanted = "the tiny decoder of Wan 2.2 5B is taew2_2 or taew2_2_super"
     layout = "super" if "decoder.0.weight" in state else "base"
     stem, head = state.get("decoder.0.weight", state.get("decoder.1.weight")), state.get("decoder.22.weight")
@@ -144,7 +127,7 @@ def tiny_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
 
 
 def _without_prefix(state: Mapping[str, T]) -> dict[str, T]:
-    """Drop what all names have in common before the VAE's own, such as `vae.` or `first_stage_model.`."""
+    """Drop a common prefix, such as `vae.` or `first_stage_model.`."""
     for name in state:
         anchor = re.fullmatch(r"(.+\.)encoder\.conv(1|_in)\.weight", name)
         if anchor:
@@ -161,7 +144,7 @@ def _is_wan21(names: Mapping[str, Any]) -> bool:
 
 
 def _depth(names: Mapping[str, Any]) -> tuple[int, int]:
-    """Stages, and the encoder's residual blocks per stage, that the names (of either kind) tell of."""
+    """Stages, and the encoder's residual blocks per stage, from names of either kind."""
     stage = re.compile(r"encoder\.(?:downsamples|down_blocks)\.(\d+)\.")
     block = re.compile(r"encoder\.(?:downsamples\.0\.downsamples|down_blocks\.0\.resnets)\.(\d+)\.(?:residual|norm)")
     stages, blocks = ({found.group(1) for name in names if (found := which.match(name))} for which in (stage, block))
@@ -169,7 +152,7 @@ def _depth(names: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _module_names(stages: int, blocks: int) -> Iterator[tuple[str, str]]:
-    """Native and diffusers name of every module that may have weights; the table behind both directions."""
+    """(native, diffusers) name of every module that may have weights."""
     yield "conv1", "quant_conv"
     yield "conv2", "post_quant_conv"
     for half, way, depth in (("encoder", "down", blocks), ("decoder", "up", blocks + 1)):

@@ -1,8 +1,7 @@
-"""Writing a safetensors file tensor by tensor, so that the model never has to fit in memory.
+"""Write a safetensors file tensor by tensor, so that the model need not fit in memory.
 
-Format: 8 bytes header length (little endian), a JSON header padded with spaces to 8 bytes, then the
-data (https://huggingface.co/docs/safetensors). Order and spelling are those of the safetensors library:
-the same tensors give the same bytes.
+Format: 8 bytes header length (little endian), a JSON header padded with spaces to 8 bytes, the data
+(https://huggingface.co/docs/safetensors). The same tensors give the same bytes as the safetensors library.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 Spec = tuple[torch.dtype, tuple[int, ...]]
-"""Dtype and shape of a tensor yet to be written."""
+"""Dtype and shape of a tensor."""
 
-# In the library's order: the widest first, so that every tensor starts aligned without gaps.
+# In the library's order: widest first, so that every tensor is aligned without gaps.
 _DTYPES = {
     torch.float32: "F32",
     torch.bfloat16: "BF16",
@@ -32,15 +31,15 @@ _RANK = {dtype: rank for rank, dtype in enumerate(_DTYPES)}
 
 
 def data_bytes(specs: Mapping[str, Spec]) -> int:
-    """Size of the tensors' data, without the header."""
+    """Bytes of the tensors, without the header."""
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in specs.values())
 
 
 class SafetensorsWriter:
-    """A context that creates `path` with room for `specs`; each tensor is then written once, in any order.
+    """Context manager that creates `path` with room for `specs`; each tensor is then written once, in any order.
 
-    Leaving it without an error flushes the file to disk; a tensor that was never written is a fault and
-    raises. Removing the file after an error is the caller's part.
+    Without an error, exit flushes to disk, or raises `ValueError` if a tensor is missing. After an error the caller
+    removes the file.
     """
 
     def __init__(self, path: Path, specs: Mapping[str, Spec], metadata: Mapping[str, str] | None = None) -> None:
@@ -61,7 +60,7 @@ class SafetensorsWriter:
         self._file.write(struct.pack("<Q", len(text)) + text)
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Write one tensor, which must have the dtype and shape announced for it."""
+        """Write one tensor; raises `ValueError` unless it has the dtype and shape announced."""
         if (tensor.dtype, tuple(tensor.shape)) != self._specs[name]:
             raise ValueError(f"{name} was announced as {self._specs[name]}, got {tensor.dtype}, {tuple(tensor.shape)}.")
         self._pending.remove(name)
