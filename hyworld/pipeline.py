@@ -34,7 +34,7 @@ from .modes import (
     wants_graphs,
     wants_triton,
 )
-from .picture import to_video_tensor
+from .picture import open_picture, to_video_tensor
 from .text import check_text_source, encode_prompt, load_embeddings
 from .vae import StreamingDecoder, WanVAE
 from .walk import Chunk, Walker, World
@@ -101,7 +101,7 @@ class Pipeline:
 
     def start(
         self,
-        first_frame: Image.Image | Tensor | None = None,
+        first_frame: Image.Image | Tensor | str | Path | None = None,
         text: str | Tensor = "",
         *,
         seed: int = 0,
@@ -110,8 +110,8 @@ class Pipeline:
         """A new world.
 
         Args:
-            first_frame: a picture of any size, a normalised latent `[1, C, 1, h, w]`, or None: the pipeline's own
-                picture, or text alone where it has none.
+            first_frame: a picture of any size or its file, a normalised latent `[1, C, 1, h, w]`, or None: the
+                pipeline's own picture, or text alone where it has none.
             text: the prompt, or its embeddings `[1, L, text_dim]`.
             seed: 0 or larger; the same seed gives the same world.
             size: (height, width) in pixels, multiples of 32; default: the pipeline's, or that of a latent given.
@@ -122,8 +122,10 @@ class Pipeline:
         latent_size = None
         if first_frame is None:
             first_frame = self.picture
+        if isinstance(first_frame, (str, Path)):
+            first_frame = open_picture(first_frame)
         if size is not None or not isinstance(first_frame, Tensor):
-            height, width = size or self.size
+            height, width = _height_width(size or self.size)
             check_size(height, width)
             latent_size = (height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE)
             if isinstance(first_frame, Image.Image):
@@ -143,10 +145,16 @@ class Pipeline:
         return self.vae.encode(video).float()
 
     def walk(
-        self, world: World, path: WalkPath, chunks: int = 0, *, on_progress: OnProgress | None = None
+        self, world: World, path: WalkPath, chunks: int | None = 0, *, on_progress: OnProgress | None = None
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; see `Walker.walk`."""
         return self.walker.walk(world, path, chunks, on_progress=on_progress)
+
+
+def _height_width(size: object) -> tuple[int, int]:
+    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) for side in size):
+        return size[0], size[1]
+    raise InputError(f"The size must be (height, width) in pixels, such as (704, 1280), got {size!r}.")
 
 
 def load(

@@ -196,7 +196,8 @@ class StreamingSampler(io.ComfyNode):
                     player.play(chunk.frames)
                 pace = len(chunk.frames) / (time.perf_counter() - began)
                 bar.say(f"Chunk {len(frames)} of {total}: {pace:.1f} frames per second")
-                load()
+                if len(frames) < total:
+                    load()
                 began = time.perf_counter()
 
         images = frames_to_image(torch.cat(frames)).to(output_device())

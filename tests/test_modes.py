@@ -136,6 +136,35 @@ def test_loading_refuses_what_cannot_run_before_it_reads_a_file():
         hyworld.load("no such file", vae="nor this", device="cpu", modes=Modes(kernels="triton"))
 
 
+class Played:
+    """A CUDA graph that runs nothing, so that its recordings can be looked at on a CPU."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def replay(self) -> None:
+        pass
+
+
+def test_recordings_vanish_with_the_memory_they_write_to(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Played)
+    monkeypatch.setattr(torch.cuda, "graph", Played)
+    network = GraphedNetwork(builtin.dit(TINY_RANDOM))
+    walker = Walker(network, points=torch.randn(200, 3))
+    text = torch.zeros(1, 4, TINY_RANDOM.dit.text_dim)
+    for size in ((2, 2), (2, 4)):
+        list(walker.walk(walker.begin(text, latent_size=size), "w-19"))
+        assert [len(recordings) for recordings in network._recordings.values()] == [2]
+    del walker
+    assert len(network._recordings) == 0
+
+
 class FullWhileRecording:
     """A `torch.cuda.graph` whose end fails too, as it does after an error inside."""
 

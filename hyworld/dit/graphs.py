@@ -93,12 +93,14 @@ class GraphedNetwork:
             if full is not None:
                 raise full from None
             raise
-        return _Recording(graph, own, flow)
+        # Without the memory: it is the key that this is kept under, and would never vanish.
+        return _Recording(graph, own._replace(memory=None, text_kv=()), flow)
 
     def _use_text(self, text_kv: TextKV) -> None:
         """Put this prompt's keys and values at the addresses that recordings read."""
         if text_kv is self._text_given:
             return
+        self._text_given = None  # while the buffers are a mixture
         if self._text and self._text[0][0].shape == text_kv[0][0].shape:
             for mine, given in zip(self._text, text_kv, strict=True):
                 for buffer, tensor in zip(mine, given, strict=True):

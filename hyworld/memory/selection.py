@@ -31,13 +31,14 @@ def sample_points(n: int = 50_000, radius: float = 8.0, seed: int = 0) -> Tensor
     Drawn on the CPU from their own generator: they depend on the seed only, and global random state is untouched.
     """
     generator = torch.Generator().manual_seed(seed)
-    distance, height, angle = torch.rand(3, n, generator=generator)
+    # In float64: rounded at the end, last bits of a machine's cosine are gone.
+    distance, height, angle = torch.rand(3, n, generator=generator).double()
     # Cube root: uniform in volume. Uniform height: uniform on the sphere.
     distance = radius * distance.pow(1 / 3)
     height = 2 * height - 1
     angle = 2 * math.pi * angle
     ring = (1 - height.square()).sqrt()
-    return torch.stack((ring * angle.cos(), ring * angle.sin(), height), dim=1) * distance[:, None]
+    return (torch.stack((ring * angle.cos(), ring * angle.sin(), height), dim=1) * distance[:, None]).float()
 
 
 def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config: MemoryConfig) -> tuple[int, ...]:

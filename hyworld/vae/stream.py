@@ -46,8 +46,8 @@ def decode_whole(decoder: StreamingDecoder, latents: Tensor) -> Tensor:
     cache: Past | None = None
     frames = []
     for latent in latents.split(1, dim=2):
-        decoded, kept = decoder.decode_stream(latent, cache)
-        cache = list(kept)
+        decoded, cache = decoder.decode_stream(latent, cache)
+        cache = list(cache)  # held by nobody else, so that the decoder may use it up
         frames.append(decoded)
     return torch.cat(frames, dim=2)
 

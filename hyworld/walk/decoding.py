@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..gpu import current
-from ..vae.stream import StreamingDecoder, VAECache, to_uint8
+from ..vae.stream import Past, StreamingDecoder, VAECache, to_uint8
 from .handover import HandOver
 from .world import Step, World
 
@@ -19,10 +18,12 @@ Kept = tuple["weakref.ref[Step]", VAECache]
 
 
 class DecoderCaches:
-    """The decoder caches of some worlds: of the one walked last on the device, of a few others in host memory.
+    """Decoder caches by the step they follow: the newest of the walk on the device, the last few others in host memory.
 
-    A cache can take gigabytes and be made again, so it lives no longer than the world it belongs to, and of those
-    that are not being walked only the last `parked` are kept.
+    A cache can take gigabytes and be made again. None outlives the last world that has its step.
+
+    Args:
+        parked: how many to keep in host memory.
     """
 
     def __init__(self, parked: int = 2) -> None:
@@ -30,29 +31,44 @@ class DecoderCaches:
         self._walked: Kept | None = None
         self._parked: list[Kept] = []
 
-    def take(self, step: Step) -> list[Any] | None:
-        """The cache after `step`, None if it is not kept. The caller may use it up, see `vae.stream.Past`."""
-        if self._walked is not None and self._walked[0]() is step:
-            (_, cache), self._walked = self._walked, None
-            return list(cache)
-        found = next((kept for kept in self._parked if kept[0]() is step), None)
-        self.park()
-        if found is None:
-            return None
-        self._parked = [*(kept for kept in self._parked if kept is not found), found][-self._most :]
-        return list(found[1])
-
     def put(self, step: Step, cache: VAECache) -> None:
-        """Keep the cache after `step`, the newest of the world being walked."""
-        self._walked = (weakref.ref(step, self._forget), cache)
+        """Keep the cache after `step`, from which the walk will go on; that of another walk is parked."""
+        self.park()
+        self._walked = self._kept(step, cache)
+
+    def take(self, step: Step) -> VAECache | None:
+        """The cache that was put last, if it is that after `step`; it is not kept any longer."""
+        if self._walked is None or self._walked[0]() is not step:
+            return None
+        (_, cache), self._walked = self._walked, None
+        return cache
 
     def park(self) -> None:
         """Move what lies on the device to host memory: nobody walks on for now."""
         if self._walked is not None:
-            reference, cache = self._walked
-            self._parked.append((reference, tuple(tensor.cpu() for tensor in cache)))
-            self._walked = None
-        del self._parked[: -self._most]
+            (step, cache), self._walked = self._walked, None
+            if (alive := step()) is not None:
+                self.park_copy(alive, cache)
+
+    def park_copy(self, step: Step, cache: VAECache) -> None:
+        """Keep a copy of the cache after `step` in host memory, as the last to go."""
+        others = [kept for kept in self._parked if kept[0]() is not step]
+        self._parked = [*others, self._kept(step, tuple(tensor.cpu() for tensor in cache))]
+        del self._parked[: max(0, len(self._parked) - self._most)]
+
+    def parked(self, step: Step) -> VAECache | None:
+        """The cache after `step` in host memory, which stays there."""
+        return next((cache for kept, cache in self._parked if kept() is step), None)
+
+    def _kept(self, step: Step, cache: VAECache) -> Kept:
+        # Through a weak reference: else this, the callback and the step's reference would keep each other alive.
+        caches = weakref.ref(self)
+
+        def forget(gone: weakref.ref[Step]) -> None:
+            if (alive := caches()) is not None:
+                alive._forget(gone)
+
+        return weakref.ref(step, forget), cache
 
     def _forget(self, gone: weakref.ref[Step]) -> None:
         if self._walked is not None and self._walked[0] is gone:
@@ -86,31 +102,51 @@ class Decoding:
         self.at_once = at_once
         self.caches = caches or DecoderCaches()
 
+    @torch.no_grad()
+    def prepare(self, world: World) -> None:
+        """Have the cache after `world` on the device: fetched from the host, or made again."""
+        if not world.history:
+            return
+        step = world.history[-1]
+        cache = self.caches.take(step)
+        if cache is None:
+            self.caches.park()
+            cache = self.caches.parked(step)
+            if cache is None:
+                cache = self._made_again(world)
+                self.caches.park_copy(step, cache)  # who comes here once may branch from here again
+        self.caches.put(step, tuple(tensor.to(self.device, self.dtype) for tensor in cache))
+
     def decode(self, world: World, latents: Tensor) -> tuple[HandOver, VAECache]:
-        """Pictures of the latents `[1, C, n, h, w]` that follow `world`, on their way to the host; the cache after."""
+        """Pictures of the latents `[1, C, n, h, w]` that follow `world`, on their way to the host; the cache after.
+
+        `world` must be prepared; its cache is used up.
+        """
+        past: Past | None = None
+        if world.history:
+            past = self.caches.take(world.history[-1])
+            assert past is not None, "the world was not prepared"
+            past = list(past)
         pictures = HandOver()
         with current(self.device):
-            past = self._past(world)
             for part in self._parts(latents):
-                frames, cache = self.decoder.decode_stream(part, past)
+                frames, past = self.decoder.decode_stream(part, past)
+                past = list(past)  # held by nobody else, so that the decoder may use it up
                 pictures.push(to_uint8(frames))
-                past = list(cache)  # nobody else holds it, so the decoder may use it up
-        return pictures, cache
+        assert past is not None
+        return pictures, tuple(past)
 
-    def _past(self, world: World) -> list[Any] | None:
-        """The cache to go on from after `world`, which may be used up: kept, or made again."""
-        if not world.history:
-            return None
-        kept = self.caches.take(world.history[-1])
-        if kept is not None:
-            return [tensor.to(self.device, self.dtype) for tensor in kept]
-        past: list[Any] | None = None
+    def _made_again(self, world: World) -> VAECache:
+        past: Past | None = None
         # What lies further back than the decoder reaches leaves no trace in the cache.
         steps = math.ceil(self.decoder.reach / world.history[-1].latents.shape[2])
-        for step in world.history[-steps:]:
-            for part in self._parts(step.latents):
-                past = list(self.decoder.decode_stream(part, past)[1])
-        return past
+        with current(self.device):
+            for step in world.history[-steps:]:
+                for part in self._parts(step.latents):
+                    _, past = self.decoder.decode_stream(part, past)
+                    past = list(past)
+        assert past is not None
+        return tuple(past)
 
     def _parts(self, latents: Tensor) -> tuple[Tensor, ...]:
         at_once = self.at_once or (latents.shape[2] if self.device.type == "cpu" else 1)

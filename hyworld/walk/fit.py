@@ -12,7 +12,7 @@ from ..errors import InputError
 from .world import World
 
 
-def fitted(world: World, config: DiTConfig) -> World:
+def fitted(world: World, config: DiTConfig, chunk_latents: int) -> World:
     """`world` with all tensors in host memory, latents in float32.
 
     Raises:
@@ -20,7 +20,7 @@ def fitted(world: World, config: DiTConfig) -> World:
     """
     text, first = world.text, world.first_frame
     C, h, w = world.latent_shape
-    if text.ndim != 3 or text.shape[0] != 1 or text.shape[2] != config.text_dim:
+    if text.ndim != 3 or text.shape[0] != 1 or not text.shape[1] or text.shape[2] != config.text_dim:
         raise InputError(
             f"The prompt embeddings must have the shape [1, tokens, {config.text_dim}], got {list(text.shape)}: encode "
             f"the prompt with the model's own text encoder ({WAN_5B.dit.text_dim}: UMT5-XXL, in ComfyUI Load CLIP of "
@@ -40,13 +40,13 @@ def fitted(world: World, config: DiTConfig) -> World:
         )
     for i, step in enumerate(world.history):
         latents = step.latents
-        if tuple(latents.shape) != (1, C, len(step.cameras), h, w):
+        if tuple(latents.shape) != (1, C, chunk_latents, h, w) or len(step.cameras) != chunk_latents:
             raise InputError(
-                f"Chunk {i} of the world has latents of shape {list(latents.shape)} for {len(step.cameras)} poses, "
-                f"expected [1, {C}, n, {h}, {w}]: the world was put together wrongly."
+                f"Chunk {i} of the world has latents of shape {list(latents.shape)} and {len(step.cameras)} poses, but "
+                f"{[1, C, chunk_latents, h, w]} and {chunk_latents} are needed: walk on with the model that made it."
             )
-    if world.seed < 0:
-        raise InputError(f"The seed must be 0 or larger, got {world.seed}.")
+    if not isinstance(world.seed, int) or world.seed < 0:
+        raise InputError(f"The seed must be a whole number, 0 or larger, got {world.seed!r}.")
     history = tuple(
         step if _home(step.latents) is step.latents else replace(step, latents=_home(step.latents))
         for step in world.history

@@ -10,10 +10,12 @@ Source of the loop: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice, repeat
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -32,7 +34,7 @@ from .handover import HandOver
 from .recipe import WORLDPLAY, Recipe, chunk_noise
 from .world import Chunk, Step, World
 
-WalkPath = str | Trajectory | Iterable[Trajectory]
+WalkPath = str | Path | Trajectory | Iterable[Trajectory]
 """Where to walk: pose tokens or a pose file, a trajectory, or an iterator of one trajectory for each chunk."""
 
 
@@ -129,10 +131,12 @@ class Walker:
             latent_size = given
         if latent_size is None:
             raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
-        return fitted(World(text, seed, (C, *latent_size), first_frame), self.network.config)
+        # Copies: who changes the tensors given changes no world.
+        first_frame = None if first_frame is None else first_frame.clone()
+        return self._fitted(World(text.clone(), seed, (C, *latent_size), first_frame))
 
     def walk(
-        self, world: World, path: WalkPath, chunks: int = 0, *, on_progress: OnProgress | None = None
+        self, world: World, path: WalkPath, chunks: int | None = 0, *, on_progress: OnProgress | None = None
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; each brings the world with it.
 
@@ -140,7 +144,7 @@ class Walker:
             path: tokens, a .json file or a `Trajectory`, whose first pose falls on the world's last latent (in a
                 world without latents it is the first latent's). Or an iterator that gives each chunk's poses, in
                 the coordinates of the world, when they are wanted.
-            chunks: how many; 0 is as many as the path gives.
+            chunks: how many; 0 is as many as the path gives, with a warning of latents left over.
             on_progress: called before the first denoising step of a chunk and after each; what it raises (an
                 interrupt) ends the walk. The chunks made so far stay.
 
@@ -148,15 +152,22 @@ class Walker:
             InputError: a world that does not fit (see `fit.fitted`), or a path that is too short: at once; and what
                 `step` raises.
         """
-        if chunks < 0:
+        if chunks and chunks < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {chunks}.")
-        world = fitted(world, self.network.config)
-        if isinstance(path, str):
-            path = Trajectory.load(path)
+        world, chunks = self._fitted(world), chunks or 0
+        notes: tuple[str, ...] = ()
+        if isinstance(path, (str, Path)):
+            path = Trajectory.load(str(path))
+        elif isinstance(path, Trajectory):
+            notes = path.notes  # its maker has seen them
         if not isinstance(path, Trajectory):
             return self._chunks(world, islice(path, chunks or None), repeat(None), on_progress)
         n = self.recipe.chunk_latents
-        parts = world.onwards(path).require_chunks(chunks, n).split(n)
+        onwards = world.onwards(path)
+        walked = onwards.require_chunks(chunks, n)
+        for note in (onwards if chunks else walked).notes[len(notes) :]:
+            warnings.warn(note, stacklevel=2)
+        parts = walked.split(n)
         return self._chunks(world, parts, chain(parts[1:], [None]), on_progress)
 
     def _chunks(
@@ -193,7 +204,7 @@ class Walker:
             InputError: a world that does not fit, another number of poses than a chunk has latents, noise of another
                 shape, or a network that returns NaN.
         """
-        return self._step(fitted(world, self.network.config), cameras, noise, following, on_progress)
+        return self._step(self._fitted(world), cameras, noise, following, on_progress)
 
     @torch.no_grad()
     def _step(
@@ -207,8 +218,9 @@ class Walker:
         """See `step`; `world` is known to fit."""
         n = self.recipe.chunk_latents
         for poses in (cameras, following):
-            if poses is not None and len(poses) != n:
-                raise InputError(f"A chunk takes exactly {n} camera poses, got {len(poses)}.")
+            if poses is not None and (not isinstance(poses, Trajectory) or len(poses) != n):
+                given = len(poses) if isinstance(poses, Trajectory) else repr(poses)
+                raise InputError(f"A chunk takes exactly {n} camera poses, as a Trajectory, got {given}.")
         C, h, w = world.latent_shape
         if noise is not None and tuple(noise.shape) != (1, C, n, h, w):
             raise InputError(f"The noise of a chunk must have the shape {[1, C, n, h, w]}, got {list(noise.shape)}.")
@@ -216,6 +228,8 @@ class Walker:
 
         viewmats = _followed_by(world.viewmats, cameras)
         remembered = self._remembered(viewmats, n)
+        if self.decoding is not None:
+            self.decoding.prepare(world)
         with current(self.device), fast_attention(self.device):
             # All that comes from the host is sent before the first forward: later it would wait for the device.
             memory, text_kv = self._memory(world), self._text_kv(world.text)
@@ -255,6 +269,9 @@ class Walker:
             config, frames=memory + n, tokens_per_frame=tokens, dtype=self.dtype, compact=self.compact_memory
         )
         return kv, WorldPlayDiT.activation_bytes(config, frames=memory, tokens_per_frame=tokens, dtype=self.dtype)
+
+    def _fitted(self, world: World) -> World:
+        return fitted(world, self.network.config, self.recipe.chunk_latents)
 
     def _remembered(self, viewmats: Tensor, n: int) -> tuple[int, ...]:
         """Latents that the chunk of the last `n` cameras remembers."""

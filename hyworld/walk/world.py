@@ -120,7 +120,7 @@ class World:
 
         In a world without latents it is `path` itself.
         """
-        if not self.history:
+        if not self.history or not len(path):
             return path
         return self.history[-1].cameras[-1:].join(path)[1:]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from hyworld import Trajectory
 from hyworld.config import TinyDecoderConfig, VAEConfig
 from hyworld.dit import WorldPlayDiT
 from hyworld.vae import StreamingDecoder, TinyDecoder, WanVAE
-from hyworld.walk import Step, World
+from hyworld.walk import Step, Walker, World
 from hyworld.walk.decoding import DecoderCaches, Decoding
 from hyworld.weights.random import randomise
 
-from .conftest import PATH, SIZE, TEXT, walker_for
+from .conftest import PATH, POINTS, SIZE, TEXT, walker_for
 
 LATENTS = torch.randn(1, 6, 64, *SIZE, generator=torch.Generator().manual_seed(2))
 
@@ -33,10 +34,8 @@ def decoder(request: pytest.FixtureRequest, vae: WanVAE) -> StreamingDecoder:
     return randomise(TinyDecoder(TinyDecoderConfig(latent_channels=6, layout=request.param.split()[1])), 3)
 
 
-def past(decoder: StreamingDecoder, world: World, **options) -> list[torch.Tensor]:
-    made = Decoding(decoder, **options)._past(world)
-    assert made is not None
-    return made
+def made_again(decoder: StreamingDecoder, world: World, **options) -> tuple[torch.Tensor, ...]:
+    return Decoding(decoder, **options)._made_again(world)
 
 
 @torch.no_grad()
@@ -48,7 +47,7 @@ def test_a_cache_made_from_as_far_back_as_the_decoder_reaches_is_the_cache(decod
     for step in world.history:
         _, cache = decoder.decode_stream(step.latents, cache)
     for at_once in (1, 4):
-        for made, kept in zip(past(decoder, world, at_once=at_once), cache, strict=True):
+        for made, kept in zip(made_again(decoder, world, at_once=at_once), cache, strict=True):
             torch.testing.assert_close(made, kept, rtol=1e-4, atol=1e-4)
 
 
@@ -56,9 +55,9 @@ def test_a_cache_made_from_as_far_back_as_the_decoder_reaches_is_the_cache(decod
 def test_the_reach_is_no_longer_than_it_must_be(decoder: StreamingDecoder, monkeypatch: pytest.MonkeyPatch):
     """Half of it leaves a difference, far above rounding."""
     world = world_of(16)
-    whole = past(decoder, world)
+    whole = made_again(decoder, world)
     monkeypatch.setattr(type(decoder), "reach", decoder.reach // 2)
-    short = past(decoder, world)
+    short = made_again(decoder, world)
     assert max((a - b).abs().max() for a, b in zip(short, whole, strict=True)) > 1e-3
 
 
@@ -76,54 +75,108 @@ def test_a_walk_goes_on_without_a_seam_when_the_cache_is_gone(model: WorldPlayDi
             assert (got.frames.int() - want.frames.int()).abs().max() <= 1
 
 
-class Counting(DecoderCaches):
-    """Remembers what it could not give."""
+@pytest.fixture
+def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Chunks of the worlds whose cache was made again."""
+    made: list[int] = []
+    again = Decoding._made_again
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.missing = 0
+    def counted(self: Decoding, world: World) -> tuple[torch.Tensor, ...]:
+        made.append(world.chunks)
+        return again(self, world)
 
-    def take(self, step: Step):
-        found = super().take(step)
-        self.missing += found is None
-        return found
+    monkeypatch.setattr(Decoding, "_made_again", counted)
+    return made
 
 
-def test_a_straight_walk_never_makes_a_cache_again(model: WorldPlayDiT, vae: WanVAE):
+def test_a_cache_is_made_again_only_where_it_must(model: WorldPlayDiT, vae: WanVAE, rebuilt: list[int]):
     walker = walker_for(model, vae)
-    assert walker.decoding is not None
-    walker.decoding.caches = caches = Counting()
+    chunks = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 4))
+    last = chunks[-1].world
+    assert rebuilt == [], "a straight walk"
+    walker.decoding.caches.park()  # as a node does when it is done
+    for path in ("w-4", "s-4", "a-4"):
+        next(walker.walk(last, path))
+    assert rebuilt == [], "branches of a parked world"
+    for path in ("w-4", "s-4", "a-4"):
+        next(walker.walk(last.at_chunk(2), path))
+    assert rebuilt == [2], "branches of an earlier one"
+
+
+def test_an_interrupt_in_the_steps_keeps_the_cache(model: WorldPlayDiT, vae: WanVAE, rebuilt: list[int]):
+    walker = walker_for(model, vae)
+    world = next(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH)).world
+
+    def stop(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(walker.walk(world, "w-4", on_progress=stop))
+    next(walker.walk(world, "w-4"))
+    assert rebuilt == []
+
+
+def test_caches_are_used_up_as_they_are_replaced(model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
+    """Else a second one, of gigabytes, would be on the device."""
+    decode = WanVAE.decode_stream
+    left: list[int] = []
+
+    def watched(self: WanVAE, latents: torch.Tensor, cache: list | None = None):
+        given = [weakref.ref(tensor) for tensor in cache or ()]
+        result = decode(self, latents, cache)
+        left.append(sum(tensor() is not None for tensor in given))
+        return result
+
+    monkeypatch.setattr(WanVAE, "decode_stream", watched)
+    walker = Walker(model, decoding=Decoding(vae, at_once=1), points=POINTS)
     world = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 3))[-1].world
-    assert caches.missing == 0
-    caches.park()
-    for path in ("w-4", "s-4"):  # two branches from a parked world
-        next(walker.walk(world, path))
-        assert caches.missing == 0
+    Decoding(vae, at_once=1)._made_again(world)
+    vae.decode(world.latents)
+    assert len(left) == 3 * 4 + 3 * 4 + 12
+    assert sum(left) == 0
 
 
-def test_only_a_few_caches_are_kept_and_none_longer_than_its_world():
+def test_only_a_few_caches_are_kept_and_the_last_used_go_last():
     caches = DecoderCaches(parked=2)
     steps = [Step(torch.zeros(1), PATH.chunk(0), ()) for _ in range(4)]
     for i, step in enumerate(steps):
         caches.put(step, (torch.full((2,), float(i)),))
-        caches.park()
-    assert [caches.take(step) is not None for step in steps] == [False, False, True, True]
-    assert caches.take(steps[2]) is not None  # used last now
-    caches.put(steps[0], (torch.zeros(2),))
-    assert caches.take(steps[2]) is not None, "not pushed out by what makes room for itself"
-    assert [caches.take(step) is not None for step in (steps[3], steps[2])] == [False, True]
-    caches.put(steps[3], (torch.full((2,), 3.0),))
+    assert caches.take(steps[2]) is None, "only the last one is being walked"
     caches.park()
-    assert caches.take(steps[3])[0].tolist() == [3.0, 3.0]
-    del steps[3], step
+    assert [caches.parked(step) is not None for step in steps] == [False, False, True, True]
+    caches.park_copy(steps[2], caches.parked(steps[2]))
+    caches.park_copy(steps[0], (torch.zeros(2),))
+    assert [caches.parked(step) is not None for step in steps] == [True, False, True, False]
+    assert caches.parked(steps[2])[0].tolist() == [2.0, 2.0]
+    none = DecoderCaches(parked=0)
+    none.put(steps[0], (torch.zeros(2),))
+    none.park()
+    assert none.parked(steps[0]) is None
+
+
+def test_no_cache_outlives_its_world_or_its_walker():
+    """At once, without the garbage collector: it may be gigabytes."""
     gc.collect()
-    assert len(caches._parked) == 1
+    gc.disable()
+    try:
+        caches, steps = DecoderCaches(), [Step(torch.zeros(1), PATH.chunk(0), ()) for _ in range(3)]
+        tensors = [torch.zeros(2) for _ in steps]
+        watched = [weakref.ref(tensor) for tensor in tensors]
+        for step in steps:
+            caches.put(step, (tensors.pop(0),))
+        del steps[2], step
+        assert [tensor() is None for tensor in watched] == [False, False, True]
+        del steps[0]
+        assert [tensor() is None for tensor in watched] == [True, False, True]
+        del caches
+        assert [tensor() is None for tensor in watched] == [True, True, True]
+    finally:
+        gc.enable()
 
 
-def test_the_cache_of_the_world_being_walked_is_given_away_to_be_used_up():
-    caches = DecoderCaches()
-    step = Step(torch.zeros(1), PATH.chunk(0), ())
-    tensor = torch.zeros(2)
-    caches.put(step, (tensor,))
-    assert caches.take(step)[0] is tensor
-    assert caches.take(step) is None
+def test_a_kept_cache_comes_in_the_precision_of_the_decoder(model: WorldPlayDiT, vae: WanVAE):
+    walker = walker_for(model, vae)
+    world = next(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH)).world
+    half = Decoding(vae, dtype=torch.bfloat16, caches=walker.decoding.caches)
+    half.prepare(world)
+    assert {tensor.dtype for tensor in half.caches.take(world.history[-1])} == {torch.bfloat16}

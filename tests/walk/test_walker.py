@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hyworld.dit import WorldPlayDiT
 from hyworld.vae import WanVAE
 from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
-from hyworld.walk import WORLDPLAY, Recipe, Walker, decoding, walker
+from hyworld.walk import WORLDPLAY, Recipe, Step, Walker, decoding, walker
 from hyworld.walk.recipe import chunk_noise
 from hyworld.weights.random import randomise
 
@@ -29,6 +30,10 @@ def walked(model: WorldPlayDiT, chunks: int = 0, path: Trajectory = PATH, **begi
     own = walker_for(model)
     world = own.begin(**{"text": TEXT, "latent_size": SIZE, **begin})
     return torch.cat([chunk.latents for chunk in own.walk(world, path, chunks)], dim=2)
+
+
+def shorter(step: Step) -> Step:
+    return replace(step, latents=step.latents[:, :, :3], cameras=step.cameras[:3])
 
 
 def begun(model: WorldPlayDiT, vae: WanVAE | None = None, **begin) -> tuple[Walker, World]:
@@ -282,7 +287,12 @@ def test_wrong_input_is_refused_where_it_enters(model: WorldPlayDiT, arguments: 
         (lambda world: replace(world, text=torch.zeros(1, 5, 11)), r"\[1, tokens, 12\], got \[1, 5, 11\]"),
         (lambda world: replace(world, latent_shape=(7, *SIZE)), "7 latent channels, but this model needs 6"),
         (lambda world: replace(world, latent_shape=(6, 6, 6)), "Chunk 0 of the world has latents of shape"),
+        (lambda world: replace(world, text=TEXT.expand(2, -1, -1)), r"got \[2, 5, 12\]"),
+        (lambda world: replace(world, text=TEXT[:, :0]), r"got \[1, 0, 12\]"),
+        (lambda world: replace(world, first_frame=torch.zeros(1, 6, 1, 2, 2)), "first frame's latent"),
         (lambda world: replace(world, seed=-1), "seed"),
+        (lambda world: replace(world, seed=0.5), "seed must be a whole number"),
+        (lambda world: replace(world, history=(shorter(world.history[0]),)), r"and 3 poses, but .* \[1, 6, 4, 4, 6\]"),
     ],
 )
 def test_a_world_that_does_not_fit_is_refused_before_anything_runs(
@@ -314,6 +324,40 @@ def test_a_world_of_another_precision_is_walked_on_in(model: WorldPlayDiT, vae: 
     assert (chunk.frames.float() - exact.frames.float()).abs().mean() < 8
 
 
+def test_a_world_goes_home_step_by_step(model: WorldPlayDiT):
+    """What is at home already stays the same object: decoder caches are known by it."""
+    own, world = begun(model)
+    world = list(own.walk(world, PATH, 3))[-1].world
+    wide = replace(world.history[1], latents=world.history[1].latents.double())
+    stored = replace(
+        world, history=(world.history[0], wide, world.history[2]), first_frame=torch.zeros(1, 6, 1, *SIZE).half()
+    )
+    chunk = next(own.walk(stored, "w-4"))
+    assert [a is b for a, b in zip(chunk.world.history, world.history, strict=False)] == [True, False, True]
+    assert chunk.world.history[1] == world.history[1]
+    assert chunk.world.first_frame.dtype == torch.float32
+
+
+def test_changing_what_was_given_changes_no_world(model: WorldPlayDiT):
+    own = walker_for(model)
+    text, first = TEXT.clone(), torch.zeros(1, 6, 1, *SIZE)
+    world = own.begin(text, first_frame=first)
+    text += 1
+    first += 1
+    assert torch.equal(world.text, TEXT)
+    assert not world.first_frame.any()
+
+
+def test_latents_left_over_are_said(model: WorldPlayDiT):
+    own, world = begun(model)
+    with pytest.warns(UserWarning, match="The path has 6 latents; the first 4 .* and the last 2 left out"):
+        own.walk(world, "w-5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own.walk(world, Trajectory.from_tokens("w-5").require_chunks())  # its maker has the note
+        own.walk(world, "w-5", 1)  # as asked for
+
+
 def test_a_path_that_is_too_short_names_both_counts(model: WorldPlayDiT):
     own, world = begun(model)
     with pytest.raises(InputError, match=r"13.*5|5.*13"):
@@ -329,6 +373,8 @@ def test_a_chunk_takes_four_poses(model: WorldPlayDiT):
         own.step(world, short)
     with pytest.raises(InputError, match="exactly 4"):
         own.step(world, PATH.chunk(0), following=short)
+    with pytest.raises(InputError, match="as a Trajectory, got 'w-4'"):
+        next(own.walk(world, ["w-4"]))
     with pytest.raises(InputError, match="noise of a chunk"):
         own.step(world, PATH.chunk(0), noise=torch.zeros(1, 6, 3, *SIZE))
 
