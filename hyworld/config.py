@@ -1,4 +1,4 @@
-"""Sizes of the networks and of the rollout: frozen values, checked on construction.
+"""Sizes of the networks and of the walk: frozen values, checked on construction.
 
 `PRESETS`: `wan_5b` (HY-World 1.5, WAN-5B) and, of the same architecture for a laptop CPU, `tiny` (trained here, draws
 rooms) and `tiny-random` (draws noise, for tests).

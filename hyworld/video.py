@@ -36,7 +36,7 @@ class VideoWriter:
     A context manager. Each `write` adds a fragment, playable before the next `write` returns: a killed process leaves
     walk.part.mp4 with all but the last chunk or two. On exit, also by an exception, the fragments are remuxed into an
     ordinary MP4, because many players cannot seek in fragments; without room for that copy, the fragmented file becomes
-    the video. If no frames were written, or a `write` failed on the disk, nothing is left.
+    the video. If the disk fills up, walk.part.mp4 stays, with the frames before. Without frames nothing is left.
 
     path: ends in .mp4; as attribute, the video's name, with `or_next` final on exit.
     height, width: in pixels.
@@ -65,6 +65,7 @@ class VideoWriter:
         self._overwrite = overwrite
         self._or_next = or_next
         self._file: BinaryIO | None = None
+        self._whole = 0  # bytes of finished fragments
         self._failure: Exception | None = None
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="video")
         self._pending: deque[Future[None]] = deque()
@@ -117,10 +118,12 @@ class VideoWriter:
                 with suppress(OSError):  # all that counts was flushed
                     self._file.close()
             if part is not None:
-                if isinstance(self._failure, InputError):
-                    discard(part)
-                else:
+                if not isinstance(self._failure, InputError):
                     self._finish(part)
+                elif self.frames_written:
+                    os.truncate(part, self._whole)
+                else:
+                    discard(part)
             if self._failure is not None and error is not self._failure:
                 raise self._failure
 
@@ -136,7 +139,10 @@ class VideoWriter:
         try:
             self._add(*encode_chunk(frames, first=self.frames_written, fps=self._fps))
         except OSError as error:
-            self._failure = self._explained(error)
+            sentence = str(self._explained(error))
+            if self._file is not None and self.frames_written:
+                sentence += f" The {self.frames_written} frames before are kept in {self._file.name}."
+            self._failure = InputError(sentence)
             raise self._failure from error
         except Exception as error:
             self._failure = error
@@ -154,7 +160,7 @@ class VideoWriter:
         self._file.seek(start)
         self._file.write(fragment[:8])
         self._file.flush()
-        self._file.seek(0, os.SEEK_END)
+        self._whole = self._file.seek(0, os.SEEK_END)
 
     def _open_part(self) -> BinaryIO:
         for part in numbered(self.path.with_suffix(".part.mp4")):

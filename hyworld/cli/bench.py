@@ -81,7 +81,7 @@ def bench(
 ) -> None:
     """Measure speed and memory of a walk: each stage, frames per second, the wait for the first frames.
 
-    The real engine walks; CUDA events around its calls tell where the time goes.
+    The walk is the real one; CUDA events around its calls tell where the time goes.
     On a machine without a GPU the built-in tiny-random is measured.
     """
     if tiny_decoder is not None and decoder == "full":

@@ -85,7 +85,7 @@ class DualBranchSelfAttention(_Attention):
 
 
 class CrossAttention(_Attention):
-    """Attention of the video tokens to the prompt, whose keys and values are constant over a rollout."""
+    """Attention of the video tokens to the prompt, whose keys and values are constant per prompt."""
 
     def keys_values(self, text_BLE: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `[B, H, L, D]` of the embedded prompt `[B, L, E]`."""

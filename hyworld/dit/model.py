@@ -191,7 +191,7 @@ class WorldPlayDiT(nn.Module):
         return temb, self.time_projection(temb).unflatten(-1, (6, -1))
 
     def _rope(self, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        # One table for a whole rollout, sliced by the caller.
+        # One table for a whole walk, sliced by the caller.
         key = (frames, rows, columns, device)
         if key not in self._rope_tables:
             cos, sin = rope_table(self.config.head_dim, 0, frames, rows, columns)

@@ -2,7 +2,7 @@
 
 The cache is the last input frames of every layer that looks back in time, in the order in which the layers run. With
 it, a network fed a few frames at a time equals one fed everything at once. A call changes no cache tuple but returns a
-new one, so a rollout can go on from any it held.
+new one, so a walk can go on from any it held.
 """
 
 from __future__ import annotations

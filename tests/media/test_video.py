@@ -23,8 +23,15 @@ def read(file: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+KEPT = r"no space left on the disk .* The 2 frames before are kept in .*a\.part\.mp4"
+
+
 def fill_the_disk(video: VideoWriter) -> None:
-    def full(_: bytes) -> None:
+    """Half of what is written still fits."""
+
+    def full(data: bytes) -> None:
+        file.write(data[: len(data) // 2])
+        file.flush()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     file = video._file
@@ -69,24 +76,36 @@ def test_a_failure_before_the_first_frame_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(InputError, match="no space left"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+def test_a_full_disk_is_one_sentence_and_keeps_the_frames_before(tmp_path: Path):
+    with pytest.raises(InputError, match=KEPT), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
         video.write(flat(2, (1, 2, 3)))
         video.flush()
         fill_the_disk(video)
         for _ in range(3):  # the thread's error comes out of the next call
             video.write(flat(2, (1, 2, 3)))
         pytest.fail("written onto a full disk")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.part.mp4"]
+    assert len(read(tmp_path / "a.part.mp4")) == 2
+
+
+def test_a_disk_that_is_full_with_the_first_frames_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def add(self: VideoWriter, *_: bytes) -> None:
+        self._file = self._open_part()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(VideoWriter, "_add", add)
+    with pytest.raises(InputError, match="no space left"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        video.write(flat(2, (1, 2, 3)))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_fills_up_with_the_last_frames_is_told_on_leaving(tmp_path: Path):
-    with pytest.raises(InputError, match="no space left"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+    with pytest.raises(InputError, match=KEPT), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
         video.write(flat(2, (1, 2, 3)))
         video.flush()
         fill_the_disk(video)
         video.write(flat(2, (1, 2, 3)))
-    assert list(tmp_path.iterdir()) == []
+    assert len(read(tmp_path / "a.part.mp4")) == 2
 
 
 def test_a_fault_elsewhere_keeps_what_was_written(tmp_path: Path):
