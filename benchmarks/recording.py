@@ -7,11 +7,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from hyworld import Chunk, Pipeline, World
+from hyworld.bench.probes import WrappedNetwork
 from hyworld.bench.workload import Setup, Source, start, walk
-from hyworld.config import DiTConfig
-from hyworld.dit import Inputs, TextKV
+from hyworld.dit import Inputs
 from hyworld.dit.graphs import CHANGING
-from hyworld.walk import WORLDPLAY, Network
+from hyworld.walk import WORLDPLAY
 
 FIRST_FULL = WORLDPLAY.memory.frames // WORLDPLAY.chunk_latents
 """First chunk with a full memory."""
@@ -23,21 +23,12 @@ def _copy(inputs: Inputs) -> Inputs:
     return inputs._replace(**tensors, memory=None)
 
 
-class RecordingNetwork:
-    """A `Network` that keeps the inputs of its last prefill and of the next denoising forward, and that one's flow."""
+class RecordingNetwork(WrappedNetwork):
+    """Keeps its last prefill, and the first denoising forward after it with the flow it gave."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.prefill: Inputs | None = None
-        self.step: Inputs | None = None
-        self.flow: Tensor | None = None
-
-    @property
-    def config(self) -> DiTConfig:
-        return self.network.config
-
-    def text_keys_values(self, text: Tensor) -> TextKV:
-        return self.network.text_keys_values(text)
+    prefill: Inputs | None = None
+    step: Inputs | None = None
+    flow: Tensor | None = None
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
         flow = self.network(inputs)

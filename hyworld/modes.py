@@ -28,17 +28,12 @@ GraphChoice = Literal["auto", "on", "off"]
 class Modes:
     """Choices of a loaded pipeline.
 
-    Attributes:
-        attention: "auto" is PyTorch's own, exact; "flash" and "sage" need their package, and sage adds error.
-        kernels: what runs between the matrix products: "triton" fuses it (GPUs with Triton), "plain" is PyTorch alone,
-            the reference that runs everywhere; "auto" takes Triton where it can.
-        linears: "exact" multiplies in the network's dtype, "fp8" in float8 with a scale for every row (faster on
-            cards that have it, half the weights' memory, a few percent of error).
-        kv: "fast" keeps keys and values of both attention branches, "compact" keeps what both are made of (half the
-            memory) and makes them anew in every forward. Same numbers. "auto" is compact with the Triton kernels, where
-            that costs 2 % of the time, and else fast.
-        graphs: whether to replay the forwards of the steady state (16 memory latents) as CUDA graphs: the same
-            numbers, and no waiting for a slow CPU. "auto" does so on NVIDIA cards.
+    attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; sage adds error.
+    kernels: between the matrix products: "triton" fuses, "plain" is PyTorch alone; "auto" is triton where it can run.
+    linears: "exact", or "fp8" with a scale per row (faster, half the weights' memory, a few percent of error).
+    kv: "fast" keeps keys and values of both branches, "compact" what both are made of (half the memory, same numbers).
+        "auto" is compact with Triton, where it costs 2 % of the time, else fast.
+    graphs: replay the forwards of the steady state (full memory) as CUDA graphs, same numbers; "auto": on NVIDIA cards.
     """
 
     attention: AttentionChoice = "auto"
@@ -62,11 +57,7 @@ class Modes:
 
 
 def wants_triton(choice: KernelChoice, device: torch.device) -> bool:
-    """Whether to run Triton kernels on `device`.
-
-    Raises:
-        InputError: they were asked for by name and cannot run.
-    """
+    """Whether to run Triton kernels on `device`; raises `InputError` if asked for by name and they cannot run."""
     if choice == "plain":
         return False
     missing = triton_missing(device)

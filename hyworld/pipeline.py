@@ -1,10 +1,9 @@
-"""From files to a pipeline: the networks, the VAE, the text encoder and the loop, loaded together.
+"""From files to a pipeline: networks, VAE, text encoder and loop.
 
 pipeline = hyworld.load("worldplay_5b.safetensors", vae="wan2.2_vae.safetensors", text_encoder="umt5")
-world = pipeline.start(Image.open("street.jpg"), "a quiet street", seed=1)
-for chunk in pipeline.walk(world, "w-8, right-6"):
-    ...  # chunk.frames: uint8 [F, H, W, 3]
-    world = chunk.world
+world = pipeline.start("street.jpg", "a quiet street", seed=1)
+for chunk in pipeline.walk(world, "w-15"):
+    world = chunk.world  # chunk.frames: uint8 [F, H, W, 3]
 """
 
 from __future__ import annotations
@@ -65,15 +64,12 @@ class Encoder(Protocol):
 class Pipeline:
     """Loaded networks, and the way from a picture and a prompt to a walk; made by `load`.
 
-    Args:
-        walker: the network and its loop.
-        vae: encodes pictures.
-        size: (height, width) of a world that asks for no other.
-        encode_text: the prompt's way to embeddings; without it worlds start from embeddings alone.
-        picture: what a world starts from when nothing else is given; only the built-in one has one.
+    vae: encodes pictures.
+    size: default (height, width) of a world.
+    encode_text: prompt → embeddings; without it worlds start from embeddings alone.
+    picture: default first frame; only the built-in model has one.
 
-    Raises:
-        InputError: a VAE or decoder of other latents than the network's.
+    Raises `InputError` for a VAE or decoder of other latents than the network's.
     """
 
     def __init__(
@@ -107,17 +103,13 @@ class Pipeline:
         seed: int = 0,
         size: tuple[int, int] | None = None,
     ) -> World:
-        """A new world.
+        """A new world; raises `InputError` for a size, picture or embedding that does not fit.
 
-        Args:
-            first_frame: a picture of any size or its file, a normalised latent `[1, C, 1, h, w]`, or None: the
-                pipeline's own picture, or text alone where it has none.
-            text: the prompt, or its embeddings `[1, L, text_dim]`.
-            seed: 0 or larger; the same seed gives the same world.
-            size: (height, width) in pixels, multiples of 32; default: the pipeline's, or that of a latent given.
-
-        Raises:
-            InputError: a size, picture or embedding that does not fit.
+        first_frame: a picture of any size or its file, a normalised latent `[1, C, 1, h, w]`, or None: the pipeline's
+            own picture, or text alone.
+        text: the prompt, or its embeddings `[1, L, text_dim]`.
+        seed: 0 or larger; the same seed gives the same world.
+        size: (height, width) in pixels, multiples of 32; default: the pipeline's, or that of a latent given.
         """
         latent_size = None
         if first_frame is None:
@@ -173,22 +165,18 @@ def load(
 ) -> Pipeline:
     """Load everything a walk needs.
 
-    Args:
-        weights: the transformer (`model.pt`, safetensors or a folder); None is a built-in model, which needs no file.
-        preset: which one: "tiny" (default), trained to walk through rooms, or "tiny-random", which draws noise.
-        vae: the Wan 2.2 VAE; needed with `weights`.
-        text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
-            Without it a world can only be started from embeddings.
-        decoder: "full" (the VAE) or "tiny" (TAEHV, faster and rougher; needs `tiny_decoder` with `weights`; the
-            preset "tiny" has none).
-        device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
-        dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
-        allow_base: accept a base Wan 2.2 model, which follows no camera.
-        head_dim: channels per attention head, for small models whose file does not say.
-        modes: what to trade for speed or memory; default: nothing, at the best speed this machine allows.
+    weights: the transformer (`model.pt`, safetensors or a folder); None is a built-in model.
+    preset: the built-in one: "tiny" (default; walks through rooms) or "tiny-random" (draws noise).
+    vae: the Wan 2.2 VAE; needed with `weights`.
+    text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
+    decoder: "full" (the VAE) or "tiny" (TAEHV, faster, rougher; needs `tiny_decoder`; preset "tiny" has none).
+    device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
+    dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
+    allow_base: accept a base Wan 2.2 model, which follows no camera.
+    head_dim: channels per attention head, for small models whose file does not say.
+    modes: what to trade for speed or memory; default: nothing.
 
-    Raises:
-        InputError: a file that is missing, damaged or of another model; parts that do not fit together.
+    Raises `InputError` for a file that is missing, damaged or of another model, and parts that do not fit together.
     """
     device, dtype = pick_device(device), pick_dtype(dtype, pick_device(device))
     if decoder not in ("full", "tiny"):
@@ -250,10 +238,9 @@ def make_walker(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Walker:
-    """A walker over both networks, run as `modes` says; fp8 linears are a matter of loading, see `fp8_rounding`.
+    """A walker over both networks, run as `modes` says; raises `InputError` if that cannot run on `device`.
 
-    Raises:
-        InputError: what was asked for by name cannot run on `device`.
+    fp8 linears are a matter of loading, see `fp8_rounding`.
     """
     check_modes(modes, device)
     dit.kernels = network_kernels(modes, device)
@@ -270,8 +257,7 @@ def make_walker(
 def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:
     """A function from prompt to embeddings: UMT5 from a folder, or ready embeddings from a file.
 
-    Raises (when called):
-        InputError: no source, or one that lacks parts.
+    When called it raises `InputError` without a source, or for one that lacks parts.
     """
 
     def encode(prompt: str) -> Tensor:
@@ -287,11 +273,7 @@ def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.dev
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """`auto` is the GPU if there is one, else the CPU.
-
-    Raises:
-        InputError: an unknown device, or one this machine does not have.
-    """
+    """`auto` is the GPU if there is one, else the CPU; raises `InputError` for a device that is not here."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -310,11 +292,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU.
-
-    Raises:
-        InputError: another name than float32, bfloat16, float16 (or fp32, bf16, fp16).
-    """
+    """`auto` is bfloat16 on a GPU and float32 on a CPU; raises `InputError` for an unknown name."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype == "auto":

@@ -81,12 +81,11 @@ class Probe:
         return sum(span.stage.startswith(prefix) for span in self.spans)
 
 
-class TimedNetwork:
-    """A `Network` that times its forwards, as prefill or by denoising step."""
+class WrappedNetwork:
+    """A `Network` in front of another."""
 
-    def __init__(self, network: Network, probe: Probe) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network
-        self.probe = probe
 
     @property
     def config(self) -> DiTConfig:
@@ -94,6 +93,17 @@ class TimedNetwork:
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         return self.network.text_keys_values(text)
+
+    def __call__(self, inputs: Inputs) -> Tensor | None:
+        return self.network(inputs)
+
+
+class TimedNetwork(WrappedNetwork):
+    """Times forwards, as a prefill or as the steps in their order."""
+
+    def __init__(self, network: Network, probe: Probe) -> None:
+        super().__init__(network)
+        self.probe = probe
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
         stage = PREFILL if inputs.prefill else step_name(self.probe.calls("step_"))

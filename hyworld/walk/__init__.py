@@ -1,4 +1,4 @@
-"""The walk: from a world and the next poses to the next chunk and the world with it.
+"""The walk: from a world and poses to the next chunk and the world after it.
 
 A `World` is a value: walking returns the next one and changes none. `Walker` runs the networks; what a checkpoint
 fixes of the loop is a `Recipe`.

@@ -18,12 +18,9 @@ Kept = tuple["weakref.ref[Step]", VAECache]
 
 
 class DecoderCaches:
-    """Decoder caches by the step they follow: the newest of the walk on the device, the last few others in host memory.
+    """Decoder caches by the step they follow: the walk's newest on the device, the last `parked` others in host memory.
 
     A cache can take gigabytes and be made again. None outlives the last world that has its step.
-
-    Args:
-        parked: how many to keep in host memory.
     """
 
     def __init__(self, parked: int = 2) -> None:
@@ -77,14 +74,11 @@ class DecoderCaches:
 
 
 class Decoding:
-    """Decodes the chunks of any worlds, each as one stream.
+    """Decodes the chunks of any worlds, each world as one stream.
 
-    Args:
-        decoder: the full or the tiny one, on `device`.
-        device, dtype: where and in what precision it runs.
-        at_once: latents the decoder is fed per call; the frames are the same. Default: 1 on a GPU, which needs the
-            least memory, and all of a chunk on a CPU, where it is three times as fast.
-        caches: where to find and leave the caches of worlds; default: its own.
+    at_once: latents per call of the decoder; same frames. Default: 1 on a GPU, for the least memory; a chunk on a CPU,
+        three times as fast.
+    caches: default: its own.
     """
 
     def __init__(

@@ -18,11 +18,10 @@ from ..config import CHUNK_LATENTS, MemoryConfig
 class Recipe:
     """Defaults: WorldPlay WAN-5B, distilled to four steps.
 
-    Attributes:
-        chunk_latents: latents denoised together.
-        timesteps: of the denoising steps, 1000 to 0; after the last one the latents are clean (timestep 0).
-        context_timestep: of clean context: memory frames, and the first-frame latent in chunk 0.
-        memory: which past latents a chunk looks at.
+    chunk_latents: latents denoised together.
+    timesteps: of the denoising steps; after the last one the latents are clean (timestep 0).
+    context_timestep: of memory frames and of the first-frame latent in chunk 0.
+    memory: which past latents a chunk looks at.
     """
 
     chunk_latents: int = CHUNK_LATENTS
@@ -46,10 +45,6 @@ WORLDPLAY = Recipe()
 
 
 def chunk_noise(seed: int, chunk: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal float32 noise of one chunk, on the CPU.
-
-    It depends on (seed, chunk) alone: a walk is the same whatever its planned length, its device or how often it
-    was interrupted.
-    """
+    """Standard normal float32 noise of one chunk, on the CPU: of (seed, chunk) alone, whatever device or plan."""
     mixed = int(np.random.SeedSequence(seed, spawn_key=(chunk,)).generate_state(1, np.uint64)[0])
     return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))

@@ -1,11 +1,6 @@
 """The loop: remember, denoise, decode, a chunk of latents at a time.
 
-    world = walker.begin(text, first_frame=latent, seed=0)
-    for chunk in walker.walk(world, "w-8, right-6"):
-        show(chunk.frames)
-        world = chunk.world
-
-Source of the loop: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
+Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +34,7 @@ WalkPath = str | Path | Trajectory | Iterable[Trajectory]
 
 
 class Progress(NamedTuple):
-    """Where a walk is: so many denoising steps of chunk `chunk` are done."""
+    """`step` denoising steps of chunk `chunk` are done."""
 
     chunk: int
     step: int
@@ -63,15 +58,14 @@ class Network(Protocol):
 
 
 class Walker:
-    """Walks in any world; it remembers none, only the buffers it works in.
+    """Walks in any world; keeps no world, only buffers.
 
-    Args:
-        network: already on `device`.
-        recipe: what the checkpoint fixes of the loop.
-        decoding: turns finished latents into frames; None leaves `Chunk.frames` empty.
-        device, dtype: where and in what precision the network runs. Running latents, cameras and noise stay in float32.
-        compact_memory: keep half as much per remembered latent, at some cost in time; see `KVMemory`.
-        points: the cloud `[n, 3]` that measures how far two views overlap; default: a fixed one.
+    network: already on `device`.
+    recipe: what the checkpoint fixes of the loop.
+    decoding: latents → frames; None leaves `Chunk.frames` empty.
+    dtype: of the network. Running latents, cameras and noise stay in float32.
+    compact_memory: half the memory for keys and values, some more time; see `KVMemory`.
+    points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     """
 
     def __init__(
@@ -104,16 +98,11 @@ class Walker:
         latent_size: tuple[int, int] | None = None,
         seed: int = 0,
     ) -> World:
-        """A new world, without chunks yet.
+        """A new world, without chunks; raises `InputError` if shapes do not fit the network.
 
-        Args:
-            text: prompt embeddings `[1, L, text_dim]`, zero rows after the prompt's end.
-            first_frame: normalised latent `[1, C, 1, h, w]` of the first picture; None starts from text alone.
-            latent_size: (h, w) of the latents, needed without a first frame.
-            seed: 0 or larger.
-
-        Raises:
-            InputError: shapes that do not fit the network.
+        text: prompt embeddings `[1, L, text_dim]`, zero rows after the prompt's end.
+        first_frame: normalised latent `[1, C, 1, h, w]`; None starts from text alone.
+        latent_size: (h, w), needed without a first frame.
         """
         C = self.network.config.latent_channels
         if first_frame is not None:
@@ -138,19 +127,14 @@ class Walker:
     def walk(
         self, world: World, path: WalkPath, chunks: int | None = 0, *, on_progress: OnProgress | None = None
     ) -> Iterator[Chunk]:
-        """The chunks along `path`, from where `world` stands; each brings the world with it.
+        """The chunks along `path`, from where `world` stands; each has the world after it.
 
-        Args:
-            path: tokens, a .json file or a `Trajectory`, whose first pose falls on the world's last latent (in a
-                world without latents it is the first latent's). Or an iterator that gives each chunk's poses, in
-                the coordinates of the world, when they are wanted.
-            chunks: how many; 0 is as many as the path gives, with a warning of latents left over.
-            on_progress: called before the first denoising step of a chunk and after each; what it raises (an
-                interrupt) ends the walk. The chunks made so far stay.
+        path: tokens, a .json file or a `Trajectory`: its first pose falls on the world's last latent (in a new world it
+            is the first latent's). Or an iterator of each chunk's poses in world coordinates, asked when needed.
+        chunks: 0 is as many as the path gives, with a warning of latents left over.
+        on_progress: called before the first denoising step of a chunk and after each; may raise to stop.
 
-        Raises:
-            InputError: a world that does not fit (see `fit.fitted`), or a path that is too short: at once; and what
-                `step` raises.
+        Raises `InputError` at once for a world that does not fit (`fit.fitted`) or too short a path, later as `step`.
         """
         if chunks and chunks < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {chunks}.")
@@ -193,16 +177,11 @@ class Walker:
     ) -> Chunk:
         """The next chunk of `world`.
 
-        Args:
-            cameras: poses and labels of its latents, in the coordinates of the world.
-            noise: `[1, C, n, h, w]` to start from instead of the seed's.
-            following: the poses of the chunk after this one, where they are known already: what it will remember is
-                then chosen while the device still works on this one. They bind to nothing.
-            on_progress: see `walk`.
+        cameras: poses and labels of its latents, in world coordinates.
+        noise: `[1, C, n, h, w]` instead of the seed's.
+        following: poses of the chunk after it, if known: its memory is then chosen while the device works. Not binding.
 
-        Raises:
-            InputError: a world that does not fit, another number of poses than a chunk has latents, noise of another
-                shape, or a network that returns NaN.
+        Raises `InputError` for a world, poses or noise that do not fit, and if the network returns NaN.
         """
         return self._step(self._fitted(world), cameras, noise, following, on_progress)
 
@@ -261,7 +240,7 @@ class Walker:
         return Chunk(world.chunks, frames, world.and_then(step))
 
     def bytes_needed(self, latent_size: tuple[int, int]) -> tuple[int, int]:
-        """Memory on the device for latents of (h, w), beside weights and decoder: keys and values, activations."""
+        """Bytes on the device for latents of (h, w), beside weights and decoder: keys and values, activations."""
         memory, n = self.recipe.memory.frames, self.recipe.chunk_latents
         tokens = latent_size[0] * latent_size[1] // PATCH**2
         config = self.network.config
@@ -274,7 +253,7 @@ class Walker:
         return fitted(world, self.network.config, self.recipe.chunk_latents)
 
     def _remembered(self, viewmats: Tensor, n: int) -> tuple[int, ...]:
-        """Latents that the chunk of the last `n` cameras remembers."""
+        """What the chunk of the last `n` cameras remembers."""
         if self._foreseen is not None and torch.equal(self._foreseen[0], viewmats):
             return self._foreseen[1]
         return select_memory_frames(viewmats, len(viewmats) - n, self._points, self.recipe.memory)
@@ -282,7 +261,7 @@ class Walker:
     def _context(
         self, world: World, cameras: Trajectory, remembered: tuple[int, ...], text_kv: TextKV, memory: KVMemory
     ) -> Inputs | None:
-        """The prefill: remembered latents, clean, at positions 0..K-1. None if there are none."""
+        """The prefill's inputs; None if nothing is remembered."""
         if not remembered:
             return None
         latents, told = world.remembered(remembered)
@@ -292,8 +271,8 @@ class Walker:
     def _control(self, told: Trajectory, chunk: Trajectory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Context timestep, cameras and labels of latents that the chunk attends to, batched, on the device.
 
-        Cameras are taken relative to the chunk's first. The attention does not change, but keys and values do: under
-        cameras far from the origin, bfloat16 would lose their digits to the distance.
+        Cameras are relative to the chunk's first: attention stays the same, but far from the origin bfloat16 keys and
+        values would lose their digits to the distance.
         """
         return (
             torch.full((1, len(told)), self.recipe.context_timestep, device=self.device),
@@ -324,7 +303,7 @@ class Walker:
         return self._kv
 
     def _denoise(self, world: World, inputs: Inputs, report: OnProgress) -> Tensor:
-        """Euler steps from noise to latents, float32; a first-frame latent is context and never updated."""
+        """Euler steps from noise to float32 latents; a first-frame latent is context, never updated."""
         x, held = inputs.latents, 0
         if not world.history and world.first_frame is not None:
             held = 1

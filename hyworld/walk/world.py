@@ -19,10 +19,9 @@ from ..errors import InputError
 class Step:
     """One chunk of a world's history.
 
-    Attributes:
-        latents: float32 `[1, C, n, h, w]`, normalised, in host memory.
-        cameras: poses, intrinsics and labels of those n latents, in the coordinates of the world.
-        memory_frames: indices of the latents this chunk attended to, ascending.
+    latents: float32 `[1, C, n, h, w]`, normalised, in host memory.
+    cameras: of those n latents, in world coordinates.
+    memory_frames: indices of the latents this chunk attended to, ascending.
     """
 
     latents: Tensor
@@ -43,17 +42,16 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A world so far: an immutable value that can be kept, compared, branched from and walked on any number of times.
+    """A world so far: an immutable value to keep, compare, branch from and walk on in.
 
-    Worlds share the history they have in common. All tensors are in host memory; what is large and can be made again
-    (decoder caches, keys and values) is not part of it.
+    Worlds share the history they have in common. All tensors are in host memory; decoder caches, keys and values, which
+    can be made again, are not part of it.
 
-    Attributes:
-        text: prompt embeddings `[1, L, text_dim]`.
-        seed: with the chunk's index it gives the chunk's noise.
-        latent_shape: (C, h, w) of a latent.
-        first_frame: normalised latent `[1, C, 1, h, w]` of the picture the world starts from, or None.
-        history: one `Step` for each chunk.
+    text: prompt embeddings `[1, L, text_dim]`.
+    seed: gives, with the chunk's index, the chunk's noise.
+    latent_shape: (C, h, w) of a latent.
+    first_frame: normalised latent `[1, C, 1, h, w]` of the first picture, or None.
+    history: a `Step` per chunk.
     """
 
     text: Tensor
@@ -85,7 +83,7 @@ class World:
 
     @property
     def path(self) -> Trajectory:
-        """The path walked so far, in the coordinates of the world: those of its first latent."""
+        """The path walked so far, in world coordinates."""
         return _together([step.cameras for step in self.history])
 
     def remembered(self, frames: tuple[int, ...]) -> tuple[Tensor, Trajectory]:
@@ -106,20 +104,13 @@ class World:
         return frames_in(sum(step.latents.shape[2] for step in self.history))
 
     def at_chunk(self, chunks: int) -> World:
-        """This world when it had so many chunks, 0 to `self.chunks`.
-
-        Raises:
-            InputError: another number.
-        """
+        """This world when it had so many chunks; raises `InputError` unless that is 0 to `self.chunks`."""
         if not 0 <= chunks <= self.chunks:
             raise InputError(f"This world has {self.chunks} chunks: go back to 0 to {self.chunks}, not {chunks}.")
         return replace(self, history=self.history[:chunks])
 
     def onwards(self, path: Trajectory) -> Trajectory:
-        """`path` from where this world stands: its first pose falls on the last latent's and is left out.
-
-        In a world without latents it is `path` itself.
-        """
+        """`path` from here: its first pose falls on the last latent's and is left out. In a new world it stays."""
         if not self.history or not len(path):
             return path
         return self.history[-1].cameras[-1:].join(path)[1:]
@@ -139,10 +130,9 @@ class World:
 class Chunk:
     """What one step of a walk gives.
 
-    Attributes:
-        index: 0 for the first chunk of the world.
-        frames: uint8 `[F, H, W, 3]` in host memory, F = 13 in chunk 0 and 16 later; None without a decoder.
-        world: the world with this chunk.
+    index: 0 for the first chunk of the world.
+    frames: uint8 `[F, H, W, 3]` in host memory, 4 per latent (the world's first: 1); None without a decoder.
+    world: the world with this chunk.
     """
 
     index: int
