@@ -19,14 +19,14 @@ from rich.table import Table
 
 from benchmarks.baseline import Baseline, baseline_table, check_diffusers, measure_naive, ratios
 from benchmarks.price import Price, price_modes, price_table
-from benchmarks.suite import suite
 from hyworld.atomic import check_new_file
-from hyworld.bench.measure import SETTLED, Say, measure
+from hyworld.bench.measure import FLAT_CHUNKS, FLAT_REACH, SETTLED, Say, measure
 from hyworld.bench.report import Report
 from hyworld.bench.workload import Setup, Source, source_for
 from hyworld.cli.console import write_whole
-from hyworld.config import PRESETS
+from hyworld.config import PRESETS, WAN_5B, Preset
 from hyworld.errors import InputError
+from hyworld.modes import Modes
 
 
 @dataclass
@@ -93,6 +93,28 @@ def publish(
     return done
 
 
+LONG = FLAT_CHUNKS[1] + FLAT_REACH + 2
+"""Chunks of the walk that measures flatness."""
+
+SMALLER = (480, 832)
+SMALLER_TINY = (96, 160)
+
+
+def suite(preset: Preset, chunks: int) -> list[Setup]:
+    """What docs/benchmarks.md reports; the exact mode comes first, so that its cold start is the process's."""
+    size, smaller = preset.size, SMALLER if preset is WAN_5B else SMALLER_TINY
+    return [
+        Setup(size, LONG),
+        Setup(size, chunks, Modes(kernels="plain")),
+        Setup(size, chunks, Modes(kv="fast")),
+        Setup(size, chunks, Modes(graphs="off")),
+        Setup(size, chunks, Modes(linears="fp8")),
+        Setup(size, chunks, Modes(linears="fp8"), decoder="tiny"),
+        Setup(smaller, chunks),
+        Setup(smaller, chunks, Modes(linears="fp8"), decoder="tiny"),
+    ]
+
+
 def chosen(setups: list[Setup], names: list[str]) -> list[Setup]:
     """The setups with these names, all for no names; raises `InputError` for an unknown name."""
     known = [setup.name for setup in setups]
@@ -109,9 +131,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--baseline", choices=("none", "naive"), default="none")
     parser.add_argument("--prices", action="store_true")
     parser.add_argument("--preset", choices=("auto", *PRESETS), default="auto")
-    parser.add_argument("--weights", type=Path, help="transformer (default: random weights, which cost the same)")
-    parser.add_argument("--vae", type=Path)
-    parser.add_argument("--tiny-decoder", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--json", type=Path, required=True, help="result file to write")
@@ -131,11 +150,9 @@ def main(arguments: list[str] | None = None) -> None:
         if options.baseline == "naive":
             check_diffusers()
         check_new_file(options.json, ".json", overwrite=options.overwrite)
-        files = (options.weights, options.vae, options.tiny_decoder)
-        source = source_for(options.preset, options.device, options.dtype, *files)
+        source = source_for(options.preset, options.device, options.dtype, None, None, None)
         setups = chosen(suite(source.preset, options.chunks), options.only)
-        naive = options.baseline == "naive"
-        publish(source, setups, naive=naive, prices=options.prices, save=save, say=say).show()
+        publish(source, setups, naive=options.baseline == "naive", prices=options.prices, save=save, say=say).show()
     except InputError as error:
         parser.error(str(error))
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hyworld.config import PRESETS, DiTConfig
 from hyworld.errors import InputError
-from hyworld.weights import check_dit, dit_config_from, dit_shapes, dit_to_diffusers, read_checkpoint
-from hyworld.weights.recognise import is_camera_tensor, is_vae
+from hyworld.weights import dit_config_from, dit_shapes, dit_to_diffusers, read_checkpoint
+from hyworld.weights.recognise import check_dit, is_camera_tensor, is_vae
 
 
 def named(*names: str) -> dict[str, Tensor]:

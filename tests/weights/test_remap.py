@@ -10,8 +10,9 @@ from torch import Tensor
 
 from hyworld.config import DiTConfig
 from hyworld.errors import InputError
-from hyworld.weights import clean_key, dit_shapes, dit_to_diffusers, dit_to_native
+from hyworld.weights import dit_shapes, dit_to_diffusers, dit_to_native
 from hyworld.weights.recognise import is_camera_tensor
+from hyworld.weights.remap import clean_key
 
 WRAPPERS = ["_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module"]
 PREFIXES = [*WRAPPERS, "model", "diffusion_model", "module"]
