@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,29 +12,15 @@ from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice
 SPEED = "Speed and memory"
 """Panel of `--help`."""
 
-Attention = Annotated[
-    AttentionChoice,
-    typer.Option(
-        help="auto: PyTorch's, exact; flash, sage (some error): if their package is installed.", rich_help_panel=SPEED
-    ),
-]
+
+def _speed(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel=SPEED)
+
+
+Attention = Annotated[AttentionChoice, _speed("auto: PyTorch's, exact; flash, sage (some error): if installed.")]
 Kernels = Annotated[
-    KernelChoice,
-    typer.Option(
-        help="triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.", rich_help_panel=SPEED
-    ),
+    KernelChoice, _speed("triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.")
 ]
-Linears = Annotated[
-    LinearChoice,
-    typer.Option(help="exact, or fp8: faster and half the weights' memory, at some error.", rich_help_panel=SPEED),
-]
-KV = Annotated[
-    KVChoice,
-    typer.Option(
-        help="Memory for remembered latents: fast, or compact (half of it, a little slower).", rich_help_panel=SPEED
-    ),
-]
-Graphs = Annotated[
-    GraphChoice,
-    typer.Option(help="Replay the network as CUDA graphs: less work for the CPU.", rich_help_panel=SPEED),
-]
+Linears = Annotated[LinearChoice, _speed("exact, or fp8: faster and half the weights' memory, at some error.")]
+KV = Annotated[KVChoice, _speed("Memory for remembered latents: fast, or compact (half of it, a little slower).")]
+Graphs = Annotated[GraphChoice, _speed("Replay the network as CUDA graphs: less work for the CPU.")]

@@ -35,8 +35,8 @@ def fitted(world: World, config: DiTConfig, chunk_latents: int) -> World:
         raise InputError(f"Both sides of the latents must be even, got {h}x{w}.")
     if first is not None and tuple(first.shape) != (1, C, 1, h, w):
         raise InputError(
-            f"The first frame's latent must have the shape [1, {C}, 1, {h}, {w}], got {list(first.shape)}: encode one "
-            "picture at the size of the world."
+            f"The first frame's latent must have the shape {[1, C, 1, h, w]}, got {list(first.shape)}: encode one "
+            "picture at the size of the world, with the VAE that belongs to the model."
         )
     for i, step in enumerate(world.history):
         latents = step.latents

@@ -104,25 +104,13 @@ class Walker:
         first_frame: normalised latent `[1, C, 1, h, w]`; None starts from text alone.
         latent_size: (h, w), needed without a first frame.
         """
-        C = self.network.config.latent_channels
         if first_frame is not None:
-            if first_frame.ndim != 5 or tuple(first_frame.shape[:3]) != (1, C, 1):
-                raise InputError(
-                    f"The first frame's latent must have the shape [1, {C}, 1, h, w], got {list(first_frame.shape)}: "
-                    "encode one picture with the VAE that belongs to the model."
-                )
-            given = (first_frame.shape[3], first_frame.shape[4])
-            if latent_size is not None and given != tuple(latent_size):
-                raise InputError(
-                    f"The first frame's latent is {given[0]}x{given[1]}, but {latent_size[0]}x{latent_size[1]} was "
-                    "asked for: encode the picture at the walk's size."
-                )
-            latent_size = given
+            first_frame = first_frame.clone()  # who changes the tensors given changes no world
+            latent_size = latent_size or (first_frame.shape[-2], first_frame.shape[-1])
         if latent_size is None:
             raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
-        # Copies: who changes the tensors given changes no world.
-        first_frame = None if first_frame is None else first_frame.clone()
-        return self._fitted(World(text.clone(), seed, (C, *latent_size), first_frame))
+        shape = (self.network.config.latent_channels, *latent_size)
+        return self._fitted(World(text.clone(), seed, shape, first_frame))
 
     def walk(
         self, world: World, path: WalkPath, chunks: int | None = 0, *, on_progress: OnProgress | None = None

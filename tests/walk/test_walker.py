@@ -272,8 +272,11 @@ def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(
         ({"text": TEXT}, "latent_size"),
         ({"text": TEXT, "latent_size": (5, 6)}, "even"),
         ({"text": TEXT, "latent_size": SIZE, "seed": -1}, "seed"),
-        ({"text": TEXT, "first_frame": torch.zeros(1, 7, 1, 4, 6)}, r"\[1, 6, 1, h, w\]"),
-        ({"text": TEXT, "first_frame": torch.zeros(1, 6, 1, 4, 8), "latent_size": SIZE}, "4x8"),
+        ({"text": TEXT, "first_frame": torch.zeros(1, 7, 1, 4, 6)}, r"\[1, 6, 1, 4, 6\], got \[1, 7, 1, 4, 6\]"),
+        (
+            {"text": TEXT, "first_frame": torch.zeros(1, 6, 1, 4, 8), "latent_size": SIZE},
+            r"1, 4, 6\], got \[1, 6, 1, 4, 8\]",
+        ),
     ],
 )
 def test_wrong_input_is_refused_where_it_enters(model: WorldPlayDiT, arguments: dict, message: str):
