@@ -62,7 +62,7 @@ def record(pipeline: Pipeline, source: Source, setup: Setup, before: World | Non
     else:
         first = next(pipeline.walk(world, path))
         walker.decoding = None
-        chunk = walker.step(before, path.chunk(FIRST_FULL))
+        chunk = walker.step(before, path.split(WORLDPLAY.chunk_latents)[FIRST_FULL])
     assert first.frames is not None
     assert recorded.prefill is not None
     assert recorded.step is not None

@@ -106,12 +106,6 @@ class Trajectory:
         """Number of whole chunks."""
         return len(self) // CHUNK_LATENTS
 
-    def chunk(self, i: int) -> Trajectory:
-        """The 4 latents of chunk `i` (from 0); raises `IndexError`."""
-        if not 0 <= i < self.chunks:
-            raise IndexError(f"chunk {i} of a path with {self.chunks} chunks")
-        return self[i * CHUNK_LATENTS : (i + 1) * CHUNK_LATENTS]
-
     def split(self, latents: int) -> list[Trajectory]:
         """Pieces of `latents` latents; a remainder is left out."""
         return [self[start : start + latents] for start in range(0, len(self) - latents + 1, latents)]

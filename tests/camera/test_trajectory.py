@@ -130,16 +130,13 @@ def test_shapes_are_checked() -> None:
 def test_chunks_partition_the_path() -> None:
     path = Trajectory.from_tokens("w-3, right-6, d-4")
     assert (len(path), path.chunks) == (14, 3)
-    for i in range(3):
-        chunk = path.chunk(i)
+    for i, chunk in enumerate(path.split(4)):
         assert len(chunk) == 4
         assert (chunk.c2w == path.c2w[4 * i : 4 * i + 4]).all()
         assert chunk.labels.tolist() == path.labels[4 * i : 4 * i + 4].tolist()
-    assert [part.c2w.tolist() for part in path.split(4)] == [path.chunk(i).c2w.tolist() for i in range(3)]
+    assert i == 2
     assert [len(part) for part in path.split(5)] == [5, 5]
-    for i in (-1, 3):
-        with pytest.raises(IndexError, match=f"chunk {i} of a path with 3 chunks"):
-            path.chunk(i)
+    assert path.split(15) == []
 
 
 def test_other_labels() -> None:

@@ -16,7 +16,7 @@ from hyworld.walk import Step, Walker, World
 from hyworld.walk.decoding import DecoderCaches, Decoding
 from hyworld.weights.random import randomise
 
-from .conftest import PATH, POINTS, SIZE, TEXT, walker_for
+from .conftest import PARTS, PATH, POINTS, SIZE, TEXT, walker_for
 
 LATENTS = torch.randn(1, 6, 64, *SIZE, generator=torch.Generator().manual_seed(2))
 
@@ -70,7 +70,7 @@ def test_a_walk_goes_on_without_a_seam_when_the_cache_is_gone(model: WorldPlayDi
     chunks = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 6))
     other = walker_for(model, vae)
     for start in (1, 3, 5):
-        onwards = list(other.walk(chunks[start - 1].world, iter(PATH.split(4)[start:6])))
+        onwards = list(other.walk(chunks[start - 1].world, iter(PARTS[start:6])))
         for got, want in zip(onwards, chunks[start:], strict=True):
             assert (got.frames.int() - want.frames.int()).abs().max() <= 1
 
@@ -138,7 +138,7 @@ def test_caches_are_used_up_as_they_are_replaced(model: WorldPlayDiT, vae: WanVA
 
 def test_only_a_few_caches_are_kept_and_the_last_used_go_last():
     caches = DecoderCaches(parked=2)
-    steps = [Step(torch.zeros(1), PATH.chunk(0), ()) for _ in range(4)]
+    steps = [Step(torch.zeros(1), PARTS[0], ()) for _ in range(4)]
     for i, step in enumerate(steps):
         caches.put(step, (torch.full((2,), float(i)),))
     assert caches.take(steps[2]) is None, "only the last one is being walked"
@@ -159,7 +159,7 @@ def test_no_cache_outlives_its_world_or_its_walker():
     gc.collect()
     gc.disable()
     try:
-        caches, steps = DecoderCaches(), [Step(torch.zeros(1), PATH.chunk(0), ()) for _ in range(3)]
+        caches, steps = DecoderCaches(), [Step(torch.zeros(1), PARTS[0], ()) for _ in range(3)]
         tensors = [torch.zeros(2) for _ in steps]
         watched = [weakref.ref(tensor) for tensor in tensors]
         for step in steps:

@@ -26,6 +26,7 @@ pytestmark = [
 CONFIG = DiTConfig(num_heads=4, head_dim=64, num_layers=3, ffn_dim=512, latent_channels=6, text_dim=32, freq_dim=64)
 VAE_CONFIG = VAEConfig(encoder_dim=8, decoder_dim=32, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
 PATH = Trajectory.from_tokens("w-7, right-12, d-6, left-6")
+PARTS = PATH.split(4)
 POINTS = torch.randn(500, 3, generator=torch.Generator().manual_seed(1)) * 3
 PROMPTS = [torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
 CHUNKS = 8
@@ -75,7 +76,7 @@ def test_noise_that_is_on_the_device_already(model: WorldPlayDiT):
     noise = chunk_noise(3, 0, (1, 6, 4, 8, 10))
     walker = walker_for(model)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
-    steps = [walker.step(world, PATH.chunk(0), noise=given).latents for given in (noise, noise.cuda())]
+    steps = [walker.step(world, PARTS[0], noise=given).latents for given in (noise, noise.cuda())]
     assert torch.equal(*steps)
 
 
@@ -104,7 +105,7 @@ def test_two_worlds_in_turns_on_one_network(model: WorldPlayDiT, vae: WanVAE, wa
     network = GraphedNetwork(model)
     own = [walker_for(network, decoder=vae) for _ in range(walkers)] * (3 - walkers)
     worlds = [own[i].begin(text, latent_size=(8, 10), seed=i) for i, text in enumerate(PROMPTS)]
-    for cameras in PATH.split(4)[:CHUNKS]:
+    for cameras in PARTS[:CHUNKS]:
         worlds = [walker.step(world, cameras).world for walker, world in zip(own, worlds, strict=True)]
     for world, want in zip(worlds, alone, strict=True):
         assert torch.equal(world.latents, want)
@@ -122,7 +123,7 @@ def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WorldPlayDiT
     want = walk(walker_for(model, compact=compact))
     walker = walker_for(GraphedNetwork(model), compact=compact)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
-    for cameras in PATH.split(4)[:CHUNKS]:
+    for cameras in PARTS[:CHUNKS]:
         memory = walker._memory(world)
         for buffer in (*memory._k, *memory._v, *(memory._scratch or ())):
             buffer.fill_(float("nan"))
@@ -167,7 +168,7 @@ def test_nothing_waits_for_the_device_inside_a_chunk(model: WorldPlayDiT, vae: W
     """torch raises at any synchronisation between the first forward and the wait for the finished frames."""
     walker = walker_for(model, decoder=vae)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
-    parts = PATH.split(4)[:CHUNKS]
+    parts = PARTS[:CHUNKS]
     for cameras in parts[:-1]:
         world = walker.step(world, cameras).world
     watched = []

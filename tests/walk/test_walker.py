@@ -20,7 +20,7 @@ from hyworld.walk import WORLDPLAY, Recipe, Step, Walker, decoding, walker
 from hyworld.walk.recipe import chunk_noise
 from hyworld.weights.random import randomise
 
-from .conftest import CONFIG, PATH, POINTS, SIZE, TEXT, walker_for
+from .conftest import CONFIG, PARTS, PATH, POINTS, SIZE, TEXT, walker_for
 
 STEPS = WORLDPLAY.steps
 
@@ -78,7 +78,7 @@ def test_streamed_frames_equal_decoding_everything_at_the_end(model: WorldPlayDi
 
 def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
     """The poses announced for the next chunk may come or not: what is remembered follows those that came."""
-    parts, other = PATH.split(4), Trajectory.from_tokens("s-3, left-10, a-8, right-6").split(4)
+    parts, other = PARTS, Trajectory.from_tokens("s-3, left-10, a-8, right-6").split(4)
     worlds = []
     for announced in ([*parts[1:], None], other, [None] * 7):
         own, world = begun(model)
@@ -112,7 +112,7 @@ def test_networks_run_while_their_device_is_the_current_one(
 
         monkeypatch.setattr(owner, name, watched)
     own, world = begun(model, vae)
-    own.step(world, PATH.chunk(0))
+    own.step(world, PARTS[0])
     assert seen == [[torch.device("cpu")]] * (1 + STEPS + 1)
 
 
@@ -128,7 +128,7 @@ def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WorldPlayDiT
     for _ in range(2):
         # Another world, of another size and prompt, is walked by the same walker in between.
         other = next(own.walk(other, "s-4")).world
-        for got, want in zip(own.walk(kept, iter(PATH.split(4)[2:5])), straight[2:], strict=True):
+        for got, want in zip(own.walk(kept, iter(PARTS[2:5])), straight[2:], strict=True):
             assert got.index == want.index
             assert got.world == want.world
             assert torch.equal(got.frames, want.frames)
@@ -155,7 +155,7 @@ def test_poses_of_an_iterator_are_asked_for_when_they_are_wanted(model: WorldPla
     def live() -> Iterator[Trajectory]:
         for i in range(3):
             asked.append(i)
-            yield PATH.chunk(i)
+            yield PARTS[i]
 
     walk = own.walk(world, live())
     assert asked == []
@@ -221,7 +221,7 @@ def test_every_input_changes_the_world(model: WorldPlayDiT, changed: dict):
 def test_explicit_noise_replaces_the_seed(model: WorldPlayDiT):
     noise = chunk_noise(3, 0, (1, 6, 4, *SIZE))
     own, world = begun(model, seed=99)
-    given = own.step(world, PATH.chunk(0), noise=noise)
+    given = own.step(world, PARTS[0], noise=noise)
     assert torch.equal(given.latents, walked(model, 1, seed=3))
 
 
@@ -242,7 +242,7 @@ def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: Wor
         made.extend(own.walk(world, PATH, on_progress=stop_in_chunk_1))
     assert seen == [*[(0, step) for step in range(STEPS + 1)], (1, 0), (1, 1), (1, 2)]
     assert world.chunks == 0
-    again = own.step(next(own.walk(world, PATH)).world, PATH.chunk(1))
+    again = own.step(next(own.walk(world, PATH)).world, PARTS[1])
     assert torch.equal(again.latents, walked(model, 2)[:, :, 4:])
 
 
@@ -262,7 +262,7 @@ def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(
     with pytest.raises(torch.OutOfMemoryError):
         next(own.walk(b, PATH))
     monkeypatch.setattr(walker, "KVMemory", allocate)
-    assert torch.equal(own.step(a, PATH.chunk(1)).latents, walked(model, 2)[:, :, 4:])
+    assert torch.equal(own.step(a, PARTS[1]).latents, walked(model, 2)[:, :, 4:])
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_world_that_does_not_fit_is_refused_before_anything_runs(
     with pytest.raises(InputError, match=message):
         own.walk(world, PATH)
     with pytest.raises(InputError, match=message):
-        own.step(world, PATH.chunk(1))
+        own.step(world, PARTS[1])
 
 
 def test_a_world_of_another_precision_is_walked_on_in(model: WorldPlayDiT, vae: WanVAE):
@@ -322,8 +322,8 @@ def test_a_world_of_another_precision_is_walked_on_in(model: WorldPlayDiT, vae: 
     stored = replace(
         world, text=TEXT.half(), history=tuple(replace(s, latents=s.latents.double()) for s in world.history)
     )
-    chunk = other.step(stored, PATH.chunk(5))
-    exact = own.step(world, PATH.chunk(5))
+    chunk = other.step(stored, PARTS[5])
+    exact = own.step(world, PARTS[5])
     assert chunk.latents.dtype == torch.float32
     assert {step.latents.dtype for step in chunk.world.history} == {torch.float32}
     assert (chunk.latents - exact.latents).norm() / exact.latents.norm() < 0.03
@@ -378,11 +378,11 @@ def test_a_chunk_takes_four_poses(model: WorldPlayDiT):
     with pytest.raises(InputError, match="exactly 4"):
         own.step(world, short)
     with pytest.raises(InputError, match="exactly 4"):
-        own.step(world, PATH.chunk(0), following=short)
+        own.step(world, PARTS[0], following=short)
     with pytest.raises(InputError, match="as a Trajectory, got 'w-4'"):
         next(own.walk(world, ["w-4"]))
     with pytest.raises(InputError, match="noise of a chunk"):
-        own.step(world, PATH.chunk(0), noise=torch.zeros(1, 6, 3, *SIZE))
+        own.step(world, PARTS[0], noise=torch.zeros(1, 6, 3, *SIZE))
 
 
 def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WorldPlayDiT, vae: WanVAE):
@@ -395,7 +395,7 @@ def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WorldPl
 
 def test_bfloat16_stays_close_to_float32(model: WorldPlayDiT):
     own = walker_for(randomise(WorldPlayDiT(CONFIG), 0).to(torch.bfloat16), dtype=torch.bfloat16)
-    got = own.step(own.begin(TEXT, latent_size=SIZE), PATH.chunk(0)).latents
+    got = own.step(own.begin(TEXT, latent_size=SIZE), PARTS[0]).latents
     exact = walked(model, 1)
     assert got.dtype == torch.float32
     assert (got - exact).norm() / exact.norm() < 0.02
