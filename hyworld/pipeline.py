@@ -223,9 +223,7 @@ def _built_in(
     if fp8 is not None:
         use_fp8(dit, fp8)
     frames_from: StreamingDecoder = builtin.decoder(preset).to(device, dtype) if decoder == "tiny" else vae
-    encode: TextEncoder = builtin.text_encoder()
-    if text_encoder is not None:
-        encode = text_encoder_for(text_encoder, preset.dit.text_dim, device, dtype)
+    encode = text_encoder_for(text_encoder, preset.dit.text_dim, device, dtype) or builtin.text_encoder()
     walker = make_walker(dit, vae, frames_from, modes, device, dtype)
     return Pipeline(walker, vae, preset.size, encode, builtin.first_frame() if preset is TINY else None)
 
@@ -254,15 +252,14 @@ def make_walker(
     )
 
 
-def text_encoder_for(source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype) -> TextEncoder:
-    """A function from prompt to embeddings: UMT5 from a folder, or ready embeddings from a file.
-
-    When called it raises `InputError` without a source, or for one that lacks parts.
-    """
+def text_encoder_for(
+    source: str | Path | None, text_dim: int, device: torch.device, dtype: torch.dtype
+) -> TextEncoder | None:
+    """UMT5 from a folder, or ready embeddings from a file; None without a source. Raises `InputError` when called."""
+    if source is None:
+        return None
 
     def encode(prompt: str) -> Tensor:
-        if source is None:
-            raise InputError(TEXT_ENCODER_MISSING)
         if Path(source).is_dir():
             return encode_prompt(prompt, source, device=device, dtype=dtype, tokens=WAN_5B.text_tokens)
         if prompt:
