@@ -109,7 +109,7 @@ def test_bfloat16_shows_the_same_however_far_from_the_origin(frames: Tensor, uni
     pipeline.walker.decoding.dtype = torch.float32
     there = PATH.c2w.copy()
     there[:, :3, 3] += units
-    assert psnr(walk(pipeline, replace(PATH, c2w=there)), frames) > 48
+    assert psnr(walk(pipeline, replace(PATH, c2w=there)), frames) > 45
 
 
 @needs_weights
