@@ -171,15 +171,18 @@ def test_an_interrupt_while_a_write_waits_keeps_its_frames(tmp_path: Path, monke
     encoder = SlowEncoder(monkeypatch)
 
     def interrupt() -> None:
-        time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGINT)  # in the main thread, which is in the second write
-        time.sleep(0.1)
-        encoder.go.set()
+        while len(video._pending) < 2:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the main thread waits in the second write now
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
         video.write(noise(13))
         threading.Thread(target=interrupt).start()
-        video.write(noise(16))
+        try:
+            video.write(noise(16))
+        finally:
+            encoder.go.set()
         pytest.fail("the write did not wait")
     assert len(times(tmp_path / "a.mp4")) == 29
 
