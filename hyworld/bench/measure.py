@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from ..config import VAE_SPATIAL_STRIDE
 from ..modes import wants_triton
 from ..pipeline import Pipeline
 from ..walk import WORLDPLAY, Chunk
@@ -52,7 +51,7 @@ class Run:
     Attributes:
         first_in_process: False if an earlier run had already built kernels, which makes `cold_s` too small.
         first_frames: seconds from the picture to the first chunk's frames on the host, `cold_s` and `warm_s`.
-        memory: GB; None off CUDA.
+        memory: GB; off CUDA only `keys_values_gb` is known, the others are None.
         flatness: None for walks that are too short.
     """
 
@@ -103,7 +102,8 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     say(f"{setup.name}: cold start, building kernels")
     memory.forget_peak()
     began = time.perf_counter()
-    chunks_to_come = pipeline.walk(start(pipeline, source, setup), path)
+    world = start(pipeline, source, setup)
+    chunks_to_come = pipeline.walk(world, path)
     clock.wait()
     start_peak = memory.peak()
     chunks = [time_chunk(chunks_to_come, probe, memory)]
@@ -119,9 +119,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
         began = time.perf_counter()
         time_chunk(pipeline.walk(start(pipeline, source, setup), path), probe, memory)
         warm.append(time.perf_counter() - began)
-    keys_values, _ = pipeline.walker.bytes_needed(
-        (setup.size[0] // VAE_SPATIAL_STRIDE, setup.size[1] // VAE_SPATIAL_STRIDE)
-    )
+    keys_values, _ = pipeline.walker.bytes_needed(world.latent_shape[1:])
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
     return Run(
         name=setup.name,

@@ -242,7 +242,7 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("tokens", ["w-399", "w+right-399"])
 def test_a_long_rollout_is_selected_in_milliseconds(tokens: str) -> None:
-    """27 ms of one core; the limit leaves room for a slower one."""
+    """23 ms of one core; the limit leaves room for a slower one."""
     viewmats, points = viewmats_of(tokens), sample_points()
     times = []
     for _ in range(5):
