@@ -142,6 +142,10 @@ class Pipeline:
         """The chunks along `path`, from where `world` stands; see `Walker.walk`."""
         return self.walker.walk(world, path, chunks, on_progress=on_progress)
 
+    def replay(self, world: World, first: int = 0) -> Iterator[Chunk]:
+        """The chunks of `world` from `first` on, decoded again; see `Walker.replay`."""
+        return self.walker.replay(world, first)
+
 
 def _height_width(size: object) -> tuple[int, int]:
     if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) for side in size):

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .camera import ActionSequence, CameraTrajectory, JoinTrajectories
 from .host.prompt import watch_prompts
+from .idle_inputs import settle
 from .inspector import MemoryInspector
 from .load import LoadModel, TinyWorld
 from .picture import EncodeFirstFrame
@@ -14,7 +15,7 @@ from .sampler import StreamingSampler
 
 class HYWorldPlay(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        watch_prompts()
+        watch_prompts(settle)
         return [
             LoadModel,
             TinyWorld,

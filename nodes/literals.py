@@ -12,37 +12,58 @@ from ..hyworld.errors import InputError
 from .host.prompt import inputs_of
 from .path_text import read_path
 
+COUNTS_CHUNKS = ("HYWorldCameraTrajectory", "HYWorldJoinTrajectories")
+"""Nodes whose output 1 is how many chunks their path is enough for."""
 
-def check_walk(sampler_id: str | None, chunks: int) -> bool | str:
-    """Check a Streaming Sampler's size and the length of its path; True if right or not known yet, else the error."""
+
+def check_walk(sampler_id: str | None, chunks: int | None) -> bool | str:
+    """Check a Streaming Sampler's size and the length of its path; True if right or not known yet, else the error.
+
+    chunks: None if it comes from a link.
+    """
     sampler = inputs_of(sampler_id)
-    if _is_link(sampler.get("world")):
-        return True
+    goes_on = _is_link(sampler.get("world"))
     try:
-        if not _is_link(sampler.get("first_frame")):
+        if not goes_on and not _is_link(sampler.get("first_frame")):
             check_size(_written(sampler, "height"), _written(sampler, "width"))
-        if _is_link(sampler.get("trajectory")):
-            path = _path_of(inputs_of(sampler["trajectory"][0]))
-            if path is not None:
-                path.require_chunks(chunks)
+        path = _path_behind(sampler.get("trajectory"))
+        if path is not None:
+            wanted = _chunks_behind(sampler.get("chunks")) if chunks is None else chunks
+            (path[1:] if goes_on else path).require_chunks(wanted, onwards=goes_on)
     except InputError as error:
         return str(error)
     return True
 
 
-def _path_of(source: dict[str, Any]) -> Path3D | None:
-    """The path a node will give; None if not known, or if the node itself reports the error."""
+def _path_behind(link: Any) -> Path3D | None:
+    """The path that comes through a link; None if not known, or if the node there reports the error itself."""
+    if not _is_link(link):
+        return None
+    source = inputs_of(link[0])
     kind, path, keys = source["class_type"], source.get("path"), source.get("keys")
     try:
         if kind == "HYWorldCameraTrajectory" and isinstance(path, str):
             speeds = Speeds()
             walk = read_path(path, speeds.move, speeds.turn_deg, False)
             return walk if walk.chunks else None
-        if kind == "HYWorldActionSequence" and isinstance(keys, str) and not _is_link(source.get("trajectory")):
+        if kind == "HYWorldActionSequence" and _is_link(source.get("trajectory")):
+            return _path_behind(source["trajectory"])
+        if kind == "HYWorldActionSequence" and isinstance(keys, str):
             return trajectory_from_keys(parse_keys(keys))
+        if kind == "HYWorldJoinTrajectories":
+            first, then = _path_behind(source.get("first")), _path_behind(source.get("then"))
+            return None if first is None or then is None else first.join(then)
     except InputError:
         pass
     return None
+
+
+def _chunks_behind(link: Any) -> int:
+    """The chunks that come through a link from a path's own count; 0 if not known."""
+    path = None
+    if _is_link(link) and inputs_of(link[0])["class_type"] in COUNTS_CHUNKS and link[1] == 1:
+        path = _path_behind(link)
+    return 0 if path is None else path.chunks
 
 
 def _written(inputs: dict[str, Any], side: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from typing import Any, get_args
 
 import torch
@@ -13,13 +14,15 @@ from torch import Tensor
 
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, relabel
-from ..hyworld.config import PIXEL_MULTIPLE, TINY, VAE_SPATIAL_STRIDE, WAN_5B
+from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE, TINY, VAE_SPATIAL_STRIDE, WAN_5B, frames_in
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice, Modes, keeps_compact
 from ..hyworld.pipeline import Pipeline
 from ..hyworld.walk import Progress, Walker
 from ..hyworld.walk import World as WorldValue
 from ..hyworld.walk.decoding import Decoding
+from .frames import Frames
+from .host.animation import played_once
 from .host.clip import embeddings
 from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
 from .host.run import (
@@ -32,8 +35,9 @@ from .host.run import (
     running,
 )
 from .host.vae import FULL_DECODER, HostVAE, decoder_names, pick_decoder
+from .idle_inputs import SHOWN
+from .last_walk import LastWalk
 from .literals import check_walk
-from .pixels import frames_to_image
 from .preview import PreviewPlayer
 from .schema import Actions, Trajectory, World, schema
 
@@ -101,6 +105,13 @@ class StreamingSampler(io.ComfyNode):
                     tooltip="How remembered latents are kept: compact takes half the memory and some time, fast the "
                     "other way round. auto is compact with triton kernels, where that costs 2 %, and else fast.",
                 ),
+                io.Boolean.Input(
+                    "reuse",
+                    default=True,
+                    optional=True,
+                    tooltip="If the last run had the same model, prompt, seed and first frame, walk only from where "
+                    "the path differs. The video is the same, bit for bit, as if all were walked again.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="All frames, 16 a second. For Create Video."),
@@ -110,14 +121,14 @@ class StreamingSampler(io.ComfyNode):
                     display_name="world", tooltip="The world so far: to go on in, or for the Memory Inspector."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
     def validate_inputs(cls, chunks: int | None = None) -> bool | str:
-        if not isinstance(chunks, int):
-            return True  # a link, or not a number, which the host reports
-        if not 0 <= chunks <= 4096:
+        if chunks is not None and not isinstance(chunks, int):
+            return True  # not a number, which the host reports
+        if chunks is not None and not 0 <= chunks <= 4096:
             return f"The number of chunks must be 0 to 4096, got {chunks}."
         return check_walk(cls.hidden.unique_id, chunks)
 
@@ -138,6 +149,7 @@ class StreamingSampler(io.ComfyNode):
         width: int = 0,
         height: int = 0,
         kv_memory: KVChoice = "auto",
+        reuse: bool = True,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
         warn_of_idle_loras(patcher)
@@ -162,48 +174,75 @@ class StreamingSampler(io.ComfyNode):
         if world is None:
             first = None if first_frame is None else _normalised(first_frame, host_vae, width, height)
             asked = (height or preset.size[0], width or preset.size[1]) if first is None else None
-            world = pipeline.start(first, text, seed=seed, size=asked)
+            start = pipeline.start(first, text, seed=seed, size=asked)
         else:
-            world = replace(world, text=text)
-        before, total = world.chunks, world.onwards(trajectory).require_chunks(chunks).chunks
+            start = replace(world, text=text)
+        walked = start.onwards(trajectory).require_chunks(chunks, onwards=start.chunks > 0)
+        parts = walked.split(CHUNK_LATENTS)
+        last = LastWalk(patcher, cls.hidden.unique_id, compact=walker.compact_memory)
+        known = last.shared_with(start, parts) if reuse else start
+        steps, end = walker.recipe.steps, start.chunks + len(parts)
 
         with ExitStack() as stack:
-            needed = memory_for_walk(walker, world.latent_shape[1:], tiny=frames_from is not host_vae)
-            stack.enter_context(explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)))
+            needed = memory_for_walk(walker, start.latent_shape[1:], tiny=frames_from is not host_vae)
+            stack.enter_context(explains_out_of_memory(_what_would_fit(start, needed, walker.compact_memory)))
             stack.callback(walker.decoding.caches.park)
 
             def load() -> None:
                 load_together(patcher, frames_from.patcher, memory_required=needed)
 
-            bar = ProgressBar(total * walker.recipe.steps, cls.hidden.unique_id)
+            bar = ProgressBar(len(parts) * steps, cls.hidden.unique_id)
+            for note in _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :]):
+                bar.note(note)
             player = stack.enter_context(PreviewPlayer(bar))
+            shown = (
+                preview if cls.hidden.prompt is None else _is_shown(cls.hidden.prompt, cls.hidden.unique_id, preview)
+            )
 
             def report(progress: Progress) -> None:
                 raise_if_interrupted()
-                bar.update((progress.chunk - before) * walker.recipe.steps + progress.step)
+                bar.update((progress.chunk - start.chunks) * steps + progress.step)
 
-            walk = pipeline.walk(world, trajectory, chunks, on_progress=report)
+            again = pipeline.replay(known, start.chunks)
+            walk = pipeline.walk(known, parts[known.chunks - start.chunks :], on_progress=report)
             load()
             stack.enter_context(running(patcher))
-            if network.fused:
-                bar.say("Chunk 1: GPU kernels are built, some seconds the first time")
-            frames = []
+            if network.fused and known.chunks < end:
+                bar.say("GPU kernels are built, some seconds the first time")
+            frames = Frames(frames_in(end * CHUNK_LATENTS) - start.video_frames, start.size, output_device())
             began = time.perf_counter()
-            for chunk in walk:
+            for chunk in chain(again, walk):
                 frames.append(chunk.frames)
                 world = chunk.world
-                if preview:
+                if shown:
                     player.play(chunk.frames)
                 pace = len(chunk.frames) / (time.perf_counter() - began)
-                bar.say(f"Chunk {len(frames)} of {total}: {pace:.1f} frames per second")
-                if len(frames) < total:
+                bar.say(f"Chunk {world.chunks} of {end}: {pace:.1f} frames per second")
+                if world.chunks > known.chunks:
+                    last.keep(world)
+                if world.chunks < end:
                     load()
                 began = time.perf_counter()
 
-        images = frames_to_image(torch.cat(frames)).to(output_device())
-        generated = torch.cat([step.latents for step in world.history[before:]], dim=2).to(output_device())
+        generated = torch.cat([step.latents for step in world.history[start.chunks :]], dim=2).to(output_device())
         latents = {"samples": host_vae.denormalise(generated)}
-        return io.NodeOutput(images, latents, len(images), world)
+        images = frames.images
+        return io.NodeOutput(images, latents, len(images), world, ui=played_once(chunk.frames) if shown else None)
+
+
+def _notes(start: WorldValue, known: WorldValue, of_path: tuple[str, ...]) -> list[str]:
+    """What the user should know of a walk from `start` that shares `known` with the last one."""
+    shared = known.chunks - start.chunks
+    if not shared:
+        return list(of_path)
+    those = f"Chunk {known.chunks} is" if shared == 1 else f"Chunks {start.chunks + 1} to {known.chunks} are"
+    return [*of_path, f"{those} known from the last run and only decoded again (reuse)."]
+
+
+def _is_shown(prompt: dict[str, Any], node_id: str | None, preview: bool) -> bool:
+    """Whether chunks are to be played: see `idle_inputs`; `preview` if the prompt says nothing."""
+    told: bool = prompt.get(node_id, {}).get("_meta", {}).get(SHOWN, preview)
+    return told
 
 
 def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tensor:

@@ -136,31 +136,38 @@ class Trajectory:
         implied = np.array_equal(self.labels, labels_of(self.c2w))
         return poses_to_json(self.c2w, self.intrinsics, None if implied else self.labels.tolist())
 
-    def require_chunks(self, n: int | None = None, latents: int = CHUNK_LATENTS) -> Trajectory:
+    def require_chunks(
+        self, n: int | None = None, latents: int = CHUNK_LATENTS, *, onwards: bool = False
+    ) -> Trajectory:
         """The first `n` chunks of `latents` latents (None or 0: all), with a note on what is left out.
+
+        onwards: this is what follows the first pose of a path that goes on in a world; messages then say so.
 
         Raises `InputError` if the path is too short or `n` is negative.
         """
         if n is not None and n < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {n}.")
         chunks = len(self) // latents
+        path = "The path"
+        if onwards:
+            path = "Without its first pose, which falls on the world's last latent, the path"
         if not chunks:
             raise InputError(
-                f"The path has {_count(len(self), 'latent')}, but one chunk takes {latents}: lengthen the path "
+                f"{path} has {_count(len(self), 'latent')}, but one chunk takes {latents}: lengthen the path "
                 f"by {_count(latents - len(self), 'latent')} or more."
             )
         n = n or chunks
         wanted = n * latents
         if n > chunks:
             raise InputError(
-                f"The path has {len(self)} latents, enough for {_count(chunks, 'chunk')} of {latents}, but "
+                f"{path} has {len(self)} latents, enough for {_count(chunks, 'chunk')} of {latents}, but "
                 f"{n} chunks were asked for: lengthen the path by {_count(wanted - len(self), 'latent')} or ask for "
                 f"fewer chunks."
             )
         if wanted == len(self):
             return self
         note = (
-            f"The path has {len(self)} latents; the first {wanted} ({_count(n, 'chunk')} of {latents}) are used "
+            f"{path} has {len(self)} latents; the first {wanted} ({_count(n, 'chunk')} of {latents}) are used "
             f"and the last {len(self) - wanted} left out."
         )
         return replace(self[:wanted], notes=(*self.notes, note))

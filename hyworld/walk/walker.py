@@ -30,7 +30,7 @@ from .recipe import WORLDPLAY, Recipe, chunk_noise
 from .world import Chunk, Step, World
 
 WalkPath = str | Path | Trajectory | Iterable[Trajectory]
-"""Where to walk: pose tokens or a pose file, a trajectory, or an iterator of one trajectory for each chunk."""
+"""Where to walk: tokens or a pose file, a trajectory, or one trajectory for each chunk (a list or an iterator)."""
 
 
 class Progress(NamedTuple):
@@ -118,7 +118,8 @@ class Walker:
         """The chunks along `path`, from where `world` stands; each has the world after it.
 
         path: tokens, a .json file or a `Trajectory`: its first pose falls on the world's last latent (in a new world it
-            is the first latent's). Or an iterator of each chunk's poses in world coordinates, asked when needed.
+            is the first latent's). Or each chunk's poses in world coordinates: a list, or an iterator, asked when
+            needed.
         chunks: 0 is as many as the path gives, with a warning of latents left over.
         on_progress: called before the first denoising step of a chunk and after each; may raise to stop.
 
@@ -132,11 +133,13 @@ class Walker:
             path = Trajectory.load(str(path))
         elif isinstance(path, Trajectory):
             notes = path.notes  # its maker has seen them
+        if isinstance(path, (list, tuple)):
+            return self._chunks(world, path[: chunks or None], chain(path[1:], [None]), on_progress)
         if not isinstance(path, Trajectory):
             return self._chunks(world, islice(path, chunks or None), repeat(None), on_progress)
         n = self.recipe.chunk_latents
         onwards = world.onwards(path)
-        walked = onwards.require_chunks(chunks, n)
+        walked = onwards.require_chunks(chunks, n, onwards=world.chunks > 0)
         for note in (onwards if chunks else walked).notes[len(notes) :]:
             warnings.warn(note, stacklevel=2)
         parts = walked.split(n)
@@ -153,6 +156,18 @@ class Walker:
             chunk = self._step(world, cameras, None, next_cameras, on_progress)
             world = chunk.world
             yield chunk
+
+    def replay(self, world: World, first: int = 0) -> Iterator[Chunk]:
+        """The chunks of `world` from the one of index `first` on, decoded again: the same frames as when walked."""
+        assert self.decoding is not None, "a walker without a decoder has no frames"
+        world = self._fitted(world)
+        for n in range(first, world.chunks):
+            before, step = world.at_chunk(n), world.history[n]
+            self.decoding.prepare(before)
+            pictures, cache = self.decoding.decode(before, step.latents)
+            frames = pictures.collect()
+            self.decoding.caches.put(step, cache)
+            yield Chunk(n, frames, world.at_chunk(n + 1))
 
     def step(
         self,

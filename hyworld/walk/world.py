@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,17 @@ class World:
         if not self.history or not len(path):
             return path
         return self.history[-1].cameras[-1:].join(path)[1:]
+
+    def shared_with(self, start: World, parts: Sequence[Trajectory]) -> World:
+        """The longest beginning of this world that a walk from `start` makes again, bit for bit; at least `start`.
+
+        parts: the poses of each chunk of that walk, in world coordinates.
+        """
+        if self.chunks < start.chunks or self.at_chunk(start.chunks) != start:
+            return start
+        ahead = zip(self.history[start.chunks :], parts, strict=False)
+        shared = takewhile(lambda pair: _same(pair[0].cameras, replace(pair[1], notes=())), ahead)
+        return self.at_chunk(start.chunks + sum(1 for _ in shared))
 
     def and_then(self, step: Step) -> World:
         """This world with one more chunk."""

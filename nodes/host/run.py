@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,24 +64,31 @@ def running(model: Any) -> Iterator[None]:
 
 
 class ProgressBar:
-    """The host's progress bar, and a `Screen` for preview pictures."""
+    """The host's progress bar, lines of text in the node, and a `Screen` for preview pictures."""
 
     def __init__(self, total: int, node_id: str | None) -> None:
         self._total = total
         self._done = 0
         self._node_id = node_id
         self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
+        self._notes: list[str] = []
+        # Not imported: there may be no server (tests, scripts).
+        self._server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
     def update(self, done: int) -> None:
         self._done = done
         self._bar.update_absolute(done, self._total)
 
+    def note(self, text: str) -> None:
+        """A line that stays in the node below whatever is said; also in the log."""
+        logging.info("HY-WorldPlay: %s", text)
+        self._notes.append(text)
+
     def say(self, text: str) -> None:
-        """Show a line of text in the node."""
-        # Not imported: there may be no server (tests, scripts).
-        server = getattr(sys.modules.get("server"), "PromptServer", None)
-        if server is not None and self._node_id is not None:
-            server.instance.send_progress_text(text, self._node_id)
+        """Show a line of text in the node, to the client that queued it alone."""
+        client = getattr(self._server, "client_id", None)
+        if client is not None and self._node_id is not None:
+            self._server.send_progress_text("\n".join((text, *self._notes)), self._node_id, client)
 
     def show(self, picture: Image.Image) -> bool:
         """Show a picture in the node; returns False if the user interrupted."""

@@ -21,6 +21,7 @@ Prompt = dict[str, dict[str, Any]]
 """A workflow in API form: node id → class_type and inputs; a link is [node id, output index]."""
 
 _ENDINGS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "interrupted"}
+_TEXT = 3
 _PREVIEW_WITH_METADATA = 4
 
 
@@ -58,7 +59,7 @@ class Preview:
 
 @dataclass
 class Run:
-    """One prompt from queue to end: `status` is success, error or interrupted."""
+    """One prompt from queue to end: `status` is success, error or interrupted; `said` is the text shown in nodes."""
 
     prompt_id: str
     status: str = ""
@@ -66,6 +67,7 @@ class Run:
     events: list[Event] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    said: list[tuple[str, str]] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """The data of all messages of a kind."""
@@ -158,7 +160,10 @@ class Client:
                 self.interrupt()
                 raise TimeoutError(f"The prompt took longer than {timeout} s: {run.events[-3:]}") from None
             seconds = run.seconds + time.monotonic() - began
-            if isinstance(data, bytes):
+            if kind == "text":
+                length = struct.unpack(">I", data[:4])[0]
+                run.said.append((data[4 : 4 + length].decode(), data[4 + length :].decode()))
+            elif isinstance(data, bytes):
                 length = struct.unpack(">I", data[:4])[0]
                 origin = json.loads(data[4 : 4 + length])
                 if origin["prompt_id"] == run.prompt_id:
@@ -173,8 +178,20 @@ class Client:
             run.outputs = self._history(run.prompt_id)["outputs"]
         return run
 
+    def hears(self, kind: str, seconds: float) -> bool:
+        """Whether a message of that kind arrives within the time."""
+        give_up = time.monotonic() + seconds
+        while (left := give_up - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                if self._receive()[0] == kind:
+                    return True
+            except websocket.WebSocketTimeoutException:
+                break
+        return False
+
     def _receive(self) -> tuple[str, Any]:
-        """The next message: its kind and data; previews have kind "preview" and bytes."""
+        """The next message: its kind and data, which is bytes for the kinds "preview" and "text"."""
         while True:
             opcode, body = self._socket.recv_data()
             if opcode == websocket.ABNF.OPCODE_TEXT:
@@ -182,8 +199,9 @@ class Client:
                 return message["type"], message["data"]
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 raise ConnectionError("The server closed the websocket.")
-            if struct.unpack(">I", body[:4])[0] == _PREVIEW_WITH_METADATA:
-                return "preview", body[4:]
+            kind = {_TEXT: "text", _PREVIEW_WITH_METADATA: "preview"}.get(struct.unpack(">I", body[:4])[0])
+            if kind is not None:
+                return kind, body[4:]
 
     def _history(self, prompt_id: str) -> dict[str, Any]:
         """What the server remembers of an ended prompt; it writes that down just after it said so."""

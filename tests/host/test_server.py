@@ -144,7 +144,7 @@ def test_previews_play_while_the_sampler_runs(client: Client) -> None:
     prompt = slowed(walk("w-15"), 0.12)
     client.run(changed(prompt, SAMPLER, seed=77))  # loads the model, so that the two runs below compare
     silent = client.run(prompt)
-    played = client.run(changed(prompt, SAMPLER, preview=True))
+    played = client.run(changed(prompt, SAMPLER, preview=True, chunks=4))  # which the path gives anyway
 
     assert silent.previews == []
     assert {preview.node for preview in played.previews} == {SAMPLER}
@@ -234,7 +234,8 @@ def test_an_edited_camera_file_is_read_again(server: ComfyServer, client: Client
 
 def test_prompts_queued_back_to_back_do_not_mix(client: Client) -> None:
     wide, tall = with_frames(walk("w-3")), with_frames(walk("right-7", width=64, height=128, seed=2))
-    alone = [frames(client, client.run(changed(prompt, SAMPLER, preview=True))) for prompt in (wide, tall)]
+    counted = (changed(wide, SAMPLER, chunks=1), changed(tall, SAMPLER, chunks=2))  # what the paths give anyway
+    alone = [frames(client, client.run(prompt)) for prompt in counted]
     runs = [client.queue(prompt) for prompt in (wide, tall)]
     together = [frames(client, client.follow(run)) for run in runs]
     assert [film.shape for film in together] == [(13, 64, 96, 3), (29, 128, 64, 3)]

@@ -45,6 +45,7 @@ def sampler_node(**inputs: Any) -> dict[str, Any]:
         "seed": 1,
         "decoder": FULL_DECODER,
         "preview": False,
+        "reuse": False,
     }
     return node("HYWorldStreamingSampler", **{**defaults, **inputs})
 

@@ -17,7 +17,7 @@ Check = Callable[[Prompt, int], Any]
 @pytest.fixture
 def receive(pack: Callable[[str], Any], server: list[Callable[[dict], dict]]) -> Callable[[Prompt], Context]:
     """`receive(prompt)`: have the server receive a prompt; returns the context in which it then checks the nodes."""
-    pack("nodes.host.prompt").watch_prompts()
+    pack("nodes.host.prompt").watch_prompts(lambda node: None)
     (handler,) = server
 
     def received(prompt: Prompt) -> Context:
@@ -107,8 +107,41 @@ def test_a_path_beside_a_first_frame(check: Check) -> None:
     assert check(walk(tokens("w-7"), first_frame=LINK), 3).startswith(EIGHT)
 
 
-def test_a_world_gives_the_size_and_part_of_the_path(check: Check) -> None:
-    assert check(walk(tokens("w-7"), world=LINK, width=100), 3) is True
+def test_a_world_gives_the_size(check: Check) -> None:
+    assert check(walk(tokens("w-8"), world=LINK, width=100), 2) is True
+
+
+@pytest.mark.parametrize("source", [tokens("w-7"), keys("W*7")], ids=["tokens", "keys"])
+def test_in_a_wired_world_the_first_pose_makes_no_latent(check: Check, source: dict[str, Any]) -> None:
+    said = check(walk(source, world=LINK), 2)
+    assert said.startswith("Without its first pose, which falls on the world's last latent, the path has 7 latents, ")
+    assert "enough for 1 chunk of 4, but 2 chunks were asked for" in said
+    assert check(walk(source, world=LINK), 1) is True
+    assert check(walk(source, world=LINK), 0) is True
+
+
+def test_a_path_too_short_to_walk_on(check: Check) -> None:
+    said = check(walk(tokens("left-3"), world=LINK))
+    assert said.endswith("the path has 3 latents, but one chunk takes 4: lengthen the path by 1 latent or more.")
+    assert check(walk(tokens("left-3"))) is True
+    assert check(walk(tokens("left-4"), world=LINK)) is True
+
+
+def test_paths_that_are_joined_or_relabelled_are_counted(check: Check) -> None:
+    joined = walk(node("HYWorldJoinTrajectories", first=["3", 0], then=["4", 0]))
+    joined |= {"3": tokens("w-3"), "4": keys("A*4", trajectory=["5", 0]), "5": tokens("left-4")}
+    assert check(joined, 3).startswith(EIGHT)
+    assert check(joined, 2) is True
+    joined["4"] = tokens(LINK)
+    assert check(joined, 3) is True, "the length of a linked path is not known"
+
+
+def test_chunks_wired_from_the_path_are_those_of_a_new_walk(check: Check) -> None:
+    wired = {"chunks": ["2", 1]}
+    assert check(walk(tokens("w-7"), **wired), None) is True
+    assert "2 chunks were asked for" in check(walk(tokens("w-7"), world=LINK, **wired), None)
+    assert check(walk(tokens("w-8"), world=LINK, **wired), None) is True
+    assert check(walk(tokens("w-7"), world=LINK, chunks=["unknown", 1]), None) is True
 
 
 def test_no_trajectory_at_all(check: Check) -> None:
@@ -130,6 +163,6 @@ def test_a_node_that_is_not_in_the_prompt(check: Check) -> None:
 
 def test_nothing_is_known_without_a_server(pack: Callable[[str], Any], input_folder: Path) -> None:
     prompt = pack("nodes.host.prompt")
-    prompt.watch_prompts()
+    prompt.watch_prompts(lambda node: None)
     assert prompt.inputs_of("1") == {"class_type": None}
     assert pack("nodes.literals").check_walk("1", 3) is True

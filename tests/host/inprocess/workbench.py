@@ -96,6 +96,7 @@ def walk(
         "seed": SEED,
         "decoder": pack("nodes.host.vae").FULL_DECODER,
         "preview": preview,
+        "reuse": False,
         "width": width,
         "height": height,
         **inputs,

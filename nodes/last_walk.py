@@ -1,0 +1,33 @@
+"""The world each sampler walked last, so that a path that grew is not walked again from its start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..hyworld.camera import Trajectory
+from ..hyworld.walk import World
+
+_worlds: WeakKeyDictionary[Any, dict[tuple[str | None, bool], World]] = WeakKeyDictionary()
+
+
+class LastWalk:
+    """What one sampler node walked last with a MODEL; forgotten with that MODEL.
+
+    A loader or LoRA node that runs again makes another MODEL, so other weights never meet an old world. `compact` is
+    part of the key, because keys and values in another form round otherwise.
+    """
+
+    def __init__(self, model: Any, node_id: str | None, *, compact: bool) -> None:
+        self._of_model = _worlds.setdefault(model, {})
+        self._key = (node_id, compact)
+
+    def shared_with(self, start: World, parts: Sequence[Trajectory]) -> World:
+        """What it has in common with a walk from `start` along `parts`; `start` if nothing."""
+        last = self._of_model.get(self._key)
+        return start if last is None else last.shared_with(start, parts)
+
+    def keep(self, world: World) -> None:
+        """`world` is the last now, finished or not."""
+        self._of_model[self._key] = world
