@@ -18,11 +18,10 @@ from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE, TINY, VAE_SPATIAL_ST
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice, Modes, keeps_compact
 from ..hyworld.pipeline import Pipeline
-from ..hyworld.walk import Progress, Walker
+from ..hyworld.walk import Progress, Step, Walker
 from ..hyworld.walk import World as WorldValue
 from ..hyworld.walk.decoding import Decoding
 from .frames import Frames
-from .host.animation import played_once
 from .host.clip import embeddings
 from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
 from .host.run import (
@@ -34,6 +33,7 @@ from .host.run import (
     raise_if_interrupted,
     running,
 )
+from .host.screen import NodeScreen
 from .host.vae import FULL_DECODER, HostVAE, decoder_names, pick_decoder
 from .idle_inputs import SHOWN
 from .last_walk import LastWalk
@@ -194,7 +194,7 @@ class StreamingSampler(io.ComfyNode):
             bar = ProgressBar(len(parts) * steps, cls.hidden.unique_id)
             for note in _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :]):
                 bar.note(note)
-            player = stack.enter_context(PreviewPlayer(bar))
+            player = stack.enter_context(PreviewPlayer(NodeScreen(), str(cls.hidden.unique_id)))
             shown = (
                 preview if cls.hidden.prompt is None else _is_shown(cls.hidden.prompt, cls.hidden.unique_id, preview)
             )
@@ -224,10 +224,8 @@ class StreamingSampler(io.ComfyNode):
                     load()
                 began = time.perf_counter()
 
-        generated = torch.cat([step.latents for step in world.history[start.chunks :]], dim=2).to(output_device())
-        latents = {"samples": host_vae.denormalise(generated)}
-        images = frames.images
-        return io.NodeOutput(images, latents, len(images), world, ui=played_once(chunk.frames) if shown else None)
+        latents = {"samples": _raw(world.history[start.chunks :], host_vae)}
+        return io.NodeOutput(frames.images, latents, len(frames.images), world)
 
 
 def _notes(start: WorldValue, known: WorldValue, of_path: tuple[str, ...]) -> list[str]:
@@ -261,6 +259,16 @@ def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tens
             "Encode First Frame and leave width and height at 0 here."
         )
     return vae.normalise(raw)
+
+
+def _raw(history: tuple[Step, ...], vae: HostVAE) -> Tensor:
+    """The latents of these chunks as LATENT sockets carry them, chunk by chunk so that they lie in memory once."""
+    n = CHUNK_LATENTS
+    _, C, _, h, w = history[0].latents.shape
+    raw = torch.empty((1, C, n * len(history), h, w), device=output_device())
+    for i, step in enumerate(history):
+        raw[:, :, i * n : (i + 1) * n] = vae.denormalise(step.latents)
+    return raw
 
 
 def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:

@@ -11,13 +11,9 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import torch
-from PIL import Image
 
 from ...hyworld.config import WAN_5B
 from ...hyworld.walk import Walker
-
-PREVIEW_SIDE = 512
-"""Longest side of a preview picture in pixels."""
 
 
 def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
@@ -64,7 +60,7 @@ def running(model: Any) -> Iterator[None]:
 
 
 class ProgressBar:
-    """The host's progress bar, lines of text in the node, and a `Screen` for preview pictures."""
+    """The host's progress bar, and lines of text in the node."""
 
     def __init__(self, total: int, node_id: str | None) -> None:
         self._total = total
@@ -89,13 +85,3 @@ class ProgressBar:
         client = getattr(self._server, "client_id", None)
         if client is not None and self._node_id is not None:
             self._server.send_progress_text("\n".join((text, *self._notes)), self._node_id, client)
-
-    def show(self, picture: Image.Image) -> bool:
-        """Show a picture in the node; returns False if the user interrupted."""
-        try:
-            self._bar.update_absolute(self._done, self._total, ("JPEG", picture, PREVIEW_SIDE))
-        except comfy.model_management.InterruptProcessingException:
-            # The exception clears the interrupt. This is the preview's thread, so set it again for the sampler's.
-            comfy.model_management.interrupt_current_processing()
-            return False
-        return True

@@ -178,6 +178,22 @@ class Client:
             run.outputs = self._history(run.prompt_id)["outputs"]
         return run
 
+    def previews(self, run: Run, seconds: float) -> list[bytes]:
+        """Pictures of a prompt that arrive within the time."""
+        pictures = []
+        give_up = time.monotonic() + seconds
+        while (left := give_up - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                kind, data = self._receive()
+            except websocket.WebSocketTimeoutException:
+                break
+            if kind == "preview":
+                length = struct.unpack(">I", data[:4])[0]
+                if json.loads(data[4 : 4 + length])["prompt_id"] == run.prompt_id:
+                    pictures.append(data[4 + length :])
+        return pictures
+
     def hears(self, kind: str, seconds: float) -> bool:
         """Whether a message of that kind arrives within the time."""
         give_up = time.monotonic() + seconds

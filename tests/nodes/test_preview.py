@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -129,18 +128,48 @@ def test_play_returns_while_a_picture_is_being_shown(preview: Any) -> None:
     assert screen.shown == [1, 11]
 
 
-@pytest.mark.parametrize("played", [(), (1, 2, 3)], ids=["before a chunk", "within a chunk"])
-def test_leaving_ends_the_thread(preview: Any, played: tuple[int, ...]) -> None:
-    screen = Recorder()
-    with preview.PreviewPlayer(screen, fps=1 / PATIENCE) as player:
+def test_leaving_before_a_chunk_ends_the_thread(preview: Any) -> None:
+    with preview.PreviewPlayer(Recorder()):
         assert len(preview_threads()) == 1
-        if played:
-            player.play(chunk(*played))
-            screen.wait_for(1)
+    wait_for_the_end()
+
+
+def test_the_last_chunk_plays_to_its_end_without_being_waited_for(preview: Any) -> None:
+    screen = Recorder()
+    with preview.PreviewPlayer(screen, fps=8) as player:
+        player.play(chunk(*range(9)))
+        screen.wait_for(1)
         left = time.monotonic()
+    assert time.monotonic() - left < 0.5
+    wait_for_the_end()
+    assert screen.shown == list(range(9))
+    assert 0.95 < screen.seconds() < 2
+
+
+def test_a_new_player_in_the_same_place_ends_the_old_one(preview: Any) -> None:
+    old, new, elsewhere = Recorder(), Recorder(), Recorder()
+    with preview.PreviewPlayer(elsewhere, "other", fps=8) as other:
+        other.play(chunk(21, 22, 23, 24, 25, 26))
+    with preview.PreviewPlayer(old, "7", fps=1) as player:
+        player.play(chunk(1, 2, 3))
+        old.wait_for(1)
+    with preview.PreviewPlayer(new, "7", fps=100) as player:
+        player.play(chunk(11, 12))
+    wait_for_the_end()
+    assert (old.shown, new.shown) == ([1], [11, 12])
+    assert elsewhere.shown == [21, 22, 23, 24, 25, 26]
+
+
+def test_an_error_ends_it_at_once(preview: Any) -> None:
+    screen = Recorder()
+    with pytest.raises(ZeroDivisionError), preview.PreviewPlayer(screen, fps=1 / PATIENCE) as player:
+        player.play(chunk(1, 2, 3))
+        screen.wait_for(1)
+        left = time.monotonic()
+        raise ZeroDivisionError
     assert time.monotonic() - left < SOON
     assert not preview_threads()
-    assert len(screen.shown) == min(1, len(played))
+    assert screen.shown == [1]
 
 
 def test_leaving_passes_on_what_ended_the_walk(preview: Any) -> None:
@@ -153,10 +182,11 @@ def test_a_screen_that_hangs_is_left_behind(preview: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(preview, "LEAVE_SECONDS", 0.1)
     hangs = threading.Event()
     screen = Recorder(then=lambda: hangs.wait(PATIENCE))
-    with preview.PreviewPlayer(screen, fps=100) as player:
+    with pytest.raises(ZeroDivisionError), preview.PreviewPlayer(screen, fps=100) as player:
         player.play(chunk(1, 2))
         screen.wait_for(1)
         left = time.monotonic()
+        raise ZeroDivisionError
     assert time.monotonic() - left < SOON
     (thread,) = preview_threads()
     assert thread.daemon, "the process could not end"
@@ -206,17 +236,3 @@ def test_a_screen_that_wants_no_more_ends_the_preview_without_a_word(
         player.play(chunk(11))
     assert screen.shown == [1]
     assert caplog.records == []
-
-
-def test_context_variables_reach_the_screen(preview: Any) -> None:
-    node: ContextVar[str] = ContextVar("node", default="none")
-    seen: list[str] = []
-    screen = Recorder(then=lambda: seen.append(node.get()) is None)
-    token = node.set("7")
-    try:
-        with preview.PreviewPlayer(screen, fps=100) as player:
-            player.play(chunk(1))
-            screen.wait_for(1)
-    finally:
-        node.reset(token)
-    assert seen == ["7"]

@@ -1,15 +1,15 @@
-"""Interrupting a walk: at once, without harm to the model, and whoever notices it first. A failing preview does not."""
+"""Interrupting a walk: at once, and without harm to the model. Previews beside a walk, after it, and failing."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
-import comfy.utils
-from workbench import counted, latents_of, load_tiny, require, same, small_vae, walk
+from workbench import counted, latents_of, load_tiny, pack, require, same, small_vae, walk
 
 INTERRUPT = comfy.model_management.InterruptProcessingException
 IN_THE_SECOND_CHUNK = 7
@@ -24,16 +24,21 @@ def pending() -> bool:
     return comfy.model_management.processing_interrupted()
 
 
-def listen_like_main() -> list[Any]:
-    """Hook the progress bar as the host's main.py does: the hook is one of the places that notice an interrupt."""
-    shown: list[Any] = []
+@contextmanager
+def screen(show: Callable[[], bool]) -> Iterator[None]:
+    """Previews on a screen of the test's instead of a server's."""
+    module = pack("nodes.sampler")
+    before = module.NodeScreen
 
-    def hook(value: int, total: int, preview: Any, **_: Any) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        shown.append(preview)
+    class Screen:
+        def show(self, picture: Any) -> bool:
+            return show()
 
-    comfy.utils.set_progress_bar_global_hook(hook)
-    return shown
+    module.NodeScreen = Screen
+    try:
+        yield
+    finally:
+        module.NodeScreen = before
 
 
 def preview_threads() -> list[str]:
@@ -71,61 +76,58 @@ def check_an_interrupt_stops_within_one_step() -> str:
 
 
 def check_the_preview_thread_ends_with_an_interrupted_walk() -> str:
-    model, shown = load_tiny(), listen_like_main()
+    model = load_tiny()
+    shown: list[int] = []
     seen: list[int] = []
 
-    def frames() -> int:
-        return sum(preview is not None for preview in shown)
+    def show() -> bool:
+        shown.append(1)
+        return True
 
     def late(call: int) -> None:
         if call == IN_THE_SECOND_CHUNK:
-            wait_until(frames, "the preview shows a frame of the first chunk")
+            wait_until(lambda: shown, "the preview shows a frame of the first chunk")
             seen.append(len(preview_threads()))
             press_stop()
 
-    stopped(model, late, preview=True)
-    require(seen == [1], f"one preview thread ran meanwhile: {seen}")
-    require(not preview_threads(), "no preview thread is left")
-    return f"{frames()} frames were shown, then the thread ended with the walk."
+    with screen(show):
+        stopped(model, late, preview=True)
+        require(seen == [1], f"one preview thread ran meanwhile: {seen}")
+        require(not preview_threads(), "no preview thread is left")
+    return f"{len(shown)} frames were shown, then the thread ended with the walk."
 
 
-def wait_until_noticed(shown: list[Any]) -> None:
-    """Press stop while the preview plays, and let its thread be the one that notices: it ends then."""
-    already = len(shown)
-    wait_until(lambda: len(shown) > already, "the preview shows another frame")
-    press_stop()
-    wait_until(lambda: not preview_threads(), "the preview thread notices the interrupt and ends")
+def check_the_last_chunk_plays_to_its_end_after_the_node() -> str:
+    model = load_tiny()
+    shown: list[float] = []
 
+    def show() -> bool:
+        shown.append(time.monotonic())
+        return True
 
-def check_an_interrupt_that_the_preview_notices_stops_the_walk() -> str:
-    model, shown = load_tiny(), listen_like_main()
-    exact = latents_of(model)
-
-    def late(call: int) -> None:
-        if call == IN_THE_SECOND_CHUNK:
-            wait_until_noticed(shown)
-
-    calls = stopped(model, late, preview=True)
-    require(len(calls) == IN_THE_SECOND_CHUNK, f"no forward begins after it: {calls}")
-    require(not pending(), "the interrupt is used up")
-    return f"stopped in forward {len(calls)}; " + same(latents_of(model), exact, "then a walk to the end")
+    with screen(show):
+        walk(model, "w-3", preview=True)
+        ended = time.monotonic()
+        wait_until(lambda: not preview_threads(), "the preview has played")
+    require(len(shown) == 13, f"13 frames of the only chunk were shown: {len(shown)}")
+    return require(shown[-1] - ended > 0.5, f"the node ended {shown[-1] - ended:.2f} s before the preview did.")
 
 
 def check_an_interrupt_during_the_last_decoding_is_not_lost() -> str:
-    """No step follows that could notice it: what the preview's thread notices meanwhile must reach the host still."""
-    model, vae, shown = load_tiny(), small_vae(24), listen_like_main()
+    """No step follows that could notice it."""
+    model, vae = load_tiny(), small_vae(24)
     decode = vae.first_stage_model.decode_stream
     decoded: list[int] = []
 
     def slow(latents: Any, cache: Any = None) -> Any:
         decoded.append(latents.shape[2])
         if sum(decoded) == 8:  # the last latent of the second and last chunk
-            wait_until_noticed(shown)
+            press_stop()
         return decode(latents, cache)
 
     vae.first_stage_model.decode_stream = slow
     try:
-        walk(model, vae=vae, preview=True)
+        walk(model, vae=vae)
     except INTERRUPT:
         return f"the walk ended as interrupted while latent {sum(decoded)} of 8 was decoded."
     return require(pending(), "the walk had its frames already; the interrupt still stands, for the host's next node")
@@ -136,18 +138,15 @@ def check_a_preview_that_fails_does_not_end_the_walk() -> str:
     exact = latents_of(model)
     failures: list[int] = []
 
-    def hook(value: int, total: int, preview: Any, **_: Any) -> None:
-        if preview is not None:
-            failures.append(value)
-            raise OSError("no screen")
-
-    comfy.utils.set_progress_bar_global_hook(hook)
+    def show() -> bool:
+        failures.append(1)
+        raise OSError("no screen")
 
     def late(call: int) -> None:
         if call == IN_THE_SECOND_CHUNK:
             wait_until(lambda: not preview_threads(), "the preview thread ends")
 
-    with counted(model, late):
+    with screen(show), counted(model, late):
         walked = latents_of(model, preview=True)
     require(len(failures) == 1, f"the preview ended with its first picture: {len(failures)} were tried")
     return same(walked, exact, "latents beside a preview that fails and without")

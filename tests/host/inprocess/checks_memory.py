@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -15,12 +16,15 @@ from workbench import (
     counted,
     engine_latents,
     latents_of,
+    load,
     load_tiny,
     random_state,
     require,
     same,
     small_config,
+    small_vae,
     walk,
+    write_state,
 )
 
 
@@ -138,3 +142,28 @@ def check_unloaded_between_two_chunks() -> str:
     require(calls == ["step"] * 4 + ["prefill"] + ["step"] * 4, f"two chunks: {calls}")
     require(loaded == [2] * 9, f"MODEL and VAE are both loaded at every call: {loaded}")
     return same(again, whole, "a walk whose models were unloaded between its chunks, and one in peace")
+
+
+def peak(of: Callable[[], Any]) -> tuple[Any, int]:
+    """What `of` returns, and by how many bytes this process grew at most meanwhile."""
+    status = Path("/proc/self/status")
+    before = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]
+    Path("/proc/self/clear_refs").write_text("5")
+    result = of()
+    after = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]
+    return result, (int(after) - int(before)) * 1024
+
+
+def check_frames_lie_in_memory_once() -> str:
+    """As float32, which IMAGE is: 4 bytes for each of the frames' own."""
+    config = small_config()
+    model, vae = load(write_state("for_frames.safetensors", random_state(config), config)), small_vae()
+    at_large = {"vae": vae, "size": (320, 320)}
+    walk(model, "w-15", **at_large)  # what the allocator keeps
+    # What a chunk takes while it is made is the same in both.
+    short, some = peak(lambda: walk(model, "w-31", **at_large).images.numel())
+    long, more = peak(lambda: walk(model, "w-127", **at_large).images.numel())
+    share = (more - some) / (long - short)
+    return require(
+        3.5 <= share <= 4.2, f"{share:.2f} bytes for each byte of the frames ({some} for {short}, {more} for {long})."
+    )
