@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -181,6 +182,9 @@ class StreamingSampler(io.ComfyNode):
         parts = walked.split(CHUNK_LATENTS)
         last = LastWalk(patcher, cls.hidden.unique_id, compact=walker.compact_memory)
         known = last.shared_with(start, parts) if reuse else start
+        notes = _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
+        for note in notes:
+            logging.info("HY-WorldPlay: %s", note)
         steps, end = walker.recipe.steps, start.chunks + len(parts)
 
         with ExitStack() as stack:
@@ -192,8 +196,6 @@ class StreamingSampler(io.ComfyNode):
                 load_together(patcher, frames_from.patcher, memory_required=needed)
 
             bar = ProgressBar(len(parts) * steps, cls.hidden.unique_id)
-            for note in _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :]):
-                bar.note(note)
             player = stack.enter_context(PreviewPlayer(NodeScreen(), str(cls.hidden.unique_id)))
             shown = (
                 preview if cls.hidden.prompt is None else _is_shown(cls.hidden.prompt, cls.hidden.unique_id, preview)
@@ -220,12 +222,14 @@ class StreamingSampler(io.ComfyNode):
                 bar.say(f"Chunk {world.chunks} of {end}: {pace:.1f} frames per second")
                 if world.chunks > known.chunks:
                     last.keep(world)
+                else:
+                    bar.update((world.chunks - start.chunks) * steps)
                 if world.chunks < end:
                     load()
                 began = time.perf_counter()
 
         latents = {"samples": _raw(world.history[start.chunks :], host_vae)}
-        return io.NodeOutput(frames.images, latents, len(frames.images), world)
+        return io.NodeOutput(frames.images, latents, len(frames.images), world, ui={"hyworld_notes": notes})
 
 
 def _notes(start: WorldValue, known: WorldValue, of_path: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +66,6 @@ class ProgressBar:
         self._done = 0
         self._node_id = node_id
         self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
-        self._notes: list[str] = []
         # Not imported: there may be no server (tests, scripts).
         self._server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
@@ -75,13 +73,8 @@ class ProgressBar:
         self._done = done
         self._bar.update_absolute(done, self._total)
 
-    def note(self, text: str) -> None:
-        """A line that stays in the node below whatever is said; also in the log."""
-        logging.info("HY-WorldPlay: %s", text)
-        self._notes.append(text)
-
     def say(self, text: str) -> None:
         """Show a line of text in the node, to the client that queued it alone."""
         client = getattr(self._server, "client_id", None)
         if client is not None and self._node_id is not None:
-            self._server.send_progress_text("\n".join((text, *self._notes)), self._node_id, client)
+            self._server.send_progress_text(text, self._node_id, client)
