@@ -15,6 +15,7 @@ from PIL import Image
 from .config import TINY, TINY_RANDOM, Preset, TinyDecoderConfig
 from .dit import WorldPlayDiT
 from .errors import InputError
+from .fingerprint import fingerprint
 from .picture import open_picture
 from .text import ByteTextEncoder
 from .vae import TinyDecoder, WanVAE
@@ -55,14 +56,18 @@ def dit(of: Preset) -> WorldPlayDiT:
     """The transformer of a built-in preset, float32 on the CPU."""
     if of is TINY:
         return load_dit(NETWORK, dtype=torch.float32)
-    return randomise(WorldPlayDiT(TINY_RANDOM.dit), _SEED)
+    network = randomise(WorldPlayDiT(TINY_RANDOM.dit), _SEED)
+    network.fingerprint = fingerprint(network.state_dict())
+    return network
 
 
 def vae(of: Preset) -> WanVAE:
     """The VAE of a built-in preset, float32 on the CPU."""
     if of is TINY:
         return load_vae(VAE, dtype=torch.float32)
-    return randomise(WanVAE(TINY_RANDOM.vae), _SEED + 1)
+    module = randomise(WanVAE(TINY_RANDOM.vae), _SEED + 1)
+    module.fingerprint = fingerprint(module.state_dict())
+    return module
 
 
 def decoder(of: Preset) -> TinyDecoder:

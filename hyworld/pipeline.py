@@ -9,7 +9,7 @@ for chunk in pipeline.walk(world, "w-15"):
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,7 @@ from .modes import (
 from .picture import open_picture, to_video_tensor
 from .text import check_text_source, encode_prompt, load_embeddings
 from .vae import StreamingDecoder, WanVAE
-from .walk import Chunk, Walker, World
+from .walk import Chunk, Walker, Words, World
 from .walk.decoding import Decoding
 from .walk.walker import OnProgress, WalkPath
 from .weights import load_dit, load_tiny_decoder, load_vae
@@ -122,11 +122,18 @@ class Pipeline:
             latent_size = (height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE)
             if isinstance(first_frame, Image.Image):
                 first_frame = self.encode_picture(first_frame, height, width)
-        if isinstance(text, str):
-            if self.encode_text is None:
-                raise InputError(TEXT_ENCODER_MISSING)
-            text = self.encode_text(text)
-        return self.walker.begin(text, first_frame=first_frame, latent_size=latent_size, seed=seed)
+        words = self.words(text)
+        return self.walker.begin(
+            words.text, prompt=words.prompt, first_frame=first_frame, latent_size=latent_size, seed=seed
+        )
+
+    def words(self, text: str | Tensor) -> Words:
+        """A prompt, or its embeddings `[1, L, text_dim]`, as a world is told it."""
+        if not isinstance(text, str):
+            return Words(text)
+        if self.encode_text is None:
+            raise InputError(TEXT_ENCODER_MISSING)
+        return Words(self.encode_text(text), text)
 
     @torch.no_grad()
     def encode_picture(self, picture: Image.Image, height: int, width: int) -> Tensor:
@@ -137,10 +144,20 @@ class Pipeline:
         return self.vae.encode(video).float()
 
     def walk(
-        self, world: World, path: WalkPath, chunks: int | None = 0, *, on_progress: OnProgress | None = None
+        self,
+        world: World,
+        path: WalkPath,
+        chunks: int | None = 0,
+        *,
+        prompts: Mapping[int, str | Tensor] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Iterator[Chunk]:
-        """The chunks along `path`, from where `world` stands; see `Walker.walk`."""
-        return self.walker.walk(world, path, chunks, on_progress=on_progress)
+        """The chunks along `path`, from where `world` stands; see `Walker.walk`.
+
+        prompts: new words on the way: `{6: "it starts to rain"}` holds once the world has 6 chunks.
+        """
+        words = {chunk: self.words(text) for chunk, text in (prompts or {}).items()}
+        return self.walker.walk(world, path, chunks, words=words, on_progress=on_progress)
 
     def replay(self, world: World, first: int = 0) -> Iterator[Chunk]:
         """The chunks of `world` from `first` on, decoded again; see `Walker.replay`."""
@@ -252,6 +269,7 @@ def make_walker(
         decoding=Decoding(decoder, device=device, dtype=dtype),
         device=device,
         dtype=dtype,
+        vae=vae.fingerprint,
         compact_memory=keeps_compact(modes, fused=wants_triton(modes.kernels, device)),
     )
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import DiTConfig
+from ..fingerprint import Fingerprint
 from .inputs import Inputs, TextKV
 from .kv_memory import KVMemory
 from .model import WorldPlayDiT
@@ -53,6 +54,10 @@ class GraphedNetwork:
     @property
     def config(self) -> DiTConfig:
         return self.model.config
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self.model.fingerprint
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         """See `WorldPlayDiT.text_keys_values`."""

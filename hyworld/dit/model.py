@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
+from ..fingerprint import Fingerprint
 from .attention import CrossAttention, DualBranchSelfAttention
 from .inputs import Inputs, TextKV
 from .kernels import PLAIN, Kernels
@@ -113,6 +114,7 @@ class WorldPlayDiT(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.fingerprint: Fingerprint = ()
         self.kernels: Kernels = PLAIN
         dim = config.dim
         factory: dict[str, Any] = {"device": device, "dtype": dtype}

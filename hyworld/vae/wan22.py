@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..config import VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ..errors import InputError
+from ..fingerprint import Fingerprint
 from .kernels import PLAIN
 from .layers import HISTORY, DownStage, Head, LayerFactory, Middle, UpStage, causal
 from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
@@ -105,6 +106,7 @@ class WanVAE(nn.Module):
         super().__init__()
         make = LayerFactory(operations, device, dtype)
         self.config = config
+        self.fingerprint: Fingerprint = ()
         self.encoder = Encoder(config, make)
         self.conv1 = make.conv3d(2 * config.z_dim, 2 * config.z_dim, 1)
         self.conv2 = make.conv3d(config.z_dim, config.z_dim, 1)

@@ -6,6 +6,6 @@ fixes of the loop is a `Recipe`.
 
 from .recipe import WORLDPLAY, Recipe
 from .walker import Network, Progress, Walker
-from .world import Chunk, Step, World
+from .world import Chunk, Step, Words, World
 
-__all__ = ["WORLDPLAY", "Chunk", "Network", "Progress", "Recipe", "Step", "Walker", "World"]
+__all__ = ["WORLDPLAY", "Chunk", "Network", "Progress", "Recipe", "Step", "Walker", "Words", "World"]

@@ -9,11 +9,16 @@ from torch import Tensor
 
 from ..config import PATCH, TINY, WAN_5B, DiTConfig
 from ..errors import InputError
+from ..fingerprint import Fingerprint, same_model
 from .world import World
 
+PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
-def fitted(world: World, config: DiTConfig, chunk_latents: int) -> World:
-    """`world` with all tensors in host memory, latents in float32.
+
+def fitted(
+    world: World, config: DiTConfig, chunk_latents: int, *, network: Fingerprint = (), vae: Fingerprint = ()
+) -> World:
+    """`world` with all tensors in host memory, latents in a precision of networks.
 
     Raises:
         InputError: its prompt, size, latents, first frame or seed are not for this network.
@@ -47,6 +52,12 @@ def fitted(world: World, config: DiTConfig, chunk_latents: int) -> World:
             )
     if not isinstance(world.seed, int) or world.seed < 0:
         raise InputError(f"The seed must be a whole number, 0 or larger, got {world.seed!r}.")
+    for name, theirs, ours in (("network", world.network, network), ("VAE", world.vae, vae)):
+        if not same_model(theirs, ours):
+            raise InputError(
+                f"The world was made by another {name} of the same size: walk on in it with the one that made it, or "
+                "give up its fingerprint (any_model)."
+            )
     history = tuple(
         step if _home(step.latents) is step.latents else replace(step, latents=_home(step.latents))
         for step in world.history
@@ -55,5 +66,5 @@ def fitted(world: World, config: DiTConfig, chunk_latents: int) -> World:
 
 
 def _home(latents: Tensor) -> Tensor:
-    """In host memory and float32; the same object if it is that already."""
-    return latents.to("cpu", torch.float32)
+    """In host memory, in a precision of networks; the same object if it is that already."""
+    return latents.to("cpu", latents.dtype if latents.dtype in PRECISIONS else torch.float32)

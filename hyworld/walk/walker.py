@@ -6,7 +6,7 @@ Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice, repeat
@@ -21,13 +21,14 @@ from ..camera import Trajectory
 from ..config import PATCH, DiTConfig
 from ..dit import Inputs, KVMemory, TextKV, WorldPlayDiT
 from ..errors import InputError
+from ..fingerprint import Fingerprint
 from ..gpu import current
 from ..memory import sample_points, select_memory_frames
 from .decoding import Decoding
 from .fit import fitted
 from .handover import HandOver
 from .recipe import WORLDPLAY, Recipe, chunk_noise
-from .world import Chunk, Step, World
+from .world import Chunk, Step, Words, World, words_at
 
 WalkPath = str | Path | Trajectory | Iterable[Trajectory]
 """Where to walk: tokens or a pose file, a trajectory, or one trajectory for each chunk (a list or an iterator)."""
@@ -50,6 +51,10 @@ class Network(Protocol):
     def config(self) -> DiTConfig:
         """Its sizes."""
 
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Tells it from others of its sizes; empty if not known."""
+
     def text_keys_values(self, text: Tensor) -> TextKV:
         """See `WorldPlayDiT.text_keys_values`."""
 
@@ -64,6 +69,7 @@ class Walker:
     recipe: what the checkpoint fixes of the loop.
     decoding: latents → frames; None leaves `Chunk.frames` empty.
     dtype: of the network. Running latents, cameras and noise stay in float32.
+    vae: fingerprint of the VAE whose latents these are.
     compact_memory: half the memory for keys and values, some more time; see `KVMemory`.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     """
@@ -76,6 +82,7 @@ class Walker:
         decoding: Decoding | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        vae: Fingerprint = (),
         compact_memory: bool = False,
         points: Tensor | None = None,
     ) -> None:
@@ -84,6 +91,7 @@ class Walker:
         self.decoding = decoding
         self.device = torch.device(device)
         self.dtype = dtype
+        self.vae = vae
         self.compact_memory = compact_memory
         self._points = sample_points(recipe.memory.points) if points is None else points
         self._text: tuple[Tensor, TextKV] | None = None
@@ -94,6 +102,7 @@ class Walker:
         self,
         text: Tensor,
         *,
+        prompt: str = "",
         first_frame: Tensor | None = None,
         latent_size: tuple[int, int] | None = None,
         seed: int = 0,
@@ -101,6 +110,7 @@ class Walker:
         """A new world, without chunks; raises `InputError` if shapes do not fit the network.
 
         text: prompt embeddings `[1, L, text_dim]`, zero rows after the prompt's end.
+        prompt: its words, if known; nothing depends on them.
         first_frame: normalised latent `[1, C, 1, h, w]`; None starts from text alone.
         latent_size: (h, w), needed without a first frame.
         """
@@ -110,16 +120,24 @@ class Walker:
         if latent_size is None:
             raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
         shape = (self.network.config.latent_channels, *latent_size)
-        return self._fitted(World(text.clone(), seed, shape, first_frame))
+        made_by = {"network": self.network.fingerprint, "vae": self.vae}
+        return self._fitted(World(text.clone(), seed, shape, first_frame, prompt=prompt, **made_by))
 
     def walk(
-        self, world: World, path: WalkPath, chunks: int | None = 0, *, on_progress: OnProgress | None = None
+        self,
+        world: World,
+        path: WalkPath,
+        chunks: int | None = 0,
+        *,
+        words: Mapping[int, Words] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; each has the world after it.
 
         path: tokens, a .json file or a `Trajectory`: its first pose falls on the world's last latent (in a new world it
             is the first latent's). Or each chunk's poses in world coordinates: a list, or an iterator, asked when
             needed.
+        words: what it is told once it has so many chunks, until the next.
         chunks: 0 is as many as the path gives, with a warning of latents left over.
         on_progress: called before the first denoising step of a chunk and after each; may raise to stop.
 
@@ -134,25 +152,29 @@ class Walker:
         elif isinstance(path, Trajectory):
             notes = path.notes  # its maker has seen them
         if isinstance(path, (list, tuple)):
-            return self._chunks(world, path[: chunks or None], chain(path[1:], [None]), on_progress)
+            return self._chunks(world, path[: chunks or None], chain(path[1:], [None]), words, on_progress)
         if not isinstance(path, Trajectory):
-            return self._chunks(world, islice(path, chunks or None), repeat(None), on_progress)
+            return self._chunks(world, islice(path, chunks or None), repeat(None), words, on_progress)
         n = self.recipe.chunk_latents
         onwards = world.onwards(path)
         walked = onwards.require_chunks(chunks, n, onwards=world.chunks > 0)
         for note in (onwards if chunks else walked).notes[len(notes) :]:
             warnings.warn(note, stacklevel=2)
         parts = walked.split(n)
-        return self._chunks(world, parts, chain(parts[1:], [None]), on_progress)
+        return self._chunks(world, parts, chain(parts[1:], [None]), words, on_progress)
 
     def _chunks(
         self,
         world: World,
         parts: Iterable[Trajectory],
         following: Iterable[Trajectory | None],
+        words: Mapping[int, Words] | None,
         on_progress: OnProgress | None,
     ) -> Iterator[Chunk]:
         for cameras, next_cameras in zip(parts, following, strict=False):
+            now = words_at(words, world.chunks)
+            if now is not None and now.text is not world.text:
+                world = self._fitted(world.told(now))
             chunk = self._step(world, cameras, None, next_cameras, on_progress)
             world = chunk.world
             yield chunk
@@ -224,7 +246,8 @@ class Walker:
                 noise = chunk_noise(world.seed, world.chunks, (1, C, n, h, w))
             x = _sent(noise.float(), self.device)
             report(Progress(world.chunks, 0))
-            x = self._denoise(world, Inputs(x, *control, text_kv, memory), report)
+            # In the precision in which network and decoder read them, so that a world in a file is the same world.
+            x = self._denoise(world, Inputs(x, *control, text_kv, memory), report).to(self.dtype)
         latents = HandOver()
         latents.push(x)
         pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
@@ -232,7 +255,8 @@ class Walker:
             viewmats = _followed_by(viewmats, following)
             self._foreseen = (viewmats, self._remembered(viewmats, n))
         frames = None if pictures is None else pictures.collect()
-        step = Step(latents.collect(), replace(cameras, notes=()), remembered)
+        told = Words(world.text, world.prompt)
+        step = Step(latents.collect(), replace(cameras, notes=()), remembered, told)
         if not step.latents.isfinite().all():
             raise InputError(
                 "The network returned NaN or infinity: choose bfloat16 instead of float16, attention auto, or check "
@@ -253,7 +277,9 @@ class Walker:
         return kv, WorldPlayDiT.activation_bytes(config, frames=memory, tokens_per_frame=tokens, dtype=self.dtype)
 
     def _fitted(self, world: World) -> World:
-        return fitted(world, self.network.config, self.recipe.chunk_latents)
+        return fitted(
+            world, self.network.config, self.recipe.chunk_latents, network=self.network.fingerprint, vae=self.vae
+        )
 
     def _remembered(self, viewmats: Tensor, n: int) -> tuple[int, ...]:
         """What the chunk of the last `n` cameras remembers."""

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from itertools import takewhile
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from ..camera import Trajectory
 from ..config import VAE_SPATIAL_STRIDE, frames_in
 from ..errors import InputError
+from ..fingerprint import Fingerprint
+
+
+class Words(NamedTuple):
+    """What the network is told.
+
+    text: prompt embeddings `[1, L, text_dim]`.
+    prompt: the words they were made from; "" if not known.
+    """
+
+    text: Tensor
+    prompt: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """One chunk of a world's history.
 
-    latents: float32 `[1, C, n, h, w]`, normalised, in host memory.
+    latents: `[1, C, n, h, w]`, normalised, in the network's precision, in host memory.
     cameras: of those n latents, in world coordinates.
     memory_frames: indices of the latents this chunk attended to, ascending.
+    words: what it was told; None if not known.
     """
 
     latents: Tensor
     cameras: Trajectory
     memory_frames: tuple[int, ...]
+    words: Words | None = None
 
     @cached_property
     def viewmats(self) -> Tensor:
@@ -49,11 +64,13 @@ class World:
     Worlds share the history they have in common. All tensors are in host memory; decoder caches, keys and values, which
     can be made again, are not part of it.
 
-    text: prompt embeddings `[1, L, text_dim]`.
+    text: prompt embeddings `[1, L, text_dim]`, for the chunks to come.
     seed: gives, with the chunk's index, the chunk's noise.
     latent_shape: (C, h, w) of a latent.
     first_frame: normalised latent `[1, C, 1, h, w]` of the first picture, or None.
     history: a `Step` per chunk.
+    prompt: the words of `text`; "" if not known.
+    network, vae: fingerprints of the models that made it.
     """
 
     text: Tensor
@@ -61,6 +78,9 @@ class World:
     latent_shape: tuple[int, int, int]
     first_frame: Tensor | None = None
     history: tuple[Step, ...] = ()
+    prompt: str = ""
+    network: Fingerprint = ()
+    vae: Fingerprint = ()
 
     @property
     def chunks(self) -> int:
@@ -75,8 +95,10 @@ class World:
     @property
     def latents(self) -> Tensor:
         """Everything generated so far, `[1, C, n, h, w]`."""
-        C, h, w = self.latent_shape
-        return torch.cat([torch.zeros(1, C, 0, h, w), *(step.latents for step in self.history)], dim=2)
+        if not self.history:
+            C, h, w = self.latent_shape
+            return torch.zeros(1, C, 0, h, w)
+        return torch.cat([step.latents for step in self.history], dim=2)
 
     @property
     def viewmats(self) -> Tensor:
@@ -106,10 +128,19 @@ class World:
         return frames_in(sum(step.latents.shape[2] for step in self.history))
 
     def at_chunk(self, chunks: int) -> World:
-        """This world when it had so many chunks; raises `InputError` unless that is 0 to `self.chunks`."""
+        """This world when it had so many chunks, and the words it had then.
+
+        Raises `InputError` unless that is 0 to `self.chunks`.
+        """
         if not 0 <= chunks <= self.chunks:
             raise InputError(f"This world has {self.chunks} chunks: go back to 0 to {self.chunks}, not {chunks}.")
-        return replace(self, history=self.history[:chunks])
+        then = replace(self, history=self.history[:chunks])
+        words = self.history[chunks].words if chunks < self.chunks else None
+        return then if words is None else then.told(words)
+
+    def told(self, words: Words) -> World:
+        """This world with other words for the chunks to come."""
+        return replace(self, text=words.text, prompt=words.prompt)
 
     def onwards(self, path: Trajectory) -> Trajectory:
         """`path` from here: its first pose falls on the last latent's and is left out. In a new world it stays."""
@@ -117,20 +148,38 @@ class World:
             return path
         return self.history[-1].cameras[-1:].join(path)[1:]
 
-    def shared_with(self, start: World, parts: Sequence[Trajectory]) -> World:
+    def shared_with(self, start: World, parts: Sequence[Trajectory], words: Mapping[int, Words] | None = None) -> World:
         """The longest beginning of this world that a walk from `start` makes again, bit for bit; at least `start`.
 
-        parts: the poses of each chunk of that walk, in world coordinates.
+        parts, words: of that walk, see `Walker.walk`; the parts in world coordinates.
         """
-        if self.chunks < start.chunks or self.at_chunk(start.chunks) != start:
+        if self.chunks < start.chunks or not _same(self.at_chunk(start.chunks).told(_words(start)), start):
             return start
-        ahead = zip(self.history[start.chunks :], parts, strict=False)
-        shared = takewhile(lambda pair: _same(pair[0].cameras, replace(pair[1], notes=())), ahead)
-        return self.at_chunk(start.chunks + sum(1 for _ in shared))
+        known = start
+        for step, cameras in zip(self.history[start.chunks :], parts, strict=False):
+            known = known.told(words_at(words, known.chunks) or _words(known))
+            told = step.words is not None and _same(step.words.text, known.text)
+            if not told or not _same(step.cameras, replace(cameras, notes=())):
+                break
+            known = known.and_then(step)
+        return known
 
     def and_then(self, step: Step) -> World:
         """This world with one more chunk."""
         return replace(self, history=(*self.history, step))
+
+    def save(self, path: str | Path, *, thumbnail: Image | None = None, overwrite: bool = False) -> Path:
+        """Write this world to a file; see `file.save`."""
+        from . import file
+
+        return file.save(self, path, thumbnail=thumbnail, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> World:
+        """The world in a file; see `file.load`."""
+        from . import file
+
+        return file.load(path)
 
     def __eq__(self, other: object) -> bool:
         return _same(self, other)
@@ -161,6 +210,16 @@ class Chunk:
     def memory_frames(self) -> tuple[int, ...]:
         """The latents this chunk attended to, see `Step`."""
         return self.world.history[-1].memory_frames
+
+
+def words_at(words: Mapping[int, Words] | None, chunks: int) -> Words | None:
+    """What a world with so many chunks is told, of words by the number of chunks from which on they hold."""
+    begun = [chunk for chunk in words or {} if chunk <= chunks]
+    return (words or {})[max(begun)] if begun else None
+
+
+def _words(world: World) -> Words:
+    return Words(world.text, world.prompt)
 
 
 def _together(paths: list[Trajectory]) -> Trajectory:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..config import DiTConfig, VAEConfig
 from ..dit import WorldPlayDiT
 from ..errors import InputError
+from ..fingerprint import Fingerprint, fingerprint
 from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
 from ..vae import TinyDecoder, WanVAE
 from .files import Checkpoint, read_checkpoint, stream
@@ -41,6 +42,11 @@ class OpenedDiT:
     state: dict[str, Tensor] = field(repr=False)
     scales: dict[str, Tensor] = field(repr=False)
     base: bool
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """See `fingerprint`."""
+        return fingerprint(self.state, self.scales)
 
     def reopen(self) -> dict[str, Tensor]:
         """`state` over a fresh mapping of the file, so that pages read so far can be freed."""
@@ -99,6 +105,7 @@ def load_dit(
         else:
             state[name] = _placed(tensor, scale, device, dtype)
     model = _filled(WorldPlayDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    model.fingerprint = opened.fingerprint
     if fp8 is not None:
         state.clear()
         use_fp8(model, fp8, row_scales)
@@ -140,7 +147,9 @@ def load_vae(
     """The VAE at `path`, in eval mode, without gradients; `dtype` None keeps the stored one. Raises as `open_vae`."""
     opened = open_vae(path)
     state = {name: _placed(tensor, None, device, dtype) for name, tensor in opened.state.items()}
-    return _filled(WanVAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    vae = _filled(WanVAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    vae.fingerprint = fingerprint(opened.state)
+    return vae
 
 
 def load_tiny_decoder(
