@@ -23,6 +23,7 @@ from ...hyworld.errors import InputError
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.weights import open_dit
+from .files import listed_file, names_alone
 from .fp8 import Fp8Products
 
 TINY_NAME = "tiny (built in, no download)"
@@ -161,10 +162,9 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
             logging.warning("HY-WorldPlay: %s", builtin.NOT_TRAINED)
         dit = builtin.dit(preset)
         return dict(dit.state_dict()), TinyConfig(dit.config)
-    path = folder_paths.get_full_path("diffusion_models", name)
-    if path is None:
-        raise InputError(f"There is no file {name} in models/diffusion_models: put it there, or choose another.")
-    opened = open_dit(path, allow_base=allow_base)
+    path = listed_file("diffusion_models", name, "choose another")
+    with names_alone(path, name):
+        opened = open_dit(path, allow_base=allow_base)
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
