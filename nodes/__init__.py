@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .camera import ActionSequence, CameraTrajectory, JoinTrajectories
+from .host.lora import know_more_names
 from .host.prompt import watch_prompts
 from .inspector import MemoryInspector
 from .load import LoadModel, TinyWorld
@@ -15,6 +16,7 @@ from .sampler import StreamingSampler
 class HYWorldPlay(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         watch_prompts()
+        know_more_names()
         return [
             LoadModel,
             TinyWorld,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,7 +22,8 @@ from ..hyworld.walk import Progress, Walker
 from ..hyworld.walk import World as WorldValue
 from ..hyworld.walk.decoding import Decoding
 from .host.clip import embeddings
-from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
+from .host.lora import lora_notes
+from .host.model import HostNetwork, require_worldplay
 from .host.run import (
     ProgressBar,
     explains_out_of_memory,
@@ -140,7 +142,8 @@ class StreamingSampler(io.ComfyNode):
         kv_memory: KVChoice = "auto",
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
-        warn_of_idle_loras(patcher)
+        for note in lora_notes(patcher):
+            logging.warning("HY-WorldPlay: %s", note)
         network, host_vae = HostNetwork(patcher), HostVAE(vae)
         frames_from = pick_decoder(decoder, host_vae)
         walker = Walker(

@@ -149,7 +149,6 @@ def load_model(
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
-    model.unpatched_uuid = patcher.patches_uuid
     # The host rebuilds the model from this, without dynamic memory, for its compile node.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes))
     return patcher
@@ -242,18 +241,6 @@ class HostNetwork:
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
         )
-
-
-def warn_of_idle_loras(patcher: comfy.model_patcher.ModelPatcher) -> None:
-    """Warn if none of the LoRAs' tensors fits the network, which the host does not report; it only changes the uuid."""
-    if patcher.patches_uuid != patcher.model.unpatched_uuid:
-        if patcher.patches:
-            logging.info("HY-WorldPlay: LoRAs change %d tensors of the network.", len(patcher.patches))
-        else:
-            logging.warning(
-                "HY-WorldPlay: the LoRA changes nothing, because none of its tensors fits: its keys must begin with "
-                "diffusion_model. and name Wan 2.2 5B layers."
-            )
 
 
 def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:
