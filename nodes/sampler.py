@@ -22,6 +22,7 @@ from ..hyworld.walk import Progress, Walker
 from ..hyworld.walk import World as WorldValue
 from ..hyworld.walk.decoding import Decoding
 from .host.clip import embeddings
+from .host.idle import idle_patches
 from .host.lora import lora_notes
 from .host.model import HostNetwork, require_worldplay
 from .host.run import (
@@ -142,7 +143,7 @@ class StreamingSampler(io.ComfyNode):
         kv_memory: KVChoice = "auto",
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
-        for note in lora_notes(patcher):
+        for note in (*lora_notes(patcher), *idle_patches(patcher)):
             logging.warning("HY-WorldPlay: %s", note)
         network, host_vae = HostNetwork(patcher), HostVAE(vae)
         frames_from = pick_decoder(decoder, host_vae)
