@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .camera import ActionSequence, CameraTrajectory, JoinTrajectories
+from .convert import ConvertModel
 from .host.lora import know_more_names
 from .host.prompt import watch_prompts
 from .inspector import MemoryInspector
@@ -19,6 +20,7 @@ class HYWorldPlay(ComfyExtension):
         know_more_names()
         return [
             LoadModel,
+            ConvertModel,
             TinyWorld,
             EncodeFirstFrame,
             CameraTrajectory,

@@ -18,6 +18,12 @@ POSE_FOLDERS = "HYWORLD_POSE_FOLDERS"
 LONGEST_NAME = 1000
 """Characters."""
 
+LONGEST_NEW_NAME = 200
+"""Bytes. File systems take 255, and a temporary name is longer."""
+
+NOT_IN_NAMES = '<>:"/\\|?*'
+"""What Windows takes in no name; a slash or colon would lead elsewhere."""
+
 
 def read_pose_file(name: str) -> str:
     """Text of a camera file in the input folder or in one of `POSE_FOLDERS`.
@@ -49,8 +55,19 @@ def listed_file(folder: str, name: str, otherwise: str) -> Path:
     return Path(path)
 
 
+def new_file(folder: Path, name: str, suffix: str) -> Path:
+    """A file to be written into this folder; raises `InputError` unless `name` is plain and ends in `suffix`."""
+    plain = name.isprintable() and not name.startswith(".") and not set(name) & set(NOT_IN_NAMES)
+    if not plain or len(name.encode()) > LONGEST_NEW_NAME or Path(name).suffix != suffix:
+        raise InputError(
+            f'The file name "{shortened(" ".join(name.split()))}" cannot be used: give one without a folder that ends '
+            f"in {suffix}."
+        )
+    return folder / name
+
+
 @contextmanager
-def names_alone(path: Path, name: str) -> Iterator[None]:
+def names_alone(path: Path | str, name: str) -> Iterator[None]:
     """Have errors call a file by its name in the list; where the server keeps it is nobody's business."""
     try:
         yield

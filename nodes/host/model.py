@@ -106,7 +106,12 @@ class TinyConfig(WorldPlayConfig):
 
 def model_names() -> list[str]:
     """The built-in models and the files in `models/diffusion_models`."""
-    return [*BUILT_IN, *folder_paths.get_filename_list("diffusion_models")]
+    return [*BUILT_IN, *file_names()]
+
+
+def file_names() -> list[str]:
+    """The files in `models/diffusion_models`."""
+    return folder_paths.get_filename_list("diffusion_models")
 
 
 def load_model(
