@@ -93,7 +93,7 @@ class ConvertModel(io.ComfyNode):
         with names_alone(folder, f"models/{FOLDER}"), names_alone(f"{folder}{os.sep}", ""):
             report = convert(path, target, dtype=dtype, overwrite=overwrite, progress=progress)
         summary = _summary(report, time.perf_counter() - began)
-        bar.say(summary)
+        bar.say("Done")  # old front ends leave the line there
         return io.NodeOutput(summary, ui=ui.PreviewText(summary))
 
 

@@ -13,10 +13,11 @@ from hyworld.dit import WorldPlayDiT
 from hyworld.weights import dit_to_diffusers
 from hyworld.weights.random import randomise
 
+from .browser import drive
 from .client import Client, Prompt, RejectedError
 from .results import text
 from .server import ComfyServer
-from .walks import node
+from .walks import node as step
 
 pytestmark = pytest.mark.host
 
@@ -36,7 +37,7 @@ def models(server: ComfyServer) -> Iterator[Path]:
 
 def conversion(file_name: str = "new.safetensors", **inputs: object) -> Prompt:
     chosen = {"source": "model.pt", "file_name": file_name, "dtype": "bf16", "overwrite": False, **inputs}
-    return {"convert": node("HYWorldConvertModel", **chosen), "said": node("PreviewAny", source=["convert", 0])}
+    return {"convert": step("HYWorldConvertModel", **chosen), "said": step("PreviewAny", source=["convert", 0])}
 
 
 def choices(client: Client, node_id: str, name: str) -> list[str]:
@@ -80,3 +81,24 @@ def test_a_source_that_is_not_offered_is_refused(client: Client, models: Path) -
     with pytest.raises(RejectedError) as error:
         client.queue(conversion(source="../../input/street.png"))
     assert any("street.png" in reason for reason in error.value.reasons("convert"))
+
+
+@pytest.mark.browser
+def test_the_node_shows_what_was_written_after_the_run(
+    node: str, chromium: str, server: ComfyServer, models: Path, tmp_path: Path
+) -> None:
+    scene = {
+        "url": server.url,
+        "chromium": chromium,
+        "profile": str(tmp_path / "profile"),
+        "node": "HYWorldConvertModel",
+        "screenshot": str(tmp_path / "notes.png"),
+        "width": 1100,
+        "height": 700,
+    }
+    seen = drive(node, "notes.cjs", scene)
+    assert seen["ended"] == "execution_success"
+    assert seen["text"].startswith("Wrote worldplay_5b.safetensors: 48 tensors")
+    assert seen["fits"]
+    assert seen["before"] == seen["inputs"] == ["source", "file_name", "dtype", "overwrite"]
+    assert seen["saved"] == ["model.pt", "worldplay_5b.safetensors", "bf16", False]
