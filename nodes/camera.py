@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -13,7 +11,7 @@ from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, parse_keys, relabel, trajectory_from_keys
 from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
-from .path_text import is_json, path_source, read_path
+from .path_text import fingerprint, is_json, read_path
 from .pixels import picture_to_image
 from .schema import Actions, Trajectory, schema
 
@@ -91,9 +89,7 @@ class CameraTrajectory(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, path: str | None = None, **_: Any) -> str:
-        """Hash of a camera file, so that an edited file is read again."""
-        file = Path(path_source(path or ""))
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix.lower() == ".json" else ""
+        return fingerprint(path)
 
     @classmethod
     def execute(

@@ -24,7 +24,9 @@ from ..hyworld.walk import World as WorldValue
 from ..hyworld.walk.decoding import Decoding
 from .frames import Frames
 from .host.clip import embeddings
-from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
+from .host.idle import idle_patches
+from .host.lora import lora_notes
+from .host.model import HostNetwork, require_worldplay
 from .host.run import (
     ProgressBar,
     explains_out_of_memory,
@@ -153,7 +155,6 @@ class StreamingSampler(io.ComfyNode):
         reuse: bool = True,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
-        warn_of_idle_loras(patcher)
         network, host_vae = HostNetwork(patcher), HostVAE(vae)
         frames_from = pick_decoder(decoder, host_vae)
         walker = Walker(
@@ -182,9 +183,10 @@ class StreamingSampler(io.ComfyNode):
         parts = walked.split(CHUNK_LATENTS)
         last = LastWalk(patcher, cls.hidden.unique_id, compact=walker.compact_memory)
         known = last.shared_with(start, parts) if reuse else start
-        notes = _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
+        notes = [*lora_notes(patcher), *idle_patches(patcher)]
         for note in notes:
-            logging.info("HY-WorldPlay: %s", note)
+            logging.warning("HY-WorldPlay: %s", note)
+        notes += _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
         steps, end = walker.recipe.steps, start.chunks + len(parts)
 
         with ExitStack() as stack:
@@ -229,7 +231,7 @@ class StreamingSampler(io.ComfyNode):
                 began = time.perf_counter()
 
         latents = {"samples": _raw(world.history[start.chunks :], host_vae)}
-        return io.NodeOutput(frames.images, latents, len(frames.images), world, ui={"hyworld_notes": notes})
+        return io.NodeOutput(frames.images, latents, len(frames.images), world, ui={"text": notes})
 
 
 def _notes(start: WorldValue, known: WorldValue, of_path: tuple[str, ...]) -> list[str]:

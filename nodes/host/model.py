@@ -23,6 +23,7 @@ from ...hyworld.errors import InputError
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.weights import open_dit
+from .files import listed_file, names_alone
 from .fp8 import Fp8Products
 
 TINY_NAME = "tiny (built in, no download)"
@@ -105,7 +106,12 @@ class TinyConfig(WorldPlayConfig):
 
 def model_names() -> list[str]:
     """The built-in models and the files in `models/diffusion_models`."""
-    return [*BUILT_IN, *folder_paths.get_filename_list("diffusion_models")]
+    return [*BUILT_IN, *file_names()]
+
+
+def file_names() -> list[str]:
+    """The files in `models/diffusion_models`."""
+    return folder_paths.get_filename_list("diffusion_models")
 
 
 def load_model(
@@ -148,7 +154,6 @@ def load_model(
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
-    model.unpatched_uuid = patcher.patches_uuid
     # The host rebuilds the model from this, without dynamic memory, for its compile node.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes))
     return patcher
@@ -161,10 +166,9 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
             logging.warning("HY-WorldPlay: %s", builtin.NOT_TRAINED)
         dit = builtin.dit(preset)
         return dict(dit.state_dict()), TinyConfig(dit.config)
-    path = folder_paths.get_full_path("diffusion_models", name)
-    if path is None:
-        raise InputError(f"There is no file {name} in models/diffusion_models: put it there, or choose another.")
-    opened = open_dit(path, allow_base=allow_base)
+    path = listed_file("diffusion_models", name, "choose another")
+    with names_alone(path, name):
+        opened = open_dit(path, allow_base=allow_base)
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
@@ -242,18 +246,6 @@ class HostNetwork:
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
         )
-
-
-def warn_of_idle_loras(patcher: comfy.model_patcher.ModelPatcher) -> None:
-    """Warn if none of the LoRAs' tensors fits the network, which the host does not report; it only changes the uuid."""
-    if patcher.patches_uuid != patcher.model.unpatched_uuid:
-        if patcher.patches:
-            logging.info("HY-WorldPlay: LoRAs change %d tensors of the network.", len(patcher.patches))
-        else:
-            logging.warning(
-                "HY-WorldPlay: the LoRA changes nothing, because none of its tensors fits: its keys must begin with "
-                "diffusion_model. and name Wan 2.2 5B layers."
-            )
 
 
 def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:

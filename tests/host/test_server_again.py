@@ -19,7 +19,7 @@ pytestmark = pytest.mark.host
 
 def notes(run: Run, sampler: str = SAMPLER) -> list[str]:
     """What the sampler's node shows of its last run."""
-    return run.outputs[sampler]["hyworld_notes"]
+    return run.outputs[sampler]["text"]
 
 
 def known(run: Run, sampler: str = SAMPLER) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from .client import Client, Prompt, RejectedError
 from .results import assert_same, latents
+from .server import ComfyServer
 from .walks import SAMPLER, changed, node, sampler_node, walk
 
 pytestmark = pytest.mark.host
@@ -42,7 +45,10 @@ REJECTED: dict[str, tuple[Prompt, str, str]] = {
     "empty path": (path("  "), "path", "The camera path is empty"),
     "short path": (path("w-2"), "path", "The path has 3 latents, but one chunk takes 4: lengthen the path by 1 latent"),
     "broken JSON": (path('{"0": '), "path", "The camera path"),
-    "no such file": (path("nowhere.json"), "path", 'The camera file "nowhere.json"'),
+    "no such file": (path("nowhere.json"), "path", 'The camera file "nowhere.json" is not in ComfyUI\'s input folder'),
+    "file elsewhere": (path("../log.json"), "path", 'The camera file "../log.json" is not in ComfyUI\'s input folder'),
+    "file at home": (path("~/poses.json"), "path", 'The camera file "~/poses.json" is not in ComfyUI\'s input folder'),
+    "endless file name": (path("x" * 5000 + ".json"), "path", "xxx…\" is not in ComfyUI's input folder: put it there"),
     "empty keys": (keys(" , "), "keys", "There are no key presses: the keys are"),
     "unknown key": (keys("W*4, jump*3"), "keys", 'Entry 2 of the key presses, "jump*3", has the unknown key "jump"'),
     "width": (walk(width=100), "first", "The width must be a multiple of 32 pixels, got 100; the nearest is 96."),
@@ -251,3 +257,13 @@ def test_out_of_memory_says_what_to_change_and_leaves_the_server_usable(client: 
     after = client.run(walk(seed=41, preview=True))
     assert SAMPLER not in after.cached
     assert_same(latents(client, after), before)
+
+
+def test_a_camera_file_is_refused_without_a_word_of_what_it_holds(server: ComfyServer, client: Client) -> None:
+    (server.input / "secret.json").write_text('{"0": "sk-verysecret"}')
+    with pytest.raises(RejectedError) as error:
+        client.queue(path("secret.json"))
+    (reason,) = error.value.reasons("path")
+    assert 'The camera file "secret.json", pose 0 must be an object with the keys "extrinsic" and "K".' in reason
+    assert "sk-verysecret" not in json.dumps(error.value.body) + server.log()
+    assert str(server.input) not in json.dumps(error.value.body)
