@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .errors import InputError
 
 CHUNK_LATENTS = 4
-"""Latents denoised together by WorldPlay: 16 video frames, 13 in chunk 0."""
+"""Latents denoised together by WorldPlay: 16 video frames, 13 in the first chunk."""
 
 VAE_SPATIAL_STRIDE = 16
 """Pixels per latent cell along height and width."""
