@@ -49,6 +49,7 @@ class ComfyServer:
         (packs / PACK_NAME).symlink_to(REPOSITORY, target_is_directory=True)
         (packs / "helpers").symlink_to(HELPERS, target_is_directory=True)
         port = _free_port()
+        front_end = self._installation.front_end
         self.url = f"http://127.0.0.1:{port}"
         command = [
             *(self._installation.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port),
@@ -56,6 +57,7 @@ class ComfyServer:
             *("--base-directory", self._folder, "--user-directory", self._folder / "user"),
             *("--input-directory", self._folder / "input", "--output-directory", self._folder / "output"),
             *("--temp-directory", self._folder, *self._arguments),
+            *(("--front-end-root", front_end) if front_end else ()),
         ]
         self._log = (self._folder / "log.txt").open("wb")
         self._process = subprocess.Popen(
