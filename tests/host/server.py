@@ -38,6 +38,11 @@ class ComfyServer:
         """The folder Load Image reads from."""
         return self._folder / "input"
 
+    @property
+    def models(self) -> Path:
+        """The folder with the folders of model files."""
+        return self._folder / "models"
+
     def log(self) -> str:
         """What the server has said so far."""
         return (self._folder / "log.txt").read_text(errors="replace")
