@@ -9,11 +9,13 @@ const scene = JSON.parse(process.argv[2]);
 
 function describe(page) {
   return page.evaluate(async () => {
-    const { nodes } = JSON.parse(JSON.stringify(app.graph.serialize()));
+    const nodes = app.graph._nodes;
     return {
       types: Object.fromEntries(nodes.map((node) => [node.id, node.type])),
       missing: nodes.map((node) => node.type).filter((type) => !LiteGraph.registered_node_types[type]),
-      values: Object.fromEntries(nodes.map((node) => [node.id, node.widgets_values ?? []])),
+      values: Object.fromEntries(
+        nodes.map(({ id, widgets = [] }) => [id, Object.fromEntries(widgets.map(({ name, value }) => [name, value]))]),
+      ),
       prompt: (await app.graphToPrompt()).output,
     };
   });

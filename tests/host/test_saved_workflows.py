@@ -114,9 +114,16 @@ def test_every_widget_has_the_value_it_had(name: str, loaded: dict[str, Any]) ->
     saved = json.loads(SAVED[NAMES.index(name)].read_text())["nodes"]
     assert seen["missing"] == []
     assert seen["types"] == {str(node["id"]): node["type"] for node in saved}
+    prompt = prompt_of(name)
     for node in saved:
-        before = node["widgets_values"]
-        assert seen["values"][str(node["id"])][: len(before)] == before, node["type"]
+        number, before = str(node["id"]), node["widgets_values"]
+        values = seen["values"][number]
+        if number in prompt:
+            literals = {key: value for key, value in prompt[number]["inputs"].items() if not isinstance(value, list)}
+            assert {key: values[key] for key in literals} == literals, node["type"]
+            assert ("fixed" in before) == (values.get("control_after_generate") == "fixed"), node["type"]
+        else:
+            assert before == list(values.values())[: len(before)], node["type"]
 
 
 @pytest.mark.browser
