@@ -122,7 +122,10 @@ export class PathEditor {
     if (isNew) this.#pause();
     this.#show(text);
     if (isNew && wasAtEnd) this.playhead.set(this.#walk.motions.length);
-    if (isNew && !this.#situation.linked) this.#history.typed(text, this.playhead.at);
+    if (isNew && !this.#situation.linked) {
+      this.#history.typed(text, this.playhead.at);
+      this.#showTools();
+    }
   }
 
   /** Start over, after another workflow was loaded into the node. */
@@ -179,13 +182,17 @@ export class PathEditor {
     this.map.show(this.#walk, this.playhead.shown);
     this.view.show(this.#walk, this.playhead.shown);
     this.timeline.show(this.#walk, this.#current, this.editable);
-    const closed = this.#lastAtStart === this.#walk.motions.length;
-    const { canUndo, canRedo, editable } = this;
-    this.toolbar.show({ moves: this.#walk.motions.length > 0, canUndo, canRedo, editable, closed });
+    this.#showTools();
     this.status.show(this.#walk, this.#situation, this.editable);
     this.#showPlace();
     // The focused element may be gone; without focus, the next key would be a shortcut of the graph.
     if (hadFocus && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
+  }
+
+  #showTools() {
+    const closed = this.#lastAtStart === this.#walk.motions.length;
+    const { canUndo, canRedo, editable } = this;
+    this.toolbar.show({ moves: this.#walk.motions.length > 0, canUndo, canRedo, editable, closed });
   }
 
   /** Called for every frame while the playhead moves. */

@@ -26,14 +26,15 @@ export class StatusLines {
 
   show(walk, situation, editable) {
     const counts = situation.awaits ? "" : this.#counts(walk.counts);
-    const { kind, text, action } = this.#message(walk, situation, editable);
+    const { kind, text, note = "", action } = this.#message(walk, situation, editable);
     // A line ends between the counts, not within one.
     const parts = counts.split(" · ").map((part) => html("span", {}, part));
     this.counts.replaceChildren(...parts.flatMap((part, i) => (i ? [" · ", part] : [part])));
     this.message.className = `hyw-message hyw-${kind}`;
-    this.message.replaceChildren(text, ...(action ? [action] : []));
+    const words = html("div", {}, text, html("span", { class: "hyw-note" }, text && note && " ", note));
+    this.message.replaceChildren(words, ...(action ? [action] : []));
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => (this.live.textContent = `${counts}. ${text}`), QUIET_MS);
+    this.#timer = setTimeout(() => (this.live.textContent = `${counts}. ${sentences(text, note)}`), QUIET_MS);
   }
 
   /** Where a latent is and what is done in it, in words. */
@@ -77,9 +78,9 @@ export class StatusLines {
     if (relabels) return { kind: "note", text: sentences(from, this.t("relabels", { latents: poses.length })) };
     const left = counts.missing ? this.#leftOut(counts, wiring) : "";
     const drawnAt = speedsFrom && this.t(speedsFrom === "run" ? "ranSpeed" : "linkedSpeed");
-    const text = sentences(from, left, ...path.notes, ...this.#destination(walk, wiring), drawnAt);
-    const warns = left && !wiring.part;
-    return { kind: warns ? "warning" : "note", text, action: left && editable && this.#fillButton(counts.missing) };
+    const note = sentences(from, ...path.notes, ...this.#destination(walk, wiring), drawnAt);
+    const action = left && editable && this.#fillButton(counts.missing);
+    return { kind: left && !wiring.part ? "warning" : "note", text: left, note, action };
   }
 
   #leftOut({ chunks, left, missing }, { part }) {
