@@ -29,7 +29,10 @@ async function build(page, nodes) {
 /** Connect nodes of `the`: an output by its number, an input by its name. */
 function connect(page, from, output, to, input) {
   return page.evaluate(
-    ([a, slot, b, name]) => the[a].connect(slot, the[b], the[b].inputs.findIndex((one) => one.name === name)),
+    ([a, slot, b, name]) => {
+      const into = the[b].inputs.findIndex((one) => one.name === name);
+      the[a].connect(slot, the[b], into);
+    },
     [from, output, to, input],
   );
 }
@@ -93,8 +96,11 @@ async function walkingOn(page) {
   seen.filled = await said(page, "camera");
   await connect(page, "camera", 0, "first", "trajectory");
   seen.both = await said(page, "camera", "both");
+  seen.narrow = await sized(page, "camera", 210);
   await disconnect(page, "first", "trajectory");
-  await page.evaluate(() => app.graph.convertToSubgraph(new Set([the.second, the.reroute])));
+  await page.evaluate(() => {
+    app.graph.convertToSubgraph(new Set([the.second, the.reroute]));
+  });
   seen.inSubgraph = await said(page, "camera");
   await page.evaluate(() => {
     for (const node of app.graph._nodes) if (node.subgraph) app.graph.remove(node);
@@ -171,13 +177,15 @@ async function sized(page, name, width, height = 100) {
     const drawn = (the[a].pos[1] + the[a].size[1] + ds.offset[1]) * ds.scale + canvas.getBoundingClientRect().top;
     const bottom = element.closest("[data-node-id]")?.getBoundingClientRect().bottom ?? drawn;
     const named = (part) => `${part.className} ${part.getAttribute("aria-label") ?? part.textContent}`.trim();
-    const parts = [...element.querySelectorAll(".hyw-bar *, .hyw-stage, .hyw-caption, .hyw-cap, .hyw-timeline, .hyw-message, .hyw-message *")].filter(
+    const all = ".hyw-bar *, .hyw-stage, .hyw-caption, .hyw-cap, .hyw-timeline, .hyw-message, .hyw-message *";
+    const parts = [...element.querySelectorAll(all)].filter(
       (part) => part.checkVisibility() && !part.matches("svg, svg *, option"),
     );
     const rect = (part) => part.getBoundingClientRect();
     const out = parts.filter((part) => rect(part).right > box.right + 1 || rect(part).bottom > box.bottom + 1);
     const leaves = parts.filter((part) => part.matches("button, select, input, .hyw-counts, .hyw-caption"));
-    const apart = (p, q) => p.right <= q.left + 1 || q.right <= p.left + 1 || p.bottom <= q.top + 1 || q.bottom <= p.top + 1;
+    const apart = (p, q) =>
+      p.right <= q.left + 1 || q.right <= p.left + 1 || p.bottom <= q.top + 1 || q.bottom <= p.top + 1;
     const pairs = leaves.flatMap((one, i) => leaves.slice(i + 1).map((other) => [one, other]));
     const cut = [...leaves, element.querySelector(".hyw-stage")].filter(
       (part) => part.scrollWidth > part.clientWidth + 1 && !part.matches("select, input"),

@@ -128,6 +128,14 @@ def test_without_the_link_the_nodes_own_text_is_shown_again(seen: dict[str, Any]
 def test_nothing_is_cut_or_overlaps(seen: dict[str, Any], editor: str, size: str) -> None:
     layout = seen["sizes"][editor][size]
     assert layout["width"] < 230 if size == "narrow" else layout["width"] == 440
+    check_layout(layout)
+
+
+def test_the_longest_message_fits_into_a_narrow_node(seen: dict[str, Any]) -> None:
+    check_layout(seen["walkingOn"]["narrow"])
+
+
+def check_layout(layout: dict[str, Any]) -> None:
     assert (layout["out"], layout["overlaps"], layout["cut"]) == ([], [], [])
     assert layout["inNode"], "the editor ends where the node does"
 

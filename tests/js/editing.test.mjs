@@ -163,5 +163,8 @@ test("latents and chunks are counted from 1", () => {
   assert.deepEqual(places(countsOf(8), 0, 3, 4, 8), ["1 1 true", "4 1 true", "5 2 true", "9 3 false"]);
   assert.deepEqual(places(countsOf(8, true), 1, 4, 5, 8), ["1 1 true", "4 1 true", "5 2 true", "8 2 true"]);
   assert.equal(placeOf(0, countsOf(8, true)).latent, 0);
-  assert.deepEqual([countsOf(8), countsOf(8, true)].map((counts) => chunkStart(1, counts)), [4, 5]);
+  assert.deepEqual(
+    [countsOf(8), countsOf(8, true)].map((counts) => chunkStart(1, counts)),
+    [4, 5],
+  );
 });

@@ -63,7 +63,10 @@ class Graph {
   link(from, output, to, input) {
     const id = this.links.size + 1;
     const at = (slots, name) => slots.findIndex((slot) => slot.name === name);
-    const [out, into] = [from === "in" ? output : at(from.outputs, output), to === "out" ? input : at(to.inputs, input)];
+    const [out, into] = [
+      from === "in" ? output : at(from.outputs, output),
+      to === "out" ? input : at(to.inputs, input),
+    ];
     this.links.set(id, {
       ...{ id, origin_id: from.id ?? from, origin_slot: out, target_id: to.id ?? to, target_slot: into },
     });
@@ -114,18 +117,30 @@ for (const [name, expected, make] of [
       graph.link(two, "", sampler(graph, true), "trajectory");
     },
   ],
-  ["a muted world", "new", (graph, camera) => graph.link(camera, "trajectory", sampler(graph, true, MUTED), "trajectory")],
+  [
+    "a muted world",
+    "new",
+    (graph, camera) => graph.link(camera, "trajectory", sampler(graph, true, MUTED), "trajectory"),
+  ],
   [
     "a world behind a bypassed sampler",
     "continued",
     (graph, camera) => {
-      const [first, second, third] = [sampler(graph), graph.add("HYWorldStreamingSampler", { mode: BYPASSED }), sampler(graph)];
+      const [first, second, third] = [
+        sampler(graph),
+        graph.add("HYWorldStreamingSampler", { mode: BYPASSED }),
+        sampler(graph),
+      ];
       graph.link(first, "world", second, "world");
       graph.link(second, "world", third, "world");
       graph.link(camera, "trajectory", third, "trajectory");
     },
   ],
-  ["a bypassed first sampler", "new", (graph, camera) => graph.link(camera, "trajectory", sampler(graph, true, BYPASSED), "trajectory")],
+  [
+    "a bypassed first sampler",
+    "new",
+    (graph, camera) => graph.link(camera, "trajectory", sampler(graph, true, BYPASSED), "trajectory"),
+  ],
   [
     "a rerouted world that comes from nowhere",
     "new",
@@ -174,7 +189,7 @@ for (const [name, expected, make] of [
     ]),
   ),
   [
-    "\"then\" of a join that goes nowhere",
+    '"then" of a join that goes nowhere',
     "continued part",
     (graph, camera) => graph.link(camera, "trajectory", graph.add("HYWorldJoinTrajectories"), "then"),
   ],
@@ -228,7 +243,10 @@ test("a path and a world into a subgraph, and a world out of it", () => {
   const walks = cameras.map(() => root.add("walk", { subgraph }));
   cameras.forEach((camera, i) => root.link(camera, "trajectory", walks[i], "trajectory"));
   root.link(walks[0], "world", walks[1], "world");
-  assert.deepEqual(cameras.map((camera) => wiringOf(camera).walk), ["new", "continued"]);
+  assert.deepEqual(
+    cameras.map((camera) => wiringOf(camera).walk),
+    ["new", "continued"],
+  );
 });
 
 test("a path out of a subgraph goes on from every node that shows it", () => {
@@ -259,7 +277,10 @@ test("a path through a subgraph comes out of the node it went into", () => {
     root.link(passes, "trajectory", sampler(root, goesOn), "trajectory");
     return camera;
   });
-  assert.deepEqual(cameras.map((camera) => wiringOf(camera).walk), ["new", "continued"]);
+  assert.deepEqual(
+    cameras.map((camera) => wiringOf(camera).walk),
+    ["new", "continued"],
+  );
 });
 
 test("keys alone go on in the world of the sampler that they are for", () => {

@@ -19,7 +19,7 @@ const WIDGET = "hyworld_editor";
 
 /** Pixels of the graph, at zoom 1. Narrow nodes stack what else lies side by side (see editor.css). */
 const EDITOR_HEIGHT = 380;
-const NARROW_EDITOR_HEIGHT = 560;
+const NARROW_EDITOR_HEIGHT = 600;
 const NARROW_NODE = 360;
 const TEXT_HEIGHT = 64;
 const NODE_WIDTH = 440;

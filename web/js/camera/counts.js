@@ -10,11 +10,18 @@ export const FRAME_RATE = 16;
 export const LATENT_RATE = FRAME_RATE / LATENT_FRAMES;
 
 /**
+ * @typedef {object} Counts
+ * @property {number} latents
+ * @property {number} chunks  whole ones
+ * @property {number} frames  of the whole chunks
+ * @property {number} seconds of the whole chunks
+ * @property {number} left    latents left over by whole chunks
+ * @property {number} missing latents for one more chunk
+ * @property {number} start   the pose of the first latent that counts
+ *
  * @param {number} motions latents of motion; the path has one pose more, where it starts
  * @param {boolean} [continued] whether that pose falls on a latent there already is, so that it is not made again
- * @returns {{latents: number, chunks: number, frames: number, seconds: number, left: number, missing: number, start: number}}
- *   frames and seconds of the whole chunks; latents `left` over by them, and how many are `missing` for one more chunk;
- *   `start`, the pose of the first latent that counts
+ * @returns {Counts}
  */
 export function countsOf(motions, continued = false) {
   const start = continued ? 1 : 0;
@@ -35,7 +42,7 @@ export function chunkStart(chunk, { start }) {
 /**
  * Where a pose is, counted from 1 as people count.
  * @param {number} pose counted from 0
- * @returns {{latent: number, chunk: number, whole: boolean}} latent 0 is before the first one; `whole`: the chunk is full
+ * @returns {{latent: number, chunk: number, whole: boolean}} latent 0 lies before the first; `whole` is a full chunk
  */
 export function placeOf(pose, { start, chunks }) {
   const chunk = Math.floor((pose - start) / CHUNK_LATENTS);

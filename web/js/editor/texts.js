@@ -54,7 +54,8 @@ const ENGLISH = {
   fill: "Fill (+{missing})",
   empty: "The path is empty. Hold keys in the view above, or choose a preset.",
   json: "This is pose JSON or a file of it: edit it where it was made, and see its map here after a run. Clear the text to walk.",
-  linkedText: "The text comes from a link and is shown here after a run (pose JSON as a picture). Disconnect {input} to walk.",
+  linkedText:
+    "The text comes from a link and is shown here after a run (pose JSON as a picture). Disconnect {input} to walk.",
   linkedRan: "This is what ran last: the text comes from a link. Disconnect {input} to walk.",
   linkedSpeed: "A speed comes from a link: until it has run, the path is drawn at the trained speed.",
   ranSpeed: "A speed comes from a link: the path is drawn at the last run's.",

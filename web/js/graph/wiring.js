@@ -49,7 +49,9 @@ export function wiringOf(node) {
   const ends = node.outputs.flatMap(({ type }, slot) =>
     PATH_TYPES.includes(type) ? [...follow(node, slot, route)] : [],
   );
-  const kinds = new Set(ends.filter(({ unknown }) => !unknown).map(({ continued, part }) => continued || part === "then"));
+  const kinds = new Set(
+    ends.filter(({ unknown }) => !unknown).map(({ continued, part }) => continued || part === "then"),
+  );
   const known = kinds.has(true) ? "continued" : "new";
   const walk = kinds.size > 1 ? "both" : !kinds.size && ends.length ? "unknown" : known;
   return { walk, part: ends.some(({ part }) => part) };
@@ -72,14 +74,16 @@ function* follow(node, slot, route) {
 function* arrive(graph, link, route) {
   if (isSeen(graph, link, route)) return;
   if (link.target_id === graph.outputNode?.id) {
-    for (const { node, within } of instances(graph, route.within)) yield* follow(node, link.target_slot, { ...route, within });
+    for (const { node, within } of instances(graph, route.within))
+      yield* follow(node, link.target_slot, { ...route, within });
     return;
   }
   const node = graph.getNodeById(link.target_id);
   const input = node?.inputs[link.target_slot];
   if (!input || node.mode === MUTED) return;
   if (node.mode === BYPASSED) {
-    for (const slot of node.outputs.keys()) if (passedBy(node, slot) === link.target_slot) yield* follow(node, slot, route);
+    for (const slot of node.outputs.keys())
+      if (passedBy(node, slot) === link.target_slot) yield* follow(node, slot, route);
   } else if (node.subgraph) {
     const within = [...route.within, node];
     for (const id of node.subgraph.inputs[link.target_slot]?.linkIds ?? [])
