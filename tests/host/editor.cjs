@@ -256,7 +256,8 @@ async function typing(page, editor) {
   };
   await field.fill("w-3, d-2");
   await page.waitForTimeout(300);
-  const typed = { counts: await editor.counts(), message: await editor.message() };
+  const place = await editor.part(".hyw-caption").innerText();
+  const typed = { counts: await editor.counts(), message: await editor.message(), place };
   if (scene.pictures) {
     await field.fill("w-9, w+right-12, up-3, left-10, orbit_left-15, down-3, s-7");
     await centre(page, 1);
