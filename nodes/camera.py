@@ -43,7 +43,9 @@ def describe(path: Path3D) -> str:
     return "\n".join((*lines, *path.notes))
 
 
-def drawn(path: Path3D, cls: Any, *outputs: Any, shown: bool = True, told: dict[str, Any] | None = None) -> io.NodeOutput:
+def drawn(
+    path: Path3D, cls: Any, *outputs: Any, shown: bool = True, told: dict[str, Any] | None = None
+) -> io.NodeOutput:
     """`outputs` and the map of the path.
 
     shown: also preview the map, for paths that the node's editor does not draw.

@@ -213,6 +213,8 @@ async function sizes(page) {
     const usual = await sized(page, name, 440, 640);
     seen[name] = { usual, taller: await sized(page, name, 440, 940), narrow: await sized(page, name, 210) };
   }
+  await connect(page, "camera", 0, "keys", "trajectory");
+  seen.relabels = { usual: await sized(page, "keys", 440, 640), narrow: await sized(page, "keys", 210) };
   return seen;
 }
 

@@ -123,7 +123,7 @@ def test_without_the_link_the_nodes_own_text_is_shown_again(seen: dict[str, Any]
         assert apart[what] == own[what]
 
 
-@pytest.mark.parametrize("editor", EDITORS)
+@pytest.mark.parametrize("editor", [*EDITORS, "relabels"])
 @pytest.mark.parametrize("size", ["usual", "narrow"])
 def test_nothing_is_cut_or_overlaps(seen: dict[str, Any], editor: str, size: str) -> None:
     layout = seen["sizes"][editor][size]
