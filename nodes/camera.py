@@ -41,10 +41,23 @@ def describe(path: Path3D) -> str:
     return "\n".join((*lines, *path.notes))
 
 
-def drawn(path: Path3D, cls: Any, *outputs: Any, shown: bool = True) -> io.NodeOutput:
-    """`outputs` and the map of the path; `shown` also previews it, for paths that the node's editor does not draw."""
+def drawn(
+    path: Path3D, cls: Any, *outputs: Any, shown: bool = True, told: dict[str, Any] | None = None
+) -> io.NodeOutput:
+    """`outputs` and the map of the path.
+
+    shown: also preview the map, for paths that the node's editor does not draw.
+    told: for the editor, see `ran`.
+    """
     picture = picture_to_image(draw_top_down(path))
-    return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls) if shown else None)
+    preview = ui.PreviewImage(picture, cls=cls).as_dict() if shown else {}
+    return io.NodeOutput(*outputs, picture, ui={**preview, **(told or {})} or None)
+
+
+def ran(text: str, move_speed: float, turn_speed: float) -> dict[str, Any]:
+    """What ran, for the editor: it cannot see values that come from links. Pose JSON is left out: it has its preview."""
+    told: dict[str, Any] = {"hyworld_speeds": [move_speed, turn_speed]}
+    return told if is_json(text) else {"hyworld_path": [text], **told}
 
 
 class CameraTrajectory(io.ComfyNode):
@@ -100,7 +113,8 @@ class CameraTrajectory(io.ComfyNode):
         third_person: bool = False,
     ) -> io.NodeOutput:
         walk = read_path(path, move_speed, turn_speed, third_person)
-        return drawn(walk, cls, walk, walk.chunks, shown=is_json(path))
+        told = ran(path, move_speed, turn_speed)
+        return drawn(walk, cls, walk, walk.chunks, shown=is_json(path), told=told)
 
 
 class ActionSequence(io.ComfyNode):
@@ -164,7 +178,8 @@ class ActionSequence(io.ComfyNode):
         else:
             path = relabel(trajectory, sequence)
             summary = f"The keys replace the labels of the trajectory; its poses stay.\n{describe(path)}"
-        return drawn(path, cls, path, tuple(sequence), summary, shown=trajectory is not None)
+        told = ran(keys, move_speed, turn_speed)
+        return drawn(path, cls, path, tuple(sequence), summary, shown=trajectory is not None, told=told)
 
 
 class JoinTrajectories(io.ComfyNode):
