@@ -3,7 +3,16 @@
 // Prints one line of JSON: what the text was after each step, and what was seen.
 "use strict";
 const { readFileSync } = require("node:fs");
-const { PATIENCE, failing, inBrowser, loadWorkflow, openFrontEnd, playingVideo, pressRun } = require("./front_end.cjs");
+const {
+  PATIENCE,
+  failing,
+  hasVueRenderer,
+  inBrowser,
+  loadWorkflow,
+  openFrontEnd,
+  playingVideo,
+  pressRun,
+} = require("./front_end.cjs");
 
 const EDITOR = ".hyw-editor";
 const scene = JSON.parse(process.argv[2]);
@@ -51,11 +60,6 @@ async function hold(page, keys, ms) {
   await page.waitForTimeout(ms);
   for (const key of keys) await page.keyboard.up(key);
   await page.waitForTimeout(150);
-}
-
-/** Whether this front end has the Vue renderer as a setting; before that it was a hidden experiment without DOM widgets. */
-function hasVueRenderer(page) {
-  return page.evaluate(() => (app.ui.settings.settingsLookup["Comfy.VueNodes.Enabled"]?.type ?? "hidden") !== "hidden");
 }
 
 async function prepare(page) {

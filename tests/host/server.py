@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import time
@@ -56,6 +57,7 @@ class ComfyServer:
             *("--base-directory", self._folder, "--user-directory", self._folder / "user"),
             *("--input-directory", self._folder / "input", "--output-directory", self._folder / "output"),
             *("--temp-directory", self._folder, *self._arguments),
+            *shlex.split(os.environ.get("COMFYUI_ARGUMENTS", "")),
         ]
         self._log = (self._folder / "log.txt").open("wb")
         self._process = subprocess.Popen(
