@@ -55,7 +55,7 @@ def drawn(
 
 
 def ran(text: str, move_speed: float, turn_speed: float) -> dict[str, Any]:
-    """What ran, for the editor: it cannot see values that come from links. Pose JSON is left out: it has its preview."""
+    """What ran, for the editor, which sees no values that come from links. Pose JSON is left out: it has a preview."""
     told: dict[str, Any] = {"hyworld_speeds": [move_speed, turn_speed]}
     return told if is_json(text) else {"hyworld_path": [text], **told}
 
