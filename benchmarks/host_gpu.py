@@ -147,6 +147,7 @@ def main() -> None:
     for kind in ("diffusion_models", "vae"):
         folder_paths.add_model_folder_path(kind, str(options.models / kind))
     sampler = type("Sampler", (nodes.StreamingSampler,), {"hidden": SimpleNamespace(unique_id=None, prompt=None)})
+    first = type("First", (nodes.EncodeFirstFrame,), {"hidden": SimpleNamespace(unique_id=None, prompt=None)})
     camera = type("Camera", (nodes.CameraTrajectory,), {"hidden": SimpleNamespace(unique_id=None, prompt=None)})
     camera_module = sys.modules[nodes.CameraTrajectory.__module__]
     camera_module.ui = SimpleNamespace(PreviewImage=lambda *_, **__: None)
@@ -168,7 +169,7 @@ def main() -> None:
         positive = [[torch.zeros(1, 512, 4096), {"pooled_output": None}]]
         positive[0][0][:, :40] = torch.randn(1, 40, 4096) * 0.1
         picture = torch.rand(1, 90, 160, 3)
-        first_frame, _ = nodes.EncodeFirstFrame.execute(picture, vae, width, height).args
+        first_frame, _ = first.execute(picture, vae, width, height).args
         trajectory = camera.execute("w-7, right-8, w-8, left-8").args[0]
 
         runs = []

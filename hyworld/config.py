@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .errors import InputError
 
 CHUNK_LATENTS = 4
-"""Latents denoised together by WorldPlay: 16 video frames, 13 in chunk 0."""
+"""Latents denoised together by WorldPlay: 16 video frames, 13 in the first chunk."""
 
 VAE_SPATIAL_STRIDE = 16
 """Pixels per latent cell along height and width."""
@@ -208,9 +208,10 @@ PRESETS = {preset.name: preset for preset in (WAN_5B, TINY, TINY_RANDOM)}
 
 def check_size(height: int, width: int) -> None:
     """Raise `InputError` unless both sides are positive multiples of 32 pixels."""
-    for name, value in (("height", height), ("width", width)):
+    for name, value in (("width", width), ("height", height)):
         if value < PIXEL_MULTIPLE or value % PIXEL_MULTIPLE:
-            nearest = max(PIXEL_MULTIPLE, round(value / PIXEL_MULTIPLE) * PIXEL_MULTIPLE)
+            below = value // PIXEL_MULTIPLE * PIXEL_MULTIPLE
+            choices = f"{below} or {below + PIXEL_MULTIPLE}" if below > 0 else f"{PIXEL_MULTIPLE}"
             raise InputError(
-                f"The {name} must be a multiple of {PIXEL_MULTIPLE} pixels, got {value}; the nearest is {nearest}."
+                f"The {name} must be a multiple of {PIXEL_MULTIPLE} pixels, got {value}: choose {choices}."
             )

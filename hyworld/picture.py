@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .config import check_size
+from .config import PIXEL_MULTIPLE, check_size
 from .errors import InputError
+
+CropChoice = Literal["center", "top", "bottom", "left", "right"]
+"""The part of a picture that is kept where it is larger than the frame."""
+
+CROPS: tuple[CropChoice, ...] = get_args(CropChoice)
+
+LONGEST_SIDE = 4096
+"""Pixels; of a size that is chosen by a picture's shape."""
 
 MOST_FILLED = 200
 """Largest area of a picture scaled to fill a frame, in frames."""
@@ -54,11 +65,31 @@ def _white(picture: Image.Image) -> float:
     return next((white for white in (1, 255) if brightest <= white), 65535)
 
 
-def fill_and_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
-    """Scale to fill height x width pixels (Lanczos) and crop the centre, as WorldPlay `resize_center_crop_to_tensor`.
+def size_like(picture: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in multiples of 32 that keep the picture's shape, with about as many pixels as `size`."""
+    shape, area = picture.width / picture.height, size[0] * size[1]
 
-    Raises `InputError` if the picture is so long and thin that scaling it would take gigabytes.
+    def sides(ideal: float) -> list[int]:
+        below = int(min(ideal, LONGEST_SIDE, area / PIXEL_MULTIPLE) // PIXEL_MULTIPLE) * PIXEL_MULTIPLE
+        return [side for side in (below, below + PIXEL_MULTIPLE) if PIXEL_MULTIPLE <= side <= LONGEST_SIDE]
+
+    def misfit(sides: tuple[int, int]) -> float:
+        height, width = sides
+        return abs(math.log(width / height / shape)) + abs(math.log(height * width / area)) / 4
+
+    heights, widths = sides(math.sqrt(area / shape)), sides(math.sqrt(area * shape))
+    return min(itertools.product(heights, widths), key=misfit)
+
+
+def fill_and_crop(picture: Image.Image, height: int, width: int, crop: CropChoice = "center") -> Image.Image:
+    """Scale to fill height x width pixels (Lanczos) and crop, by default as WorldPlay `resize_center_crop_to_tensor`.
+
+    crop: the part that is kept: the centre, or what lies at one edge.
+
+    Raises `InputError` if the picture is so long and thin that scaling it would take gigabytes, or for another crop.
     """
+    if crop not in CROPS:
+        raise InputError(f"The crop must be one of {', '.join(CROPS)}, got {crop!r}.")
     scale = max(width / picture.width, height / picture.height)
     # int() can be one pixel short through rounding, and the crop would add a black edge.
     filled = (max(width, int(picture.width * scale)), max(height, int(picture.height * scale)))
@@ -68,15 +99,17 @@ def fill_and_crop(picture: Image.Image, height: int, width: int) -> Image.Image:
             f"{width}x{height}: crop it first."
         )
     resized = picture.resize(filled, Image.Resampling.LANCZOS)
-    left, top = (filled[0] - width) // 2, (filled[1] - height) // 2
+    spare_x, spare_y = filled[0] - width, filled[1] - height
+    left = {"left": 0, "right": spare_x}.get(crop, spare_x // 2)
+    top = {"top": 0, "bottom": spare_y}.get(crop, spare_y // 2)
     return resized.crop((left, top, left + width, top + height))
 
 
-def to_video_tensor(picture: Image.Image, height: int, width: int) -> Tensor:
+def to_video_tensor(picture: Image.Image, height: int, width: int, crop: CropChoice = "center") -> Tensor:
     """One-frame video, float32 `[1, 3, 1, height, width]` in [-1, 1].
 
     Raises `InputError` if a side is not a multiple of 32, or as `fill_and_crop`.
     """
     check_size(height, width)
-    pixels = np.asarray(fill_and_crop(picture, height, width), dtype=np.float32) / 127.5 - 1.0
+    pixels = np.asarray(fill_and_crop(picture, height, width, crop), dtype=np.float32) / 127.5 - 1.0
     return torch.from_numpy(pixels).permute(2, 0, 1)[None, :, None].contiguous()

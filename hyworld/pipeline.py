@@ -33,7 +33,7 @@ from .modes import (
     wants_graphs,
     wants_triton,
 )
-from .picture import open_picture, to_video_tensor
+from .picture import CropChoice, open_picture, to_video_tensor
 from .text import check_text_source, encode_prompt, load_embeddings
 from .vae import StreamingDecoder, WanVAE
 from .walk import Chunk, Walker, Words, World
@@ -102,6 +102,7 @@ class Pipeline:
         *,
         seed: int = 0,
         size: tuple[int, int] | None = None,
+        crop: CropChoice = "center",
     ) -> World:
         """A new world; raises `InputError` for a size, picture or embedding that does not fit.
 
@@ -110,6 +111,7 @@ class Pipeline:
         text: the prompt, or its embeddings `[1, L, text_dim]`.
         seed: 0 or larger; the same seed gives the same world.
         size: (height, width) in pixels, multiples of 32; default: the pipeline's, or that of a latent given.
+        crop: the part of a picture that is kept where it is larger: center, top, bottom, left or right.
         """
         latent_size = None
         if first_frame is None:
@@ -121,7 +123,7 @@ class Pipeline:
             check_size(height, width)
             latent_size = (height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE)
             if isinstance(first_frame, Image.Image):
-                first_frame = self.encode_picture(first_frame, height, width)
+                first_frame = self.encode_picture(first_frame, height, width, crop)
         words = self.words(text)
         return self.walker.begin(
             words.text, prompt=words.prompt, first_frame=first_frame, latent_size=latent_size, seed=seed
@@ -136,9 +138,9 @@ class Pipeline:
         return Words(self.encode_text(text), text)
 
     @torch.no_grad()
-    def encode_picture(self, picture: Image.Image, height: int, width: int) -> Tensor:
+    def encode_picture(self, picture: Image.Image, height: int, width: int, crop: CropChoice = "center") -> Tensor:
         """Normalised latent `[1, C, 1, h, w]`, float32, of the picture scaled and cropped to height x width."""
-        video = to_video_tensor(picture, height, width)
+        video = to_video_tensor(picture, height, width, crop)
         if self.walker.decoding is not None:
             video = video.to(self.walker.decoding.device, self.walker.decoding.dtype)
         return self.vae.encode(video).float()

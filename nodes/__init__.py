@@ -5,6 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .camera import ActionSequence, CameraTrajectory, JoinTrajectories
+from .convert import ConvertModel
+from .host.lora import know_more_names
 from .host.prompt import watch_prompts
 from .idle_inputs import settle
 from .inspector import MemoryInspector
@@ -16,8 +18,10 @@ from .sampler import StreamingSampler
 class HYWorldPlay(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         watch_prompts(settle)
+        know_more_names()
         return [
             LoadModel,
+            ConvertModel,
             TinyWorld,
             EncodeFirstFrame,
             CameraTrajectory,

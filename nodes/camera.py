@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -13,7 +11,7 @@ from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, parse_keys, relabel, trajectory_from_keys
 from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
-from .path_text import is_json, path_source, read_path
+from .path_text import fingerprint, is_json, read_path
 from .pixels import picture_to_image
 from .schema import Actions, Trajectory, schema
 
@@ -43,10 +41,23 @@ def describe(path: Path3D) -> str:
     return "\n".join((*lines, *path.notes))
 
 
-def drawn(path: Path3D, cls: Any, *outputs: Any, shown: bool = True) -> io.NodeOutput:
-    """`outputs` and the map of the path; `shown` also previews it, for paths that the node's editor does not draw."""
+def drawn(
+    path: Path3D, cls: Any, *outputs: Any, shown: bool = True, told: dict[str, Any] | None = None
+) -> io.NodeOutput:
+    """`outputs` and the map of the path.
+
+    shown: also preview the map, for paths that the node's editor does not draw.
+    told: for the editor, see `ran`.
+    """
     picture = picture_to_image(draw_top_down(path))
-    return io.NodeOutput(*outputs, picture, ui=ui.PreviewImage(picture, cls=cls) if shown else None)
+    preview = ui.PreviewImage(picture, cls=cls).as_dict() if shown else {}
+    return io.NodeOutput(*outputs, picture, ui={**preview, **(told or {})} or None)
+
+
+def ran(text: str, move_speed: float, turn_speed: float) -> dict[str, Any]:
+    """What ran, for the editor, which sees no values that come from links. Pose JSON is left out: it has a preview."""
+    told: dict[str, Any] = {"hyworld_speeds": [move_speed, turn_speed]}
+    return told if is_json(text) else {"hyworld_path": [text], **told}
 
 
 class CameraTrajectory(io.ComfyNode):
@@ -91,9 +102,7 @@ class CameraTrajectory(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, path: str | None = None, **_: Any) -> str:
-        """Hash of a camera file, so that an edited file is read again."""
-        file = Path(path_source(path or ""))
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file.suffix.lower() == ".json" else ""
+        return fingerprint(path)
 
     @classmethod
     def execute(
@@ -104,7 +113,8 @@ class CameraTrajectory(io.ComfyNode):
         third_person: bool = False,
     ) -> io.NodeOutput:
         walk = read_path(path, move_speed, turn_speed, third_person)
-        return drawn(walk, cls, walk, walk.chunks, shown=is_json(path))
+        told = ran(path, move_speed, turn_speed)
+        return drawn(walk, cls, walk, walk.chunks, shown=is_json(path), told=told)
 
 
 class ActionSequence(io.ComfyNode):
@@ -168,7 +178,8 @@ class ActionSequence(io.ComfyNode):
         else:
             path = relabel(trajectory, sequence)
             summary = f"The keys replace the labels of the trajectory; its poses stay.\n{describe(path)}"
-        return drawn(path, cls, path, tuple(sequence), summary, shown=trajectory is not None)
+        told = ran(keys, move_speed, turn_speed)
+        return drawn(path, cls, path, tuple(sequence), summary, shown=trajectory is not None, told=told)
 
 
 class JoinTrajectories(io.ComfyNode):

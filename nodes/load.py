@@ -34,8 +34,9 @@ class LoadModel(io.ComfyNode):
                     "model_name",
                     options=model_names(),
                     default=TINY_NAME,
-                    tooltip="A file in models/diffusion_models (model.pt converted with `hyworld convert`), or the "
-                    "built-in world of rooms, which needs no download; tiny-random draws noise and is for tests.",
+                    tooltip="A file in models/diffusion_models, or the built-in world of rooms, which needs no "
+                    "download. model.pt works as it is but starts slower than converted (Convert HY-WorldPlay Model). "
+                    "tiny-random draws noise, for tests.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import chain
 from typing import Any, get_args
 
@@ -19,12 +18,14 @@ from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE, TINY, VAE_SPATIAL_ST
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice, Modes, keeps_compact
 from ..hyworld.pipeline import Pipeline
-from ..hyworld.walk import Progress, Step, Walker
+from ..hyworld.walk import Progress, Step, Walker, Words
 from ..hyworld.walk import World as WorldValue
 from ..hyworld.walk.decoding import Decoding
 from .frames import Frames
 from .host.clip import embeddings
-from .host.model import HostNetwork, require_worldplay, warn_of_idle_loras
+from .host.idle import idle_patches
+from .host.lora import lora_notes
+from .host.model import HostNetwork, require_worldplay
 from .host.run import (
     ProgressBar,
     explains_out_of_memory,
@@ -153,7 +154,6 @@ class StreamingSampler(io.ComfyNode):
         reuse: bool = True,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
-        warn_of_idle_loras(patcher)
         network, host_vae = HostNetwork(patcher), HostVAE(vae)
         frames_from = pick_decoder(decoder, host_vae)
         walker = Walker(
@@ -163,6 +163,7 @@ class StreamingSampler(io.ComfyNode):
             ),
             device=patcher.load_device,
             dtype=network.dtype,
+            vae=host_vae.fingerprint,
             compact_memory=keeps_compact(Modes(kv=kv_memory), fused=network.fused),
         )
         channels = network.config.latent_channels
@@ -177,14 +178,15 @@ class StreamingSampler(io.ComfyNode):
             asked = (height or preset.size[0], width or preset.size[1]) if first is None else None
             start = pipeline.start(first, text, seed=seed, size=asked)
         else:
-            start = replace(world, text=text)
+            start = world.told(Words(text))
         walked = start.onwards(trajectory).require_chunks(chunks, onwards=start.chunks > 0)
         parts = walked.split(CHUNK_LATENTS)
         last = LastWalk(patcher, cls.hidden.unique_id, compact=walker.compact_memory)
         known = last.shared_with(start, parts) if reuse else start
-        notes = _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
+        notes = [*lora_notes(patcher), *idle_patches(patcher)]
         for note in notes:
-            logging.info("HY-WorldPlay: %s", note)
+            logging.warning("HY-WorldPlay: %s", note)
+        notes += _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
         steps, end = walker.recipe.steps, start.chunks + len(parts)
 
         with ExitStack() as stack:
@@ -229,7 +231,7 @@ class StreamingSampler(io.ComfyNode):
                 began = time.perf_counter()
 
         latents = {"samples": _raw(world.history[start.chunks :], host_vae)}
-        return io.NodeOutput(frames.images, latents, len(frames.images), world, ui={"hyworld_notes": notes})
+        return io.NodeOutput(frames.images, latents, len(frames.images), world, ui={"text": notes})
 
 
 def _notes(start: WorldValue, known: WorldValue, of_path: tuple[str, ...]) -> list[str]:
@@ -271,7 +273,7 @@ def _raw(history: tuple[Step, ...], vae: HostVAE) -> Tensor:
     _, C, _, h, w = history[0].latents.shape
     raw = torch.empty((1, C, n * len(history), h, w), device=output_device())
     for i, step in enumerate(history):
-        raw[:, :, i * n : (i + 1) * n] = vae.denormalise(step.latents)
+        raw[:, :, i * n : (i + 1) * n] = vae.denormalise(step.latents.float())
     return raw
 
 

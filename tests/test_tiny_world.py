@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import hyworld
@@ -162,3 +163,14 @@ def test_presets_are_known_by_name_and_belong_to_no_file():
         load(preset="huge")
     with pytest.raises(InputError, match="leave out --weights, or --preset"):
         hyworld.load("model.safetensors", preset="tiny")
+
+
+@needs_weights
+@pytest.mark.parametrize("scene", [2, 4, 7])
+def test_rough_colours_of_its_latents(pipeline: Pipeline, scene: int) -> None:
+    """The scenes that they were not fitted on."""
+    picture = builtin.first_frame(scene)
+    (latent,) = pipeline.encode_picture(picture, 160, 288)[:, :, 0]
+    rough = latent.movedim(0, -1) @ torch.tensor(builtin.LATENT_RGB) + torch.tensor(builtin.LATENT_RGB_BIAS)
+    small = torch.frombuffer(bytearray(picture.resize((18, 10), Image.Resampling.BOX).tobytes()), dtype=torch.uint8)
+    assert psnr((rough / 2 + 0.5).clamp(0, 1) * 255, small.view(10, 18, 3)) > 20

@@ -19,13 +19,15 @@ from .workload import Setup, Source, start, walk
 
 Say = Callable[[str], None]
 SETTLED = 6
-"""First chunk that counts: the memory is full from chunk 4 on, and every kernel has run at that size."""
+"""Index of the first chunk that counts: the memory is full from index 4 on, and every kernel has run at that size."""
 
 NETWORK_STAGES = (PREFILL, *(step_name(step) for step in range(WORLDPLAY.steps)))
 STAGES = ("selection", *NETWORK_STAGES, DECODE, "hand_over", "rest")
 
 WARM_STARTS = 3
 FLAT_CHUNKS = (8, 60)
+"""Indices of the chunks that flatness compares."""
+
 FLAT_REACH = 2
 """Flatness compares medians over this many chunks either side of the two: single chunks are noisy."""
 
@@ -199,7 +201,7 @@ def settled_medians(chunks: list[ChunkTimes]) -> dict[str, Any]:
 
 
 def flatness(chunks: list[ChunkTimes]) -> dict[str, float | None] | None:
-    """Time and memory of chunk 60 over chunk 8; None for shorter walks."""
+    """Time and memory of a late chunk over an early one, see `FLAT_CHUNKS`; None for shorter walks."""
     early, late = (_around(chunks, index) for index in FLAT_CHUNKS)
     if len(late) <= FLAT_REACH:
         return None

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from .measure import STAGES, Run
+from .measure import FLAT_CHUNKS, STAGES, Run
 from .workload import Source
 
 FORMAT = 1
@@ -121,7 +121,8 @@ def summary(runs: list[Run]) -> Table:
     row("  keys and values", [_gb(run.memory["keys_values_gb"]) for run in runs], last=True)
     if any(run.flatness for run in runs):
         for key, name in (("time_ratio", "time"), ("memory_ratio", "memory")):
-            row(f"chunk 60/8, {name}", [_ratio((run.flatness or {}).get(key)) for run in runs])
+            early, late = (index + 1 for index in FLAT_CHUNKS)
+            row(f"chunk {late}/{early}, {name}", [_ratio((run.flatness or {}).get(key)) for run in runs])
     return table
 
 
@@ -130,7 +131,7 @@ def chunk_table(run: Run) -> Table:
     for column in ("chunk", "memory latents", "frames", "ms", "peak GB"):
         table.add_column(column, justify="right")
     for chunk in run.chunks:
-        numbers = (chunk.index, chunk.memory_latents, chunk.frames)
+        numbers = (chunk.index + 1, chunk.memory_latents, chunk.frames)
         table.add_row(*(str(number) for number in numbers), _ms(chunk.ms), _gb(chunk.peak_gb))
     return table
 

@@ -30,6 +30,14 @@ FOCAL_RANGE = (0.01, 100.0)
 FORMAT = '{"0": {"extrinsic": 4×4 camera-to-world, "K": 3×3 pixels}, "1": …}'
 
 
+class PoseError(InputError):
+    """Poses that cannot be read. The message is `says`, `got` and `then`; `without_values` lacks the value it `got`."""
+
+    def __init__(self, says: str, got: str = "", then: str = "") -> None:
+        super().__init__(f"{says}{got}{then}.")
+        self.without_values = f"{says}{then}."
+
+
 class PoseData(NamedTuple):
     """c2w `[N, 4, 4]`, normalised intrinsics `[N, 3, 3]`, and labels `[N]` where the file gives them."""
 
@@ -38,14 +46,20 @@ class PoseData(NamedTuple):
     labels: NDArray[np.int64] | None
 
 
+def file_name(source: str) -> str | None:
+    """The file that a path names, without white space around it; None for tokens and JSON text."""
+    source = source.strip()
+    return source if source.lower().endswith(".json") and not source.startswith(("{", "[")) else None
+
+
 def read_json_text(text: str, name: str) -> object:
-    """Parse JSON text that errors call `name`; raises `InputError`."""
+    """Parse JSON text that errors call `name`; raises `PoseError`."""
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InputError(f"{name} is not valid JSON ({error}); expected {FORMAT}.") from None
+        raise PoseError(f"{name} is not valid JSON ({error}); expected {FORMAT}") from None
     except RecursionError:
-        raise InputError(f"{name} is nested too deeply; expected {FORMAT}.") from None
+        raise PoseError(f"{name} is nested too deeply; expected {FORMAT}") from None
 
 
 def read_file(source: str, name: str) -> str:
@@ -59,15 +73,15 @@ def read_file(source: str, name: str) -> str:
 
 
 def poses_from_json(data: object, name: str) -> PoseData:
-    """Poses in the order of their indices; raises `InputError` naming the pose and the key at fault."""
+    """Poses in the order of their indices; raises `PoseError` naming the pose and the key at fault."""
     if not isinstance(data, Mapping) or not data:
-        raise InputError(f"{name} must be a non-empty JSON object {FORMAT}.")
+        raise PoseError(f"{name} must be a non-empty JSON object {FORMAT}")
     poses = [_read_pose(pose, f"{name}, pose {i}") for i, pose in enumerate(_in_order(data, name))]
     c2w, intrinsics, labels = zip(*poses, strict=True)
     given = [label for label in labels if label is not None]
     if given and len(given) != len(poses):
-        raise InputError(
-            f'{name} has a "label" at {len(given)} of its {len(poses)} poses: give one to every pose or to none.'
+        raise PoseError(
+            f'{name} has a "label" at {len(given)} of its {len(poses)} poses: give one to every pose or to none'
         )
     return PoseData(np.stack(c2w), np.stack(intrinsics), np.array(given, np.int64) if given else None)
 
@@ -92,9 +106,9 @@ def _in_order(data: Mapping[object, object], name: str) -> list[object]:
     for i in wanted:
         if i not in poses:
             stray = next(key for key in map(str, data) if key not in wanted)
-            raise InputError(
-                f'{name} must number its {len(data)} poses from "0" to "{wanted[-1]}": "{i}" is missing and '
-                f'"{stray}" is not such a number.'
+            raise PoseError(
+                f'{name} must number its {len(data)} poses from "0" to "{wanted[-1]}": "{i}" is missing',
+                got=f' and "{stray}" is not such a number',
             )
     return [poses[i] for i in wanted]
 
@@ -102,10 +116,10 @@ def _in_order(data: Mapping[object, object], name: str) -> list[object]:
 def _read_pose(pose: object, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64], int | None]:
     """Camera-to-world, normalised intrinsics and label (if given) of one pose."""
     if not isinstance(pose, Mapping):
-        raise InputError(f'{where} must be an object with the keys "extrinsic" and "K", got {pose!s:.40}.')
+        raise PoseError(f'{where} must be an object with the keys "extrinsic" and "K"', got=f", got {pose!s:.40}")
     for key, what in (("extrinsic", "a 4×4 camera-to-world matrix"), ("K", "a 3×3 matrix in pixels")):
         if key not in pose:
-            raise InputError(f'{where}: the key "{key}" is missing; add {what}.')
+            raise PoseError(f'{where}: the key "{key}" is missing; add {what}')
     label = _label(pose["label"], f"{where}: label") if "label" in pose else None
     return _extrinsic(pose["extrinsic"], f"{where}: extrinsic"), _intrinsics(pose["K"], f"{where}: K"), label
 
@@ -114,31 +128,37 @@ def _matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
     try:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where} must be a {size}×{size} matrix of numbers.") from None
+        raise PoseError(f"{where} must be a {size}×{size} matrix of numbers") from None
     if matrix.shape != (size, size):
-        raise InputError(f"{where} must be a {size}×{size} matrix, got the shape {list(matrix.shape)}.")
+        raise PoseError(f"{where} must be a {size}×{size} matrix, got the shape {list(matrix.shape)}")
     if not np.isfinite(matrix).all():
-        raise InputError(f"{where} must hold finite numbers, got NaN or infinity.")
+        raise PoseError(f"{where} must hold finite numbers, got NaN or infinity")
     if np.abs(matrix).max() > LARGEST:
-        raise InputError(f"{where} must hold numbers up to {LARGEST:g}, got {np.abs(matrix).max():g}; scale it down.")
+        raise PoseError(
+            f"{where} must hold numbers up to {LARGEST:g}",
+            got=f", got {np.abs(matrix).max():g}",
+            then="; scale it down",
+        )
     return matrix
 
 
 def _extrinsic(value: object, where: str) -> NDArray[np.float64]:
     pose = _matrix(value, 4, where)
     if np.abs(pose[3] - (0, 0, 0, 1)).max() > RIGID_TOLERANCE:
-        raise InputError(
-            f"{where} must be camera-to-world with the last row 0 0 0 1 and the position in the last column, "
-            f"got the last row {' '.join(f'{v:g}' for v in pose[3])}."
+        raise PoseError(
+            f"{where} must be camera-to-world with the last row 0 0 0 1 and the position in the last column",
+            got=f", got the last row {' '.join(f'{v:g}' for v in pose[3])}",
         )
     R = pose[:3, :3]
     skew = np.abs(R.T @ R - np.eye(3)).max()
     if skew > RIGID_TOLERANCE:
-        raise InputError(
-            f"{where} must be rigid: its 3×3 rotation is not orthonormal (off by {skew:.3g}); remove scale and shear."
+        raise PoseError(
+            f"{where} must be rigid: its 3×3 rotation is not orthonormal",
+            got=f" (off by {skew:.3g})",
+            then="; remove scale and shear",
         )
     if np.linalg.det(R) < 0:
-        raise InputError(f"{where} must be a rotation, but it mirrors (determinant −1); flip one axis back.")
+        raise PoseError(f"{where} must be a rotation, but it mirrors (determinant −1); flip one axis back")
     return pose
 
 
@@ -146,14 +166,17 @@ def _intrinsics(value: object, where: str) -> NDArray[np.float64]:
     K = _matrix(value, 3, where)
     for name, number in (("fx", K[0, 0]), ("fy", K[1, 1]), ("cx", K[0, 2]), ("cy", K[1, 2])):
         if number <= 0:
-            raise InputError(f"{where} must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with {name} > 0, got {number:g}.")
+            raise PoseError(
+                f"{where} must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with {name} > 0", got=f", got {number:g}"
+            )
     relative = normalised(K[0, 0], K[1, 1], K[0, 2], K[1, 2])
     low, high = FOCAL_RANGE
     for name, focal in (("fx / 2cx", relative[0, 0]), ("fy / 2cy", relative[1, 1])):
         if not low <= focal <= high:
-            raise InputError(
-                f"{where} must have a focal length of {low:g} to {high:g} times the picture's size, "
-                f"got {name} = {focal:g}; give fx, fy, cx and cy in the pixels of one picture."
+            raise PoseError(
+                f"{where} must have a focal length of {low:g} to {high:g} times the picture's size",
+                got=f", got {name} = {focal:g}",
+                then="; give fx, fy, cx and cy in the pixels of one picture",
             )
     return relative
 
@@ -165,5 +188,5 @@ def normalised(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64
 
 def _label(value: object, where: str) -> int:
     if not isinstance(value, int) or not 0 <= value < NUM_LABELS:
-        raise InputError(f"{where} must be a whole number from 0 to {NUM_LABELS - 1}, got {value!r}.")
+        raise PoseError(f"{where} must be a whole number from 0 to {NUM_LABELS - 1}", got=f", got {value!r}")
     return value

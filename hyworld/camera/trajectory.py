@@ -12,7 +12,7 @@ from ..config import CHUNK_LATENTS
 from ..errors import InputError
 from .actions import NUM_LABELS
 from .actions import labels as labels_of
-from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_file, read_json_text
+from .pose_json import PoseData, file_name, normalised, poses_from_json, poses_to_json, read_file, read_json_text
 from .poses import integrate
 from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
 
@@ -76,18 +76,25 @@ class Trajectory:
         return cls(poses.c2w, poses.intrinsics, labels)
 
     @classmethod
+    def from_json_text(cls, text: str, name: str = "The camera path", third_person: bool = False) -> Trajectory:
+        """`from_json` of text that errors call `name`; raises `PoseError`."""
+        return cls._from_poses(poses_from_json(read_json_text(text, name), name), third_person)
+
+    @classmethod
+    def from_text(cls, text: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
+        """Path of pose tokens or JSON text, never a file; raises as `from_tokens` and `from_json_text`."""
+        if text.strip().startswith(("{", "[")):
+            return cls.from_json_text(text, third_person=bool(third_person))
+        return cls.from_tokens(text, speeds, third_person)
+
+    @classmethod
     def load(cls, source: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
         """Path of pose tokens, JSON text or a .json file; raises `InputError` if it is missing or malformed."""
-        source = source.strip()
-        if source.startswith(("{", "[")):
-            name = "The camera path"
-            data = read_json_text(source, name)
-        elif source.lower().endswith(".json"):
-            name = f'The camera file "{source}"'
-            data = read_json_text(read_file(source, name), name)
-        else:
-            return cls.from_tokens(source, speeds, third_person)
-        return cls._from_poses(poses_from_json(data, name), bool(third_person))
+        file = file_name(source)
+        if file is None:
+            return cls.from_text(source, speeds, third_person)
+        name = f'The camera file "{file}"'
+        return cls.from_json_text(read_file(file, name), name, bool(third_person))
 
     def __len__(self) -> int:
         return len(self.c2w)

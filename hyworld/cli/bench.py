@@ -37,7 +37,7 @@ def bench(
         int,
         typer.Option(
             min=SETTLED + 1,
-            help=f"Length of the walk in chunks of 4 latents; those from {SETTLED} on count, and 64 show flatness.",
+            help=f"Length of the walk in chunks of 4 latents; the first {SETTLED} warm up, and 64 show flatness.",
             rich_help_panel=MEASURE,
         ),
     ] = 14,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .. import builtin, pipeline
@@ -16,7 +17,7 @@ from ..camera import Speeds, Trajectory
 from ..config import FRAMES_PER_SECOND, TINY, TINY_RANDOM, WAN_5B, check_size, frames_in
 from ..errors import InputError
 from ..modes import Modes, why_slower
-from ..picture import open_picture
+from ..picture import CropChoice, open_picture, size_like
 from ..video import VideoWriter
 from ..walk import WORLDPLAY
 from ..walk import Progress as WalkProgress
@@ -28,6 +29,9 @@ DEFAULT_POSE = "w-3, right-14, left-14"
 """Turns until the first view is out of sight, and back."""
 
 DEFAULT_OUTPUT = Path("walk.mp4")
+
+PICTURE_SIZE = "picture"
+"""What `--size` is for the picture's own shape."""
 
 MODEL = "Model (default: the built-in world)"
 OUTPUT = "Output"
@@ -56,8 +60,14 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same walk.")] = 0,
     size: Annotated[
         str | None,
-        typer.Option(help="Height x width in pixels, multiples of 32. Default: 704x1280 (tiny: 160x288)."),
+        typer.Option(
+            help="Height x width in pixels, multiples of 32, or 'picture': the shape of --image. Default: 704x1280 "
+            "(tiny: 160x288)."
+        ),
     ] = None,
+    crop: Annotated[
+        CropChoice, typer.Option(help="The part of the picture that is kept where it is larger than the frame.")
+    ] = "center",
     move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
     turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
     third_person: Annotated[
@@ -128,9 +138,8 @@ def generate(
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None).require_chunks(chunks)
     chosen = builtin.preset(preset or TINY.name) if weights is None else WAN_5B
-    height, width = chosen.size if size is None else parse_size(size)
-    check_size(height, width)
     picture = None if image is None else open_picture(image)
+    height, width = _height_width(size, picture, chosen.size)
     if weights is not None and vae is not None and text_encoder is None:
         # Before a minute goes into loading; but errors in the given files come first.
         open_vae(vae)
@@ -153,7 +162,7 @@ def generate(
                 head_dim=head_dim,
                 modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
             )
-            world = loaded.start(picture, prompt, seed=seed, size=(height, width))
+            world = loaded.start(picture, prompt, seed=seed, size=(height, width), crop=crop)
         # After all input checks, so that an error is the only line.
         notes(path.notes)
         slower = why_slower(kernels, loaded.walker.device)
@@ -198,6 +207,16 @@ def generate(
         f"({frames / seconds:.1f} frames/s)",
         markup=False,
     )
+
+
+def _height_width(size: str | None, picture: Image.Image | None, default: tuple[int, int]) -> tuple[int, int]:
+    if size == PICTURE_SIZE:
+        if picture is None:
+            raise InputError(f"--size {PICTURE_SIZE} is the shape of a picture: give one with --image.")
+        return size_like(picture, default)
+    height, width = default if size is None else parse_size(size)
+    check_size(height, width)
+    return height, width
 
 
 @contextmanager

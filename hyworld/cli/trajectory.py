@@ -15,6 +15,7 @@ from ..atomic import check_new_file
 from ..camera import Speeds, Trajectory, draw_top_down, label_name
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
 from ..memory import sample_points, select_memory_frames
+from ..numbering import numbers
 from .console import console, notes, reports_errors, write_whole
 
 DEFAULT_PICTURE = Path("trajectory.png")
@@ -38,7 +39,7 @@ def trajectory(
     """Print a path's poses and labels, chunk by chunk, and draw it from above.
 
     Behind the first latent of each chunk stands what the memory will choose:
-    the past latents that chunk looks at.
+    the past latents that chunk looks at. Chunks and latents count from 1.
     """
     walk = Trajectory.load(path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None)
     target, or_next = output or DEFAULT_PICTURE, output is None
@@ -86,19 +87,8 @@ def _lines(walk: Trajectory, memory: list[tuple[int, ...]]) -> Iterator[str]:
         # + 0.0 turns -0.0 into 0.0.
         turn, tilt = round(turn, 1) + 0.0, round(tilt, 1) + 0.0
         place = " ".join(f"{round(value, 2) + 0.0:8.2f}" for value in pose[:3, 3])
-        remembered = f"   remembers {_ranges(memory[chunk])}" if first == 0 and whole else ""
+        remembered = f"   remembers {numbers(memory[chunk])}" if first == 0 and whole else ""
         yield (
-            f"{chunk if first == 0 and whole else '':>5} {i:>6} {place} {turn:7.1f} {tilt:7.1f} {label:>5}  "
+            f"{chunk + 1 if first == 0 and whole else '':>5} {i + 1:>6} {place} {turn:7.1f} {tilt:7.1f} {label:>5}  "
             f"{label_name(int(label)):<26}{remembered}".rstrip()
         )
-
-
-def _ranges(frames: tuple[int, ...]) -> str:
-    """(0, 1, 2, 3, 8, 9) → "0-3, 8-9"."""
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][1] + 1:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame])
-    return ", ".join(f"{first}-{last}" for first, last in runs) or "nothing"

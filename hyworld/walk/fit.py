@@ -43,7 +43,7 @@ def fitted(
             f"The first frame's latent must have the shape {[1, C, 1, h, w]}, got {list(first.shape)}: encode one "
             "picture at the size of the world, with the VAE that belongs to the model."
         )
-    for i, step in enumerate(world.history):
+    for i, step in enumerate(world.history, start=1):
         latents = step.latents
         if tuple(latents.shape) != (1, C, chunk_latents, h, w) or len(step.cameras) != chunk_latents:
             raise InputError(

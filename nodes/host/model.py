@@ -20,9 +20,11 @@ from ...hyworld import builtin
 from ...hyworld.config import TINY, TINY_RANDOM, DiTConfig
 from ...hyworld.dit import PLAIN, Inputs, TextKV, WorldPlayDiT
 from ...hyworld.errors import InputError
+from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.weights import open_dit
+from .files import listed_file, names_alone
 from .fp8 import Fp8Products
 
 TINY_NAME = "tiny (built in, no download)"
@@ -86,8 +88,9 @@ class WorldPlayConfig(comfy.supported_models_base.BASE):
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
     quantised_the_old_way = False
 
-    def __init__(self, sizes: DiTConfig) -> None:
+    def __init__(self, sizes: DiTConfig, fingerprint: Fingerprint) -> None:
         super().__init__({"image_model": "hy_worldplay", **vars(sizes)})
+        self.fingerprint = fingerprint
         self.memory_usage_factor = sizes.dim / 2222  # the host's figure for Wan
 
     def get_model(self, state_dict: Any, prefix: str = "", device: Any = None) -> WorldPlayModel:
@@ -105,7 +108,12 @@ class TinyConfig(WorldPlayConfig):
 
 def model_names() -> list[str]:
     """The built-in models and the files in `models/diffusion_models`."""
-    return [*BUILT_IN, *folder_paths.get_filename_list("diffusion_models")]
+    return [*BUILT_IN, *file_names()]
+
+
+def file_names() -> list[str]:
+    """The files in `models/diffusion_models`."""
+    return folder_paths.get_filename_list("diffusion_models")
 
 
 def load_model(
@@ -144,11 +152,11 @@ def load_model(
         model.to(offload_device)
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
     model.diffusion_model.kernels = network_kernels(modes, load_device)
+    model.diffusion_model.fingerprint = config.fingerprint
     model.fp8_rounding = fp8_rounding(modes)
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
-    model.unpatched_uuid = patcher.patches_uuid
     # The host rebuilds the model from this, without dynamic memory, for its compile node.
     patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes))
     return patcher
@@ -160,11 +168,10 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
         if preset.name != BUILT_IN[name]:
             logging.warning("HY-WorldPlay: %s", builtin.NOT_TRAINED)
         dit = builtin.dit(preset)
-        return dict(dit.state_dict()), TinyConfig(dit.config)
-    path = folder_paths.get_full_path("diffusion_models", name)
-    if path is None:
-        raise InputError(f"There is no file {name} in models/diffusion_models: put it there, or choose another.")
-    opened = open_dit(path, allow_base=allow_base)
+        return dict(dit.state_dict()), TinyConfig(dit.config, dit.fingerprint)
+    path = listed_file("diffusion_models", name, "choose another")
+    with names_alone(path, name):
+        opened = open_dit(path, allow_base=allow_base)
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
@@ -176,7 +183,7 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
         state = dequantise_state({**state, **scales}, wide)
     elif scales:
         state.update({**scales, MARKER: marker()})
-    return state, WorldPlayConfig(opened.config)
+    return state, WorldPlayConfig(opened.config, opened.fingerprint)
 
 
 def _dtype_for(
@@ -231,6 +238,10 @@ class HostNetwork:
         return model.manual_cast_dtype if model.manual_cast_dtype is not None else model.get_dtype()
 
     @property
+    def fingerprint(self) -> Fingerprint:
+        return self._patcher.model.diffusion_model.fingerprint
+
+    @property
     def fused(self) -> bool:
         """Whether it runs Triton kernels."""
         return self._patcher.model.diffusion_model.kernels.branches is not PLAIN.branches
@@ -242,18 +253,6 @@ class HostNetwork:
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
         )
-
-
-def warn_of_idle_loras(patcher: comfy.model_patcher.ModelPatcher) -> None:
-    """Warn if none of the LoRAs' tensors fits the network, which the host does not report; it only changes the uuid."""
-    if patcher.patches_uuid != patcher.model.unpatched_uuid:
-        if patcher.patches:
-            logging.info("HY-WorldPlay: LoRAs change %d tensors of the network.", len(patcher.patches))
-        else:
-            logging.warning(
-                "HY-WorldPlay: the LoRA changes nothing, because none of its tensors fits: its keys must begin with "
-                "diffusion_model. and name Wan 2.2 5B layers."
-            )
 
 
 def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...hyworld import builtin
 from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
+from ...hyworld.fingerprint import Fingerprint, fingerprint
 from ...hyworld.modes import set_vae_kernels
 from ...hyworld.vae import TinyDecoder, WanVAE
 from ...hyworld.vae.layers import HISTORY
@@ -22,6 +23,7 @@ from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.vae.wan22 import unpatchify
 from ...hyworld.walk.decoding import DecoderCaches
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
+from .files import listed_file, names_alone
 from .run import raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
@@ -106,6 +108,12 @@ class HostVAE:
     @property
     def latent_channels(self) -> int:
         return self._ours.latent_channels
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        if not hasattr(self._vae, "_hyworld_fingerprint"):
+            self._vae._hyworld_fingerprint = fingerprint(self._vae.first_stage_model.state_dict())
+        return self._vae._hyworld_fingerprint
 
     @property
     def reach(self) -> int:
@@ -206,12 +214,9 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     """The decoder of that name; raises `InputError` if the file is missing or holds no tiny decoder."""
     if name == FULL_DECODER:
         return vae
-    path = folder_paths.get_full_path("vae_approx", name)
-    if path is None:
-        raise InputError(
-            f"There is no file {name} in models/vae_approx: put taew2_2.pth there, or choose {FULL_DECODER}."
-        )
-    return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
+    path = listed_file("vae_approx", name, f"choose {FULL_DECODER}")
+    with names_alone(path, name):
+        return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
 
 
 def _share_parameters(source: nn.Module, target: nn.Module) -> None:

@@ -85,6 +85,23 @@ def test_overwrite_concerns_a_given_name_only(hyworld, tmp_path: Path):
         assert len(frames_of(tmp_path / name)) == 13
 
 
+def test_the_size_can_be_the_pictures_and_the_crop_is_chosen(hyworld, tmp_path: Path):
+    Image.linear_gradient("L").convert("RGB").resize((640, 480)).save(tmp_path / "a.png")  # dark to bright, downwards
+    walk = ("generate", "--preset", "tiny-random", "--pose", "w-3", "--image", "a.png")
+    done = hyworld(*walk, "--size", "picture", "-o", "own.mp4")
+    assert done.returncode == 0, done.stderr
+    assert "192x256" in done.stdout
+    films = {}
+    for crop in ("center", "top", "bottom"):
+        done = hyworld(*walk, "--size", "64x256", "--crop", crop, "-o", f"{crop}.mp4")
+        assert done.returncode == 0, done.stderr
+        films[crop] = np.stack(frames_of(tmp_path / f"{crop}.mp4"))
+    done = hyworld(*walk, "--size", "64x256", "-o", "default.mp4")
+    assert np.array_equal(np.stack(frames_of(tmp_path / "default.mp4")), films["center"])
+    assert not np.array_equal(films["top"], films["center"])
+    assert not np.array_equal(films["top"], films["bottom"])
+
+
 def test_the_seed_and_the_decoder_matter_and_nothing_else_does(hyworld, tmp_path: Path):
     options = {"a": (), "b": (), "c": ("--seed", 1), "d": ("--decoder", "tiny")}
     for name, extra in options.items():
@@ -195,6 +212,8 @@ BAD_INPUT = {
     "path under one chunk": (("--pose", "w-1"), "2 latents"),
     "size no multiple of 32": (("--size", "100x96"), "multiple of 32"),
     "size no size": (("--size", "big"), "704x1280"),
+    "size of no picture": (("--size", "picture"), "--size picture is the shape of a picture: give one with --image"),
+    "unknown crop": (("--crop", "middle"), "--crop"),
     "unknown device": (("--device", "cuda:77"), "cuda:77"),
     "unknown dtype": (("--dtype", "int3"), "int3"),
     "no Triton on a CPU": (("--kernels", "triton", "--device", "cpu"), "not for cpu"),

@@ -41,6 +41,10 @@ def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):
     assert Image.open(tmp_path / "trajectory.png").size[0] > 300
     again = hyworld("trajectory", "path.json")
     assert again.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[1].split()[:2] == ["1", "1"], "chunks and latents count from 1"
+    assert lines[26].split()[:2] == ["6", "21"]
+    assert lines[26].endswith("remembers 5-20"), lines[26]
     assert again.stdout.splitlines()[1:27] == done.stdout.splitlines()[1:27]
     assert {file.name for file in tmp_path.iterdir()} == {"trajectory.png", "trajectory-2.png", "path.json"}
 

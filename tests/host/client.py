@@ -21,8 +21,7 @@ Prompt = dict[str, dict[str, Any]]
 """A workflow in API form: node id → class_type and inputs; a link is [node id, output index]."""
 
 _ENDINGS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "interrupted"}
-_TEXT = 3
-_PREVIEW_WITH_METADATA = 4
+_TEXT, _PREVIEW_WITH_METADATA = 3, 4
 
 
 class RejectedError(Exception):
@@ -59,15 +58,16 @@ class Preview:
 
 @dataclass
 class Run:
-    """One prompt from queue to end: `status` is success, error or interrupted; `said` is the text shown in nodes."""
+    """One prompt from queue to end: `status` is success, error or interrupted."""
 
     prompt_id: str
     status: str = ""
     seconds: float = 0.0
     events: list[Event] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    """Progress texts: the node and what it said, of any prompt that ran meanwhile."""
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    said: list[tuple[str, str]] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """The data of all messages of a kind."""
@@ -162,8 +162,8 @@ class Client:
             seconds = run.seconds + time.monotonic() - began
             if kind == "text":
                 length = struct.unpack(">I", data[:4])[0]
-                run.said.append((data[4 : 4 + length].decode(), data[4 + length :].decode()))
-            elif isinstance(data, bytes):
+                run.texts.append((data[4 : 4 + length].decode(), data[4 + length :].decode()))
+            elif kind == "preview":
                 length = struct.unpack(">I", data[:4])[0]
                 origin = json.loads(data[4 : 4 + length])
                 if origin["prompt_id"] == run.prompt_id:
@@ -207,7 +207,7 @@ class Client:
         return False
 
     def _receive(self) -> tuple[str, Any]:
-        """The next message: its kind and data, which is bytes for the kinds "preview" and "text"."""
+        """The next message: its kind and data; binary ones, of kind "text" and "preview", as bytes."""
         while True:
             opcode, body = self._socket.recv_data()
             if opcode == websocket.ABNF.OPCODE_TEXT:

@@ -3,7 +3,8 @@
 // Prints one line of JSON: what the text was after each step, and what was seen.
 "use strict";
 const { readFileSync } = require("node:fs");
-const { PATIENCE, failing, inBrowser, loadWorkflow, openFrontEnd, playingVideo, pressRun } = require("./front_end.cjs");
+const { PATIENCE, failing, hasVueRenderer, inBrowser, loadWorkflow } = require("./front_end.cjs");
+const { openFrontEnd, playingVideo, pressRun, useVue } = require("./front_end.cjs");
 
 const EDITOR = ".hyw-editor";
 const scene = JSON.parse(process.argv[2]);
@@ -46,23 +47,19 @@ async function picture(page, selector, name) {
       .screenshot({ path: `${scene.pictures}/${name}` });
 }
 
+/** Hold keys down; they go down, and up, one right after the other, however busy the machine is. */
 async function hold(page, keys, ms) {
-  for (const key of keys) await page.keyboard.down(key);
+  await Promise.all(keys.map((key) => page.keyboard.down(key)));
   await page.waitForTimeout(ms);
-  for (const key of keys) await page.keyboard.up(key);
+  await Promise.all(keys.map((key) => page.keyboard.up(key)));
   await page.waitForTimeout(150);
 }
 
-/** Whether this front end has the Vue renderer as a setting; before that it was a hidden experiment without DOM widgets. */
-function hasVueRenderer(page) {
-  return page.evaluate(() => (app.ui.settings.settingsLookup["Comfy.VueNodes.Enabled"]?.type ?? "hidden") !== "hidden");
-}
-
 async function prepare(page) {
-  await page.evaluate(async (vue) => {
+  await page.evaluate(() => {
     globalThis.theNode = () => app.graph._nodes.find((node) => node.type === "HYWorldCameraTrajectory");
-    await app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue);
-  }, scene.vue);
+  });
+  await useVue(page, scene.vue);
   await loadWorkflow(page, JSON.parse(readFileSync(scene.workflow, "utf8")));
   await centre(page, 1);
 }
@@ -259,7 +256,8 @@ async function typing(page, editor) {
   };
   await field.fill("w-3, d-2");
   await page.waitForTimeout(300);
-  const typed = { counts: await editor.counts(), message: await editor.message() };
+  const place = await editor.part(".hyw-caption").innerText();
+  const typed = { counts: await editor.counts(), message: await editor.message(), place };
   if (scene.pictures) {
     await field.fill("w-9, w+right-12, up-3, left-10, orbit_left-15, down-3, s-7");
     await centre(page, 1);
@@ -382,11 +380,6 @@ async function run(page) {
   return { ended, promptId: await page.evaluate(() => globalThis.promptId), video: await playingVideo(page) };
 }
 
-/** The server keeps settings: other tests find the usual renderer. */
-async function tidyUp(page) {
-  await page.evaluate(() => app.extensionManager.setting.set("Comfy.VueNodes.Enabled", false));
-}
-
 inBrowser({ ...scene, width: 1500, height: 1000 }, async (page) => {
   await openFrontEnd(page, scene.url);
   if (scene.vue && !(await hasVueRenderer(page))) return { skipped: "this front end has no Vue renderer yet" };
@@ -410,6 +403,6 @@ inBrowser({ ...scene, width: 1500, height: 1000 }, async (page) => {
     saved: await saveAndReload(page, editor),
     run: await run(page),
   };
-  await tidyUp(page);
+  await useVue(page, false);
   return seen;
 }).catch(failing);

@@ -45,6 +45,16 @@ async function openFrontEnd(page, url) {
   }
 }
 
+/** Whether this front end has the Vue renderer as a setting; before that it was a hidden experiment without DOM widgets. */
+function hasVueRenderer(page) {
+  return page.evaluate(() => (app.ui.settings.settingsLookup["Comfy.VueNodes.Enabled"]?.type ?? "hidden") !== "hidden");
+}
+
+/** Choose the renderer. The server keeps settings: switch back at the end, for other tests. */
+async function useVue(page, vue) {
+  await page.evaluate((on) => app.extensionManager.setting.set("Comfy.VueNodes.Enabled", on), vue);
+}
+
 /** Loads a workflow into the graph and waits until it is drawn. */
 async function loadWorkflow(page, workflow) {
   await page.evaluate((data) => app.loadGraphData(data), workflow);
@@ -78,4 +88,6 @@ function failing(error) {
   process.exitCode = 1;
 }
 
-module.exports = { PATIENCE, failing, inBrowser, loadWorkflow, openFrontEnd, playingVideo, pressRun };
+module.exports = {
+  ...{ PATIENCE, failing, hasVueRenderer, inBrowser, loadWorkflow, openFrontEnd, playingVideo, pressRun, useVue },
+};

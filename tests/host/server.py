@@ -20,16 +20,17 @@ PACK_NAME = "ComfyUI-HY-WorldPlay"
 class ComfyServer:
     """A ComfyUI process. Use it as a context manager: it is ready inside, and ended by its pid on the way out.
 
-    All it reads and writes lies in `folder`; the packs, models and outputs of the installation are neither seen
-    nor touched.
+    Its packs are `pack` and the helpers. All it reads and writes lies in `folder`; the packs, models and outputs of
+    the installation are neither seen nor touched.
 
     Raises:
         RuntimeError: it ended or was not ready in time; the message holds its log.
     """
 
-    def __init__(self, installation: Installation, folder: Path, *arguments: str) -> None:
+    def __init__(self, installation: Installation, folder: Path, *arguments: str, pack: Path = REPOSITORY) -> None:
         self._installation = installation
         self._folder = folder
+        self._pack = pack
         self._arguments = arguments
         self.url = ""
 
@@ -37,6 +38,11 @@ class ComfyServer:
     def input(self) -> Path:
         """The folder Load Image reads from."""
         return self._folder / "input"
+
+    @property
+    def models(self) -> Path:
+        """The folder with the folders of model files."""
+        return self._folder / "models"
 
     def log(self) -> str:
         """What the server has said so far."""
@@ -46,9 +52,10 @@ class ComfyServer:
         packs = self._folder / "custom_nodes"
         for folder in (packs, *(self._folder / name for name in ("input", "output", "temp", "user", "models"))):
             folder.mkdir(parents=True)
-        (packs / PACK_NAME).symlink_to(REPOSITORY, target_is_directory=True)
+        (packs / PACK_NAME).symlink_to(self._pack, target_is_directory=True)
         (packs / "helpers").symlink_to(HELPERS, target_is_directory=True)
         port = _free_port()
+        front_end = self._installation.front_end
         self.url = f"http://127.0.0.1:{port}"
         command = [
             *(self._installation.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", port),
@@ -56,6 +63,7 @@ class ComfyServer:
             *("--base-directory", self._folder, "--user-directory", self._folder / "user"),
             *("--input-directory", self._folder / "input", "--output-directory", self._folder / "output"),
             *("--temp-directory", self._folder, *self._arguments),
+            *(("--front-end-root", front_end) if front_end else ()),
         ]
         self._log = (self._folder / "log.txt").open("wb")
         self._process = subprocess.Popen(

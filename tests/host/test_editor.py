@@ -156,6 +156,7 @@ def test_a_chunk_that_is_not_full_is_said(seen: dict[str, Any]) -> None:
     typed = seen["typing"]["typed"]
     assert typed["counts"] == "6 latents · 1 chunk · 13 frames · 0.8 s"
     assert typed["message"].startswith("The last 2 latents do not fill a chunk and are left out.")
+    assert typed["place"] == "latent 6 of 6, not in a whole chunk: right"
 
 
 def test_text_from_a_link_is_left_alone(seen: dict[str, Any]) -> None:

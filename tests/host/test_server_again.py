@@ -19,7 +19,7 @@ pytestmark = pytest.mark.host
 
 def notes(run: Run, sampler: str = SAMPLER) -> list[str]:
     """What the sampler's node shows of its last run."""
-    return run.outputs[sampler]["hyworld_notes"]
+    return run.outputs[sampler]["text"]
 
 
 def known(run: Run, sampler: str = SAMPLER) -> str:
@@ -121,7 +121,7 @@ def test_latents_that_are_left_out_are_said_in_the_node(client: Client) -> None:
 def test_text_goes_to_the_client_that_queued_alone(server: ComfyServer, client: Client) -> None:
     stranger = Client(server.url)
     run = client.run(walk("w-3", seed=45))
-    assert any(name == SAMPLER and text.startswith("Chunk 1 of 1") for name, text in run.said)
+    assert any(name == SAMPLER and text.startswith("Chunk 1 of 1") for name, text in run.texts)
     assert not stranger.hears("text", 1)
     stranger.close()
 

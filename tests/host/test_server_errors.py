@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from .client import Client, Prompt, RejectedError
 from .results import assert_same, latents
+from .server import ComfyServer
 from .walks import SAMPLER, changed, node, sampler_node, walk
 
 pytestmark = pytest.mark.host
@@ -42,13 +45,18 @@ REJECTED: dict[str, tuple[Prompt, str, str]] = {
     "empty path": (path("  "), "path", "The camera path is empty"),
     "short path": (path("w-2"), "path", "The path has 3 latents, but one chunk takes 4: lengthen the path by 1 latent"),
     "broken JSON": (path('{"0": '), "path", "The camera path"),
-    "no such file": (path("nowhere.json"), "path", 'The camera file "nowhere.json"'),
+    "no such file": (path("nowhere.json"), "path", 'The camera file "nowhere.json" is not in ComfyUI\'s input folder'),
+    "file elsewhere": (path("../log.json"), "path", 'The camera file "../log.json" is not in ComfyUI\'s input folder'),
+    "file at home": (path("~/poses.json"), "path", 'The camera file "~/poses.json" is not in ComfyUI\'s input folder'),
+    "endless file name": (path("x" * 5000 + ".json"), "path", "xxx…\" is not in ComfyUI's input folder: put it there"),
     "empty keys": (keys(" , "), "keys", "There are no key presses: the keys are"),
     "unknown key": (keys("W*4, jump*3"), "keys", 'Entry 2 of the key presses, "jump*3", has the unknown key "jump"'),
-    "width": (walk(width=100), "first", "The width must be a multiple of 32 pixels, got 100; the nearest is 96."),
-    "height": (walk(height=100), "first", "The height must be a multiple of 32 pixels, got 100; the nearest is 96."),
+    "width": (walk(width=100), "first", "The width must be a multiple of 32 pixels, got 100: choose 96 or 128."),
+    "height": (walk(height=100), "first", "The height must be a multiple of 32 pixels, got 100: choose 96 or 128."),
     "negative width": (walk(width=-32), "first", "The width must be a multiple of 32 pixels, got -32"),
-    "huge height": (walk(height=8192), "first", "The height must be at most 4096 pixels, got 8192"),
+    "huge height": (walk(height=8192), "first", "8192 bigger than max of 4096: height"),
+    "huge width": (walk(width=8192), "first", "The width must be at most 4096 pixels, got 8192"),
+    "negative height": (walk(height=-32), "first", "-32 smaller than min of 32: height"),
     "sampler width": (without_picture(width=100, height=96), SAMPLER, "The width must be a multiple of 32 pixels, got"),
     "huge sampler width": (without_picture(width=8192), SAMPLER, "8192 bigger than max of 4096: width"),
     "chunks": (
@@ -87,8 +95,7 @@ def test_a_wrong_value_is_rejected_before_anything_runs(client: Client, name: st
     assert set(rejected.value.body["node_errors"]) == {culprit}
     reasons = rejected.value.reasons(culprit)
     assert all(message in reason for reason in reasons), reasons
-    # The host repeats a sentence for every input the check reads, which only a size needs two of.
-    assert len(reasons) == (2 if culprit == "first" else 1), reasons
+    assert len(reasons) == 1, "the host repeats a sentence for every input the check names"
 
 
 @pytest.mark.parametrize(
@@ -97,8 +104,11 @@ def test_a_wrong_value_is_rejected_before_anything_runs(client: Client, name: st
         (changed(walk(), "model", weight_dtype="int3"), "model", "int3"),
         (changed(walk(), "model", model_name="none.safetensors"), "model", "none.safetensors"),
         (walk(decoder="none.pth"), SAMPLER, "none.pth"),
+        (changed(walk(), "first", size="100x100"), "first", "100x100"),
+        (changed(walk(), "first", crop="middle"), "first", "middle"),
+        (changed(walk(), "first", frame="second"), "first", "second"),
     ],
-    ids=["weight_dtype", "model_name", "decoder"],
+    ids=["weight_dtype", "model_name", "decoder", "size", "crop", "frame"],
 )
 def test_a_choice_that_is_not_offered_is_refused(client: Client, prompt: Prompt, culprit: str, value: str) -> None:
     # Old hosts do not check the choices of nodes like ours, so there the node itself refuses.
@@ -251,3 +261,13 @@ def test_out_of_memory_says_what_to_change_and_leaves_the_server_usable(client: 
     after = client.run(walk(seed=41, preview=True))
     assert SAMPLER not in after.cached
     assert_same(latents(client, after), before)
+
+
+def test_a_camera_file_is_refused_without_a_word_of_what_it_holds(server: ComfyServer, client: Client) -> None:
+    (server.input / "secret.json").write_text('{"0": "sk-verysecret"}')
+    with pytest.raises(RejectedError) as error:
+        client.queue(path("secret.json"))
+    (reason,) = error.value.reasons("path")
+    assert 'The camera file "secret.json", pose 0 must be an object with the keys "extrinsic" and "K".' in reason
+    assert "sk-verysecret" not in json.dumps(error.value.body) + server.log()
+    assert str(server.input) not in json.dumps(error.value.body)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from .client import Client, Prompt
 from .results import assert_same, frames, latents, text
@@ -87,16 +90,49 @@ def test_actions_replace_what_the_network_is_told(client: Client) -> None:
     assert not torch.equal(by_input, plain)
 
 
-def test_the_inspector_maps_every_chunk(client: Client) -> None:
+def inspected(chunk: int) -> Prompt:
+    """A walk of 5 chunks and what the inspector makes of it."""
     prompt = walk("w-12, right-7")
-    prompt["all"] = node("HYWorldMemoryInspector", world=[SAMPLER, 3], chunk=-1)
-    prompt["last"] = node("HYWorldMemoryInspector", world=[SAMPLER, 3], chunk=4)
-    prompt["listing"] = node("PreviewAny", source=["all", 1])
-    run = client.run(prompt)
-    maps = frames(client, run, "all")
-    assert len(maps) == 5
+    prompt["inspector"] = node("HYWorldMemoryInspector", world=[SAMPLER, 3], chunk=chunk)
+    prompt["maps"] = node("PreviewImage", images=["inspector", 0])
+    prompt["listing"] = node("PreviewAny", source=["inspector", 1])
+    return prompt
+
+
+@pytest.mark.parametrize("chunk", [-1, 0])
+def test_the_inspector_maps_every_chunk(client: Client, chunk: int) -> None:
+    run = client.run(inspected(chunk))
+    maps = frames(client, run, "maps")
+    assert maps.shape == (5, 640, 640, 3)
     assert len({picture.tobytes() for picture in maps}) == 5, "two chunks have the same map"
-    np.testing.assert_array_equal(frames(client, run, "last"), maps[4:])
-    lines = text(run, "listing").splitlines()
-    assert lines[0] == "chunk 0: nothing"
-    assert lines[4] == "chunk 4: " + ", ".join(map(str, range(16)))
+    assert text(run, "listing").splitlines() == [
+        "chunk 1 (latents 1-4) remembered nothing",
+        "chunk 2 (latents 5-8) remembered 1-4",
+        "chunk 3 (latents 9-12) remembered 1-8",
+        "chunk 4 (latents 13-16) remembered 1-12",
+        "chunk 5 (latents 17-20) remembered 1-16",
+    ]
+    # The node itself shows them one after the other: five at once could not be read.
+    (shown,) = run.outputs["inspector"]["images"]
+    assert run.outputs["inspector"]["animated"] == [True]
+    with Image.open(io.BytesIO(client.view(shown))) as moving:
+        assert (moving.n_frames, moving.size) == (5, (640, 640))
+
+
+def test_the_inspector_shows_one_chunk(client: Client) -> None:
+    everything = frames(client, client.run(inspected(0)), "maps")
+    run = client.run(inspected(4))
+    np.testing.assert_array_equal(frames(client, run, "maps"), everything[3:4])
+    np.testing.assert_array_equal(frames(client, run, "inspector"), everything[3:4])
+
+
+def test_the_inspector_draws_small_pictures_of_what_was_remembered(client: Client) -> None:
+    (shown,) = frames(client, client.run(inspected(5)), "inspector")
+    # The map alone has 206 such colours, blends of its few; pictures of noise have many more.
+    assert len({tuple(colour) for colour in (shown // 16).reshape(-1, 3).tolist()}) > 400
+
+
+def test_a_chunk_that_is_not_there_is_named(client: Client) -> None:
+    run = client.run(inspected(99))
+    assert run.status == "error"
+    assert run.error.strip() == "There is no chunk 99: this world has 5; choose 1 to 5, or 0 for all."

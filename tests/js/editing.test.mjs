@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { countsOf } from "../../web/js/camera/counts.js";
+import { chunkStart, countsOf, placeOf } from "../../web/js/camera/counts.js";
 import { integrate, motionOf, TRAINED } from "../../web/js/camera/integrate.js";
 import { KEY_NAMES, checkKeys, compatible } from "../../web/js/camera/keys.js";
 import {
@@ -144,8 +144,27 @@ test("presets are paths, at any speed", () => {
 });
 
 test("counts", () => {
-  assert.deepEqual(countsOf(31), { latents: 32, chunks: 8, frames: 125, seconds: 7.8125, left: 0, missing: 0 });
-  assert.deepEqual(countsOf(4), { latents: 5, chunks: 1, frames: 13, seconds: 13 / 16, left: 1, missing: 3 });
-  assert.deepEqual(countsOf(0), { latents: 1, chunks: 0, frames: 0, seconds: 0, left: 1, missing: 3 });
+  const start = 0;
+  assert.deepEqual(countsOf(31), { latents: 32, chunks: 8, frames: 125, seconds: 7.8125, left: 0, missing: 0, start });
+  assert.deepEqual(countsOf(4), { latents: 5, chunks: 1, frames: 13, seconds: 13 / 16, left: 1, missing: 3, start });
+  assert.deepEqual(countsOf(0), { latents: 1, chunks: 0, frames: 0, seconds: 0, left: 1, missing: 3, start });
   assert.equal(motionLatents(path("w-7, right-8")), 15);
+});
+
+test("a continued walk has no first latent of its own: its path gives one latent less, and every chunk 16 frames", () => {
+  const start = 1;
+  assert.deepEqual(countsOf(7, true), { latents: 7, chunks: 1, frames: 16, seconds: 1, left: 3, missing: 1, start });
+  assert.deepEqual(countsOf(8, true), { latents: 8, chunks: 2, frames: 32, seconds: 2, left: 0, missing: 0, start });
+  assert.deepEqual(countsOf(0, true), { latents: 0, chunks: 0, frames: 0, seconds: 0, left: 0, missing: 4, start });
+});
+
+test("latents and chunks are counted from 1", () => {
+  const places = (counts, ...poses) => poses.map((pose) => Object.values(placeOf(pose, counts)).join(" "));
+  assert.deepEqual(places(countsOf(8), 0, 3, 4, 8), ["1 1 true", "4 1 true", "5 2 true", "9 3 false"]);
+  assert.deepEqual(places(countsOf(8, true), 1, 4, 5, 8), ["1 1 true", "4 1 true", "5 2 true", "8 2 true"]);
+  assert.equal(placeOf(0, countsOf(8, true)).latent, 0);
+  assert.deepEqual(
+    [countsOf(8), countsOf(8, true)].map((counts) => chunkStart(1, counts)),
+    [4, 5],
+  );
 });

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from hyworld.config import check_size
 from hyworld.errors import InputError
-from hyworld.picture import fill_and_crop, open_picture, to_video_tensor
+from hyworld.picture import CROPS, LONGEST_SIDE, fill_and_crop, open_picture, size_like, to_video_tensor
 
 
 def gradient(width: int, height: int) -> Image.Image:
@@ -111,6 +112,60 @@ def test_a_line_of_pixels_is_refused_before_it_fills_memory():
         fill_and_crop(Image.new("RGB", (100_000, 1)), 64, 96)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "said"),
+    [
+        (32, 33, "The width must be a multiple of 32 pixels, got 33: choose 32 or 64."),
+        (33, 32, "The height must be a multiple of 32 pixels, got 33: choose 32 or 64."),
+        (64, 31, "The width must be a multiple of 32 pixels, got 31: choose 32."),
+        (-64, 64, "The height must be a multiple of 32 pixels, got -64: choose 32."),
+    ],
+)
+def test_the_side_that_is_wrong_is_named(height: int, width: int, said: str):
+    with pytest.raises(InputError) as error:
+        check_size(height, width)
+    assert str(error.value) == said
+
+
+def marked(width: int, height: int) -> Image.Image:
+    """A picture in black, with a white band at the left and a red one at the top."""
+    picture = Image.new("RGB", (width, height), "black")
+    picture.paste((255, 255, 255), (0, 0, width // 4, height))
+    picture.paste((255, 0, 0), (0, 0, width, height // 4))
+    return picture
+
+
+@pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize("shape", [(400, 100), (100, 400)], ids=["wide", "tall"])
+def test_an_edge_can_be_kept(shape: tuple[int, int], crop: str):
+    picture = marked(*shape)
+    filled = picture.resize((256, 64) if shape[0] > shape[1] else (64, 256), Image.Resampling.LANCZOS)
+    spare = {"left": (0, 96), "right": (192, 96), "top": (96, 0), "bottom": (96, 192)}.get(crop, (96, 96))
+    x, y = (spare[0], 0) if shape[0] > shape[1] else (0, spare[1])
+    assert fill_and_crop(picture, 64, 64, crop).tobytes() == filled.crop((x, y, x + 64, y + 64)).tobytes()
+
+
+def test_another_crop_is_refused():
+    with pytest.raises(InputError, match="one of center, top, bottom, left, right, got 'middle'"):
+        fill_and_crop(gradient(64, 64), 64, 64, "middle")
+
+
+@pytest.mark.parametrize(
+    ("picture", "like", "size"),
+    [
+        ((1280, 704), (704, 1280), (704, 1280)),
+        ((1920, 1080), (704, 1280), (704, 1248)),
+        ((1080, 1920), (704, 1280), (1248, 704)),
+        ((500, 500), (704, 1280), (960, 960)),
+        ((1920, 1080), (160, 288), (160, 288)),
+        ((20_000, 10), (704, 1280), (32, LONGEST_SIDE)),
+        ((1, 9999), (160, 288), (1472, 32)),
+    ],
+)
+def test_the_pictures_own_shape(picture: tuple[int, int], like: tuple[int, int], size: tuple[int, int]):
+    assert size_like(Image.new("L", picture), like) == size
+
+
 def test_a_size_that_is_no_multiple_of_32_names_the_nearest():
-    with pytest.raises(InputError, match="100; the nearest is 96"):
+    with pytest.raises(InputError, match="got 100: choose 96 or 128"):
         to_video_tensor(gradient(64, 64), 100, 96)

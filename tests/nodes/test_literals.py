@@ -95,7 +95,7 @@ def test_a_path_that_its_own_node_judges_or_that_is_not_known_yet(check: Check, 
 @pytest.mark.parametrize("side", ["width", "height"])
 def test_a_size_without_first_frame(check: Check, side: str) -> None:
     fits = tokens("w-7")
-    said = f"The {side} must be a multiple of 32 pixels, got 100; the nearest is 96."
+    said = f"The {side} must be a multiple of 32 pixels, got 100: choose 96 or 128."
     assert check(walk(fits, **{side: 100})) == said
     assert check(walk(fits, **{side: 96})) is True
     assert check(walk(fits, **{side: 0})) is True, "0 is the model's own size"

@@ -289,7 +289,7 @@ def test_wrong_input_is_refused_where_it_enters(model: WorldPlayDiT, arguments: 
     [
         (lambda world: replace(world, text=torch.zeros(1, 5, 11)), r"\[1, tokens, 12\], got \[1, 5, 11\]"),
         (lambda world: replace(world, latent_shape=(7, *SIZE)), "7 latent channels, but this model needs 6"),
-        (lambda world: replace(world, latent_shape=(6, 6, 6)), "Chunk 0 of the world has latents of shape"),
+        (lambda world: replace(world, latent_shape=(6, 6, 6)), "Chunk 1 of the world has latents of shape"),
         (lambda world: replace(world, text=TEXT.expand(2, -1, -1)), r"got \[2, 5, 12\]"),
         (lambda world: replace(world, text=TEXT[:, :0]), r"got \[1, 0, 12\]"),
         (lambda world: replace(world, first_frame=torch.zeros(1, 6, 1, 2, 2)), "first frame's latent"),

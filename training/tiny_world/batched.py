@@ -77,7 +77,8 @@ def causal(memory_tokens: int) -> Attend:
 
 def compiled_twin(network: WorldPlayDiT, *, backend: str = "inductor") -> WorldPlayDiT:
     """A copy with shared weights, compiled blocks and the training kernels; each shape compiles for ten seconds."""
-    torch._dynamo.config.recompile_limit = 16  # shapes; at the default of 8 dynamo stops compiling without an error
+    # Shapes; at the default of 8 dynamo stops compiling without an error. Newer torch calls it recompile_limit, too.
+    torch._dynamo.config.cache_size_limit = 16
     twin = copy.deepcopy(network, {id(weights): weights for weights in network.parameters()})
     for block in twin.blocks:
         # Only the forward, so that hooks on the block run uncompiled.

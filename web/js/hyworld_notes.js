@@ -1,13 +1,15 @@
 /**
- * Shows what a node said of its last run (`hyworld_notes` of its output) below its widgets, until it runs again.
+ * Shows in a node what its last run had to say (`ui.PreviewText`); the front end's own line of progress goes with the run.
  */
 
 import { app } from "../../../scripts/app.js";
-import { html } from "./editor/dom.js";
 
 const WIDGET = "hyworld_notes";
-const LINE_HEIGHT = 18;
-const CHARACTERS = 52;
+
+/** Pixels of the graph, at zoom 1. */
+const LINE_HEIGHT = 16;
+const LETTER_WIDTH = 6.2;
+const MARGINS = 40;
 
 app.registerExtension({
   name: "HYWorld.Notes",
@@ -17,26 +19,28 @@ app.registerExtension({
     const before = node.onExecuted;
     node.onExecuted = function (output) {
       before?.apply(this, arguments);
-      show(this, output?.[WIDGET] ?? []);
+      show(node, output?.text?.join("\n") ?? "");
     };
   },
 });
 
-function show(node, notes) {
-  const shown = node.widgets?.find(({ name }) => name === WIDGET) ?? (notes.length && added(node));
-  if (!shown) return;
-  shown.element.replaceChildren(...notes.map((note) => html("div", {}, note)));
-  const lines = notes.reduce((sum, note) => sum + Math.ceil(note.length / CHARACTERS), 0);
-  shown.options.getMinHeight = shown.options.getMaxHeight = () => lines * LINE_HEIGHT;
+function show(node, text) {
+  const widget = node.widgets?.find(({ name }) => name === WIDGET) ?? (text && addNotes(node));
+  if (!widget) return;
+  widget.element.textContent = text;
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-  app.canvas.setDirty(true, true);
 }
 
-function added(node) {
-  const style = "font-size: 12px; line-height: 18px; color: var(--descrip-text); overflow: hidden; user-select: text";
-  const element = html("div", { style, role: "status" });
-  const widget = node.addDOMWidget(WIDGET, WIDGET, element, { serialize: false });
+function addNotes(node) {
+  const element = document.createElement("div");
+  element.style.cssText = `overflow: auto; padding: 0 8px; font: 12px/${LINE_HEIGHT}px sans-serif; white-space: pre-wrap;
+    user-select: text; color: var(--input-text);`;
+  const lines = () =>
+    element.textContent.split("\n").map((line) => Math.ceil((line.length * LETTER_WIDTH) / (node.size[0] - MARGINS)));
+  const getMinHeight = () => (element.textContent ? LINE_HEIGHT * (1 + lines().reduce((a, b) => a + b)) : 0);
+  const widget = node.addDOMWidget(WIDGET, WIDGET, element, { serialize: false, getMinHeight });
+  // Of the two, this one keeps it out of the saved workflow, the option out of the prompt.
   widget.serialize = false;
   return widget;
 }

@@ -220,3 +220,45 @@ def check_other_files_are_named_for_what_they_are() -> str:
 
 def check_a_missing_file_is_named() -> str:
     return refused(lambda: load("nowhere.safetensors"), "no file nowhere.safetensors", "models/diffusion_models")
+
+
+def check_only_files_that_the_host_lists_are_opened() -> str:
+    """An old host passes on whatever a prompt says."""
+    folder = model_file("").parent
+    (folder / "notes.txt").write_text("sk-verysecret")
+    write_state("secret.safetensors", base_state(), folder="vae")
+    (folder / "sub").mkdir(exist_ok=True)
+    names = (
+        "notes.txt",
+        "../vae/secret.safetensors",
+        "sub/../notes.txt",
+        str(folder / "notes.txt"),
+        "x" * 5000 + ".pt",
+    )
+    pick = pack("nodes.host.vae").pick_decoder
+    evidence = []
+    for name in names:
+        told = refused(lambda name=name: load(name), "There is no file", "models/diffusion_models: put it there")
+        evidence.append(require(len(told) < 200 and "sk-very" not in told, f"short and without content: {told}"))
+        refused(lambda name=name: pick(name, None), "There is no file", "models/vae_approx: put it there")
+    return " | ".join(evidence)
+
+
+def check_errors_name_a_file_without_its_folder() -> str:
+    folder = model_file("").parent
+    lora = {f"diffusion_model.blocks.0.self_attn.q.lora_{part}.weight": torch.zeros(4, 4) for part in "AB"}
+    write_state("named.safetensors", lora)
+    write_state("taew2_2_named.safetensors", lora, folder="vae_approx")
+    pick = pack("nodes.host.vae").pick_decoder
+    told = [
+        refused(lambda: load("named.safetensors"), "named.safetensors is a LoRA"),
+        refused(lambda: pick("taew2_2_named.safetensors", None), "taew2_2_named.safetensors: This file is not a tiny"),
+    ]
+    require(not any(str(folder.parent) in sentence for sentence in told), f"no folder of the server: {told}")
+    return " | ".join(told)
+
+
+def check_a_model_pt_is_in_the_list() -> str:
+    torch.save({"generator": {}}, model_file("listed.pt"))
+    names = pack("nodes.host.model").model_names()
+    return require("listed.pt" in names, f"a .pt file can be chosen: {names}")

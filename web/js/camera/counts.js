@@ -10,14 +10,41 @@ export const FRAME_RATE = 16;
 export const LATENT_RATE = FRAME_RATE / LATENT_FRAMES;
 
 /**
- * @param {number} motions latents of motion; the path has one more, which stands still
- * @returns {{latents: number, chunks: number, frames: number, seconds: number, left: number, missing: number}}
- *   frames and seconds of the whole chunks; latents `left` over by them, and how many are `missing` for one more chunk
+ * @typedef {object} Counts
+ * @property {number} latents
+ * @property {number} chunks  whole ones
+ * @property {number} frames  of the whole chunks
+ * @property {number} seconds of the whole chunks
+ * @property {number} left    latents left over by whole chunks
+ * @property {number} missing latents for one more chunk
+ * @property {number} start   the pose of the first latent that counts
+ *
+ * @param {number} motions latents of motion; the path has one pose more, where it starts
+ * @param {boolean} [continued] whether that pose falls on a latent there already is, so that it is not made again
+ * @returns {Counts}
  */
-export function countsOf(motions) {
-  const latents = motions + 1;
+export function countsOf(motions, continued = false) {
+  const start = continued ? 1 : 0;
+  const latents = motions + 1 - start;
   const chunks = Math.floor(latents / CHUNK_LATENTS);
   const left = latents % CHUNK_LATENTS;
-  const frames = chunks && LATENT_FRAMES * (chunks * CHUNK_LATENTS - 1) + 1;
-  return { latents, chunks, frames, seconds: frames / FRAME_RATE, left, missing: left && CHUNK_LATENTS - left };
+  const whole = LATENT_FRAMES * CHUNK_LATENTS * chunks;
+  const frames = continued || !chunks ? whole : whole - LATENT_FRAMES + 1;
+  const missing = left || !chunks ? CHUNK_LATENTS - left : 0;
+  return { latents, chunks, frames, seconds: frames / FRAME_RATE, left, missing, start };
+}
+
+/** The pose a chunk begins with, of chunks counted from 0. */
+export function chunkStart(chunk, { start }) {
+  return start + chunk * CHUNK_LATENTS;
+}
+
+/**
+ * Where a pose is, counted from 1 as people count.
+ * @param {number} pose counted from 0
+ * @returns {{latent: number, chunk: number, whole: boolean}} latent 0 lies before the first; `whole` is a full chunk
+ */
+export function placeOf(pose, { start, chunks }) {
+  const chunk = Math.floor((pose - start) / CHUNK_LATENTS);
+  return { latent: pose - start + 1, chunk: chunk + 1, whole: chunk < chunks };
 }

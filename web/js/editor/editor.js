@@ -37,8 +37,10 @@ const SAME_POSE = 1e-6;
  * @property {import("../camera/integrate.js").Speeds} speeds
  * @property {boolean} thirdPerson
  * @property {boolean} relabels  the poses come from elsewhere; the text is only what the network is told
- * @property {string} [linked]   the input whose text comes from a link, so that it cannot be edited
- * @property {boolean} speedLinked a speed comes from a link, so that it is not known here
+ * @property {string} [linked]   the input whose text comes from a link: it cannot be edited, and is the last run's
+ * @property {boolean} awaits    the text comes from a link and nothing has run yet, so that it is not known
+ * @property {"link" | "run"} [speedsFrom] a speed comes from a link, and is not known here or the last run's
+ * @property {import("../graph/wiring.js").Wiring} wiring where the path goes
  */
 
 export class PathEditor {
@@ -120,7 +122,10 @@ export class PathEditor {
     if (isNew) this.#pause();
     this.#show(text);
     if (isNew && wasAtEnd) this.playhead.set(this.#walk.motions.length);
-    if (isNew) this.#history.typed(text, this.playhead.at);
+    if (isNew && !this.#situation.linked) {
+      this.#history.typed(text, this.playhead.at);
+      this.#showTools();
+    }
   }
 
   /** Start over, after another workflow was loaded into the node. */
@@ -172,17 +177,22 @@ export class PathEditor {
     this.#walk = walkOf(text, { notation: this.source.notation, ...this.#situation });
     this.playhead.keepWithin(this.#walk.motions.length);
     this.element.classList.toggle("hyw-relabels", this.#situation.relabels);
+    this.element.classList.toggle("hyw-awaits", this.#situation.awaits);
     this.stage.enabled = this.editable;
     this.map.show(this.#walk, this.playhead.shown);
     this.view.show(this.#walk, this.playhead.shown);
     this.timeline.show(this.#walk, this.#current, this.editable);
-    const closed = this.#lastAtStart === this.#walk.motions.length;
-    const { canUndo, canRedo, editable } = this;
-    this.toolbar.show({ moves: this.#walk.motions.length > 0, canUndo, canRedo, editable, closed });
+    this.#showTools();
     this.status.show(this.#walk, this.#situation, this.editable);
     this.#showPlace();
     // The focused element may be gone; without focus, the next key would be a shortcut of the graph.
     if (hadFocus && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
+  }
+
+  #showTools() {
+    const closed = this.#lastAtStart === this.#walk.motions.length;
+    const { canUndo, canRedo, editable } = this;
+    this.toolbar.show({ moves: this.#walk.motions.length > 0, canUndo, canRedo, editable, closed });
   }
 
   /** Called for every frame while the playhead moves. */
@@ -194,7 +204,7 @@ export class PathEditor {
   #showPlace() {
     const { at } = this.playhead;
     this.#placed = at;
-    const words = this.status.place(this.#walk, at);
+    const words = this.#situation.awaits ? "" : this.status.place(this.#walk, at);
     this.stage.caption.textContent = words;
     this.timeline.describe(at, words);
     this.timeline.markCurrent(this.#current);

@@ -2,7 +2,7 @@
  * The path from above: x to the right, z (forward at the start) up, drawn to fit.
  */
 
-import { CHUNK_LATENTS } from "../camera/counts.js";
+import { CHUNK_LATENTS, chunkStart } from "../camera/counts.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
 const MARGIN = 32;
@@ -109,15 +109,15 @@ export class PathMap {
 
   /** The path, in pieces of whole chunks that change colour from first to last; what fills no chunk is dashed. */
   #pieces() {
-    const { chunks, latents } = this.#walk.counts;
+    const { chunks, left, start } = this.#walk.counts;
     const length = CHUNK_LATENTS * Math.max(1, Math.ceil(chunks / MOST_PIECES));
-    const whole = chunks * CHUNK_LATENTS;
+    const whole = chunkStart(chunks, this.#walk.counts);
     const pieces = [];
-    for (let i = 0; i < whole; i += length) {
+    for (let i = start; i < whole; i += length) {
       const d = pathData(this.#points.slice(Math.max(0, i - 1), Math.min(i + length, whole)));
       pieces.push(svg("path", { class: "hyw-path", style: this.#colour(i), d }));
     }
-    if (latents > whole) {
+    if (left) {
       pieces.push(
         svg("path", { class: "hyw-path hyw-left-out", d: pathData(this.#points.slice(Math.max(0, whole - 1))) }),
       );
@@ -125,27 +125,30 @@ export class PathMap {
     return pieces;
   }
 
-  /** A tick across the path where a chunk begins, numbered where there is room. */
+  /** Chunks are numbered where there is room; where the second and later ones begin, a tick crosses the path. */
   #chunkMarks() {
     const starts = this.#chunkStarts();
-    const every = Math.ceil(starts.length / MOST_NUMBERS);
+    const { chunks } = this.#walk.counts;
+    const every = Math.ceil(chunks / MOST_NUMBERS);
     const taken = [this.#points[0]];
     const numbers = [];
     let ticks = "";
-    for (const i of starts.slice(1)) {
+    for (const [chunk, i] of starts.entries()) {
       const [x, y] = this.#points[i];
       const across = this.#across(i);
       if (!across) continue;
       const [dx, dy] = across.map((part) => 5 * part);
-      ticks += pathData([
-        [x - dx, y - dy],
-        [x + dx, y + dy],
-      ]);
-      const chunk = i / CHUNK_LATENTS;
+      if (chunk) {
+        ticks += pathData([
+          [x - dx, y - dy],
+          [x + dx, y + dy],
+        ]);
+      }
       const place = [x + 2.4 * dx, y + 2.4 * dy];
-      if (chunk % every || taken.some(([tx, ty]) => Math.hypot(tx - place[0], ty - place[1]) < 13)) continue;
+      if (chunk >= chunks || chunk % every) continue;
+      if (chunk && taken.some(([tx, ty]) => Math.hypot(tx - place[0], ty - place[1]) < 13)) continue;
       taken.push(place);
-      numbers.push(svg("text", { class: "hyw-number", x: place[0], y: place[1] }, String(chunk)));
+      numbers.push(svg("text", { class: "hyw-number", x: place[0], y: place[1] }, String(chunk + 1)));
     }
     return [svg("path", { class: "hyw-tick", d: ticks }), ...numbers];
   }
@@ -169,12 +172,13 @@ export class PathMap {
   }
 
   #chunkStarts() {
-    return Array.from({ length: Math.ceil(this.#points.length / CHUNK_LATENTS) }, (_, i) => i * CHUNK_LATENTS);
+    const { counts } = this.#walk;
+    return Array.from({ length: Math.ceil(counts.latents / CHUNK_LATENTS) }, (_, chunk) => chunkStart(chunk, counts));
   }
 
   /** Unit vector across the path at a latent; undefined where it stands. */
   #across(i) {
-    const [before, after] = [this.#points[i - 1], this.#points[Math.min(i + 1, this.#points.length - 1)]];
+    const [before, after] = [this.#points[Math.max(i - 1, 0)], this.#points[Math.min(i + 1, this.#points.length - 1)]];
     const [dx, dy] = [after[0] - before[0], after[1] - before[1]];
     const length = Math.hypot(dx, dy);
     return length < 1 ? undefined : [-dy / length, dx / length];

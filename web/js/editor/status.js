@@ -2,7 +2,7 @@
  * The lines of words: how long the path is, where the playhead is, and what the user should know.
  */
 
-import { CHUNK_LATENTS } from "../camera/counts.js";
+import { placeOf } from "../camera/counts.js";
 import { partsOf } from "../camera/labels.js";
 import { html } from "./dom.js";
 
@@ -25,26 +25,25 @@ export class StatusLines {
   }
 
   show(walk, situation, editable) {
-    const { latents, chunks, frames, seconds } = walk.counts;
-    const counts = this.t(chunks === 1 ? "countsOne" : "counts", {
-      latents,
-      chunks,
-      frames,
-      seconds: seconds.toFixed(1),
-    });
-    const { kind, text, action } = this.#message(walk, situation, editable);
-    this.counts.textContent = counts;
+    const counts = situation.awaits ? "" : this.#counts(walk.counts);
+    const { kind, text, note = "", action } = this.#message(walk, situation, editable);
+    // A line ends between the counts, not within one.
+    const parts = counts.split(" · ").map((part) => html("span", {}, part));
+    this.counts.replaceChildren(...parts.flatMap((part, i) => (i ? [" · ", part] : [part])));
     this.message.className = `hyw-message hyw-${kind}`;
-    this.message.replaceChildren(text, ...(action ? [action] : []));
+    const words = html("div", {}, text, html("span", { class: "hyw-note" }, text && note && " ", note));
+    this.message.replaceChildren(words, ...(action ? [action] : []));
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => (this.live.textContent = `${counts}. ${text}`), QUIET_MS);
+    this.#timer = setTimeout(() => (this.live.textContent = `${counts}. ${sentences(text, note)}`), QUIET_MS);
   }
 
   /** Where a latent is and what is done in it, in words. */
-  place({ labels, counts, motions }, at) {
-    const chunk = Math.floor(at / CHUNK_LATENTS);
-    const key = chunk < counts.chunks ? "positionText" : "positionTextOut";
-    return this.t(key, { latent: at, last: motions.length, chunk, action: this.#action(labels[at] ?? 0) });
+  place({ labels, counts }, at) {
+    const { latent, chunk, whole } = placeOf(at, counts);
+    if (!latent) return this.t("positionBefore");
+    const key = whole ? "positionText" : "positionTextOut";
+    const action = this.#action(labels[at] ?? 0);
+    return this.t(key, { latent, last: counts.latents, chunk, chunks: counts.chunks, action });
   }
 
   destroy() {
@@ -64,26 +63,46 @@ export class StatusLines {
     return parts.join(", ") || this.t("idle");
   }
 
+  #counts({ latents, chunks, frames, seconds }) {
+    return this.t(chunks === 1 ? "countsOne" : "counts", { latents, chunks, frames, seconds: seconds.toFixed(1) });
+  }
+
   /** The most important message: not editable, an error, latents left out, or a note. */
-  #message({ kind, path, counts }, { linked, relabels, speedLinked }, editable) {
-    if (linked) return { kind: "note", text: this.t("linkedText", { input: linked }) };
+  #message(walk, { linked, awaits, relabels, speedsFrom, wiring }, editable) {
+    const { kind, path, counts, poses } = walk;
+    if (awaits) return { kind: "note", text: this.t("linkedText", { input: linked }) };
     if (kind === "json") return { kind: "note", text: this.t("json") };
     if (kind === "broken") return { kind: "error", text: path.error };
     if (kind === "empty") return { kind: "note", text: this.t("empty") };
-    if (relabels) return { kind: "note", text: this.t("relabels", { latents: counts.latents }) };
-    if (counts.left)
-      return { kind: "warning", text: this.#leftOut(counts), action: editable && this.#fillButton(counts.missing) };
-    if (path.notes.length) return { kind: "note", text: path.notes.join(" ") };
-    return { kind: "note", text: speedLinked ? this.t("linkedSpeed") : "" };
+    const from = linked && this.t("linkedRan", { input: linked });
+    if (relabels) return { kind: "note", text: sentences(from, this.t("relabels", { latents: poses.length })) };
+    const left = counts.missing ? this.#leftOut(counts, wiring) : "";
+    const drawnAt = speedsFrom && this.t(speedsFrom === "run" ? "ranSpeed" : "linkedSpeed");
+    const note = sentences(from, ...path.notes, ...this.#destination(walk, wiring), drawnAt);
+    const action = left && editable && this.#fillButton(counts.missing);
+    return { kind: left && !wiring.part ? "warning" : "note", text: left, note, action };
   }
 
-  #leftOut({ chunks, left, missing }) {
+  #leftOut({ chunks, left, missing }, { part }) {
+    if (part) return left ? this.t("partLeft", { left }) : "";
     if (!chunks) return this.t("tooShort", { missing });
     return this.t(left === 1 ? "fillsOne" : "fills", { left });
+  }
+
+  /** What is to say about where the path goes; nothing for a new walk. */
+  #destination({ otherwise }, { walk, part }) {
+    if (walk === "both" || walk === "unknown")
+      return [part && this.t("part"), this.t(walk, { counts: this.#counts(otherwise) })];
+    if (part) return [this.t("part")];
+    return [walk === "continued" && this.t("continued")];
   }
 
   #fillButton(missing) {
     const fill = () => this.fill(missing);
     return html("button", { type: "button", class: "hyw-button", onclick: fill }, this.t("fill", { missing }));
   }
+}
+
+function sentences(...parts) {
+  return parts.filter(Boolean).join(" ");
 }

@@ -3,7 +3,7 @@
  * what is inserted goes in there.
  */
 
-import { CHUNK_LATENTS } from "../camera/counts.js";
+import { CHUNK_LATENTS, chunkStart } from "../camera/counts.js";
 import { capsOf } from "./caps.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
@@ -53,7 +53,7 @@ export class Timeline {
     this.#current = current;
     this.#editable = editable;
     if (!this.#width) return;
-    const cells = walk.counts.latents;
+    const cells = walk.poses.length;
     // While dragging, a segment must not shrink under the pointer.
     this.cell = this.#drag?.cell ?? Math.max(LEAST_CELL, this.#width / Math.max(cells + 2, LEAST_CELLS));
     set(this.strip, { style: `--cell: ${this.cell}px; width: ${Math.max(this.#width, (cells + 1) * this.cell)}px` });
@@ -88,23 +88,23 @@ export class Timeline {
     set(this.ruler, { "aria-valuenow": at, "aria-valuetext": words });
   }
 
-  #drawTicks(cells, { chunks, left }) {
+  #drawTicks(cells, counts) {
+    const { chunks, left } = counts;
     const width = (cells + 1) * this.cell;
     set(this.ticks, { width: Math.max(width, this.#width) });
-    const chunkWidth = CHUNK_LATENTS * this.cell;
-    const every = Math.ceil(numberRoom(chunks) / chunkWidth);
+    const every = Math.ceil(numberRoom(chunks) / (CHUNK_LATENTS * this.cell));
     const marks = [];
     let lines = "";
     for (let chunk = 0; chunk <= chunks; chunk++) {
-      const x = chunk * chunkWidth;
+      const x = chunkStart(chunk, counts) * this.cell;
       const numbered = chunk < chunks && chunk % every === 0;
       lines += pathData([
         [x + 0.5, numbered ? 2 : 9],
         [x + 0.5, RULER_HEIGHT],
       ]);
-      if (numbered) marks.push(svg("text", { x: x + 4, y: 10 }, String(chunk)));
+      if (numbered) marks.push(svg("text", { x: x + 4, y: 10 }, String(chunk + 1)));
     }
-    const leftOut = { x: chunks * chunkWidth, width: left * this.cell, height: RULER_HEIGHT };
+    const leftOut = { x: chunkStart(chunks, counts) * this.cell, width: left * this.cell, height: RULER_HEIGHT };
     this.ticks.replaceChildren(svg("rect", { class: "hyw-left-out", ...leftOut }), svg("path", { d: lines }), ...marks);
   }
 

@@ -17,6 +17,7 @@ import { heldKeys, read } from "../camera/notation.js";
  * @property {import("../camera/integrate.js").Pose[]} poses one more than motions
  * @property {number[]} labels the action label of each latent
  * @property {ReturnType<typeof countsOf>} counts
+ * @property {ReturnType<typeof countsOf>} otherwise counts where the walk is not new, if `counts` are of a new one
  * @property {(at: number) => import("../camera/integrate.js").Pose} poseAt
  */
 
@@ -27,9 +28,10 @@ import { heldKeys, read } from "../camera/notation.js";
  * @param {import("../camera/integrate.js").Speeds} settings.speeds
  * @param {boolean} [settings.thirdPerson]
  * @param {boolean} [settings.relabels] the keys label a path from elsewhere
+ * @param {import("../graph/wiring.js").Wiring} [settings.wiring]
  * @returns {Walk}
  */
-export function walkOf(text, { notation, speeds, thirdPerson = false, relabels = false }) {
+export function walkOf(text, { notation, speeds, thirdPerson = false, relabels = false, wiring }) {
   const kind = kindOf(text, notation);
   const path = read(kind === "json" ? "" : text, notation);
   const held = heldKeys(path);
@@ -44,7 +46,8 @@ export function walkOf(text, { notation, speeds, thirdPerson = false, relabels =
     motions,
     poses,
     labels: relabels ? [0, ...held.map(labelOfKeys)] : labels(poses, thirdPerson || orbits),
-    counts: countsOf(motions.length),
+    counts: countsOf(motions.length, wiring?.walk === "continued"),
+    otherwise: countsOf(motions.length, true),
     poseAt: (at) => poseAt(poses, motions, at),
   };
 }

@@ -1,0 +1,24 @@
+"""Rough colours of latents, without a VAE."""
+
+from __future__ import annotations
+
+import comfy.latent_formats
+import torch
+from torch import Tensor
+
+from ...hyworld import builtin
+from ...hyworld.config import TINY
+
+_WAN = comfy.latent_formats.Wan22
+_FACTORS = {
+    TINY.dit.latent_channels: (builtin.LATENT_RGB, builtin.LATENT_RGB_BIAS),
+    _WAN.latent_channels: (_WAN.latent_rgb_factors, _WAN.latent_rgb_factors_bias),
+}
+ROUGH_CHANNELS = frozenset(_FACTORS)
+"""Latent channels of the models whose colours are known."""
+
+
+def rough_picture(latent: Tensor) -> Tensor:
+    """Normalised latent `[C, h, w]`, C of `ROUGH_CHANNELS` → RGB `[h, w, 3]` in 0..1, as the host's own previews."""
+    factors, bias = (torch.tensor(numbers) for numbers in _FACTORS[len(latent)])
+    return ((latent.float().cpu().movedim(0, -1) @ factors + bias) / 2 + 0.5).clamp(0, 1)
