@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import DiTConfig
 from ..dit import Inputs, TextKV
+from ..fingerprint import Fingerprint
 from ..vae import StreamingDecoder, VAECache
 from ..vae.stream import Past
 from ..walk import Network
@@ -90,6 +91,10 @@ class WrappedNetwork:
     @property
     def config(self) -> DiTConfig:
         return self.network.config
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return self.network.fingerprint
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         return self.network.text_keys_values(text)

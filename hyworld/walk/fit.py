@@ -62,7 +62,9 @@ def fitted(
         step if _home(step.latents) is step.latents else replace(step, latents=_home(step.latents))
         for step in world.history
     )
-    return replace(world, text=text.cpu(), first_frame=None if first is None else _home(first), history=history)
+    return replace(
+        world, text=text.cpu(), first_frame=None if first is None else first.to("cpu", torch.float32), history=history
+    )
 
 
 def _home(latents: Tensor) -> Tensor:

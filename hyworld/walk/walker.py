@@ -120,8 +120,8 @@ class Walker:
         if latent_size is None:
             raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
         shape = (self.network.config.latent_channels, *latent_size)
-        made_by = {"network": self.network.fingerprint, "vae": self.vae}
-        return self._fitted(World(text.clone(), seed, shape, first_frame, prompt=prompt, **made_by))
+        world = World(text.clone(), seed, shape, first_frame, (), prompt, self.network.fingerprint, self.vae)
+        return self._fitted(world)
 
     def walk(
         self,

@@ -162,7 +162,7 @@ class World:
             if not told or not _same(step.cameras, replace(cameras, notes=())):
                 break
             known = known.and_then(step)
-        return known
+        return known if known.chunks > start.chunks else start
 
     def and_then(self, step: Step) -> World:
         """This world with one more chunk."""

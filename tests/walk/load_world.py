@@ -1,4 +1,4 @@
-"""Loads a large world in a process of its own; prints the file's size and the bytes by which the process grew."""
+"""Saves a large world; or loads it, and prints the file's size and the bytes by which the process grew."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ def status(name: str) -> int:
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
 
-def main() -> None:
+def save(folder: Path) -> None:
     words = Words(torch.zeros(1, 512, 4096), "a street")
-    path = Trajectory.from_tokens("w-79")
     latents = torch.randn(1, 48, 4, 44, 80)
-    steps = tuple(Step(latents.clone(), part, (), words) for part in path.split(4))
-    file = World(words.text, 0, (48, 44, 80), None, steps, words.prompt).save(Path(sys.argv[1]) / "large.world")
-    World.load(World(words.text, 0, (48, 44, 80)).save(Path(sys.argv[1]) / "small.world"))  # what loading imports
+    parts = Trajectory.from_tokens("w-79").split(4)
+    steps = tuple(Step(latents.clone(), part, (), words) for part in parts)
+    World(words.text, 0, (48, 44, 80), None, steps, words.prompt).save(folder / "large.world")
+    World(words.text[:, :1], 0, (48, 44, 80)).save(folder / "small.world")
+
+
+def load(folder: Path) -> None:
+    World.load(folder / "small.world")  # what loading imports
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    loaded = World.load(file)
-    print(file.stat().st_size, status("VmHWM") - before)
+    loaded = World.load(folder / "large.world")
+    print((folder / "large.world").stat().st_size, status("VmHWM") - before)
     assert loaded.chunks == 20
 
 
-main()
+{"save": save, "load": load}[sys.argv[1]](Path(sys.argv[2]))
