@@ -22,11 +22,11 @@ def save(folder: Path) -> None:
     parts = Trajectory.from_tokens("w-79").split(4)
     steps = tuple(Step(latents.clone(), part, (), words) for part in parts)
     World(words.text, 0, (48, 44, 80), None, steps, words.prompt).save(folder / "large.world")
-    World(words.text[:, :1], 0, (48, 44, 80)).save(folder / "small.world")
+    World(words.text[:, :1], 0, (48, 44, 80), None, steps[:1]).save(folder / "small.world")
 
 
 def load(folder: Path) -> None:
-    World.load(folder / "small.world")  # what loading imports
+    World.load(folder / "small.world")  # what loading imports, and the buffers of its libraries
     before = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     loaded = World.load(folder / "large.world")
