@@ -100,7 +100,7 @@ def save(world: World, path: str | Path, *, thumbnail: Image.Image | None = None
         "labels": torch.from_numpy(walked.labels.copy()),
         "memory": torch.tensor([i for step in world.history for i in step.memory_frames], dtype=torch.int64),
     }
-    tensors |= {f"text.{i}": words.text.contiguous() for i, words in enumerate(texts)}
+    tensors |= {f"text.{i}": words.text.clone(memory_format=torch.contiguous_format) for i, words in enumerate(texts)}
     if world.first_frame is not None:
         tensors["first_frame"] = world.first_frame.contiguous()
     if thumbnail is not None:
