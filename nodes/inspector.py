@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def _pictures_of(world: WorldValue) -> PictureOf | None:
     if world.latent_shape[0] not in ROUGH_CHANNELS:
         return None
     n = world.history[0].latents.shape[2]
-    return lambda i: to_picture(rough_picture(world.history[i // n].latents[0, :, i % n]))
+    return cache(lambda i: to_picture(rough_picture(world.history[i // n].latents[0, :, i % n])))
 
 
 def _listing(world: WorldValue) -> str:

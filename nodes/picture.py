@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from ..hyworld.config import PIXEL_MULTIPLE, TINY, WAN_5B, check_size
 from ..hyworld.errors import InputError
 from ..hyworld.picture import CROPS, LONGEST_SIDE, CropChoice, size_like, to_video_tensor
 from .host.prompt import inputs_of
-from .host.run import ProgressBar, output_device
+from .host.run import output_device
 from .host.vae import HostVAE
 from .pixels import to_image, to_picture
 from .schema import schema
@@ -86,7 +86,9 @@ class EncodeFirstFrame(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="first_frame", tooltip="For the Streaming Sampler."),
-                io.Image.Output(display_name="cropped", tooltip="What the model sees of the picture."),
+                io.Image.Output(
+                    display_name="cropped", tooltip="What the model sees of the picture; the node shows it too."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -126,8 +128,8 @@ class EncodeFirstFrame(io.ComfyNode):
         height, width = _height_width(size, (height, width), picture, host.latent_channels)
         video = to_video_tensor(picture, height, width, crop)
         latent = host.denormalise(host.encode(video)).to(output_device())
-        ProgressBar(1, cls.hidden.unique_id).say(f"{width}x{height}")
-        return io.NodeOutput({"samples": latent}, to_image(video[0]).to(output_device()))
+        cropped = to_image(video[0]).to(output_device())
+        return io.NodeOutput({"samples": latent}, cropped, ui=ui.PreviewImage(cropped, cls=cls))
 
 
 def _in_range(value: Any) -> bool:

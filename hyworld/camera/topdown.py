@@ -16,6 +16,7 @@ from ..numbering import numbers
 from .trajectory import Trajectory
 
 Point = tuple[float, float]
+Numbers = NDArray[np.float64]
 Colour = tuple[int, int, int]
 Memory = Sequence[Sequence[int] | None]
 PictureOf = Callable[[int], Image.Image]
@@ -135,6 +136,8 @@ class _Picture:
         self.middle = (low + high) / 2
         self.centre = np.array([self.width / 2, (top + self.height - bottom) / 2])
         self.points = [self.at(place) for place in self.places]
+        self.covering: dict[Point, tuple[Numbers, Numbers, Numbers]] = {}
+        """Candidates for boxes of a size, shared by copies."""
 
     def copy(self) -> _Picture:
         """The same map with what is drawn so far, to draw on."""
@@ -143,7 +146,7 @@ class _Picture:
         other.draw = ImageDraw.Draw(other.image, "RGBA")
         return other
 
-    def at(self, place: NDArray[np.float64]) -> Point:
+    def at(self, place: Numbers) -> Point:
         x, z = (place - self.middle) * self.scale
         return (float(self.centre[0] + x), float(self.centre[1] - z))
 
@@ -303,24 +306,30 @@ class _Picture:
     def free_box(self, size: Point, place: Point, taken: list[_Box]) -> _Box:
         """Where a box of that size lies near `place`, covers little of the path and nothing that is `taken`."""
         width, height = size
-        side = 10 * self.unit
-        left = np.linspace(side, self.width - side - width, 28)
-        top = np.linspace(side, self.height - side - height, 28)
-        x, y = (axis.ravel() for axis in np.meshgrid(left, top))
-        away = np.hypot(x + width / 2 - place[0], y + height / 2 - place[1])
-        drawn = range(0, self.count, max(1, self.count // 256))
-        points = np.array([point for i in drawn for point in (self.points[i], self.seen(i))])
+        if size not in self.covering:
+            self.covering[size] = self.candidates(width, height)
+        x, y, covers = self.covering[size]
         pad = 8 * self.unit
-        inside = (np.abs(points[:, 0] - x[:, None] - width / 2) < width / 2 + pad) & (
-            np.abs(points[:, 1] - y[:, None] - height / 2) < height / 2 + pad
-        )
-        cost = away + 4 * width * inside.mean(axis=1) + 2 * width * inside.any(axis=1)
+        cost = covers + np.hypot(x + width / 2 - place[0], y + height / 2 - place[1])
         for box in taken:
             wide = np.minimum(x + width + pad, box.right) - np.maximum(x - pad, box.left)
             high = np.minimum(y + height + pad, box.bottom) - np.maximum(y - pad, box.top)
             cost += 20 * width * ((wide > 0) & (high > 0))
         best = int(cost.argmin())
         return _Box(x[best], y[best], x[best] + width, y[best] + height)
+
+    def candidates(self, width: float, height: float) -> tuple[Numbers, Numbers, Numbers]:
+        """Left and top of boxes all over the map, and what each costs for the path it covers, in pixels."""
+        side, pad = 10 * self.unit, 8 * self.unit
+        left = np.linspace(side, self.width - side - width, 28)
+        top = np.linspace(side, self.height - side - height, 28)
+        x, y = (axis.ravel() for axis in np.meshgrid(left, top))
+        drawn = range(0, self.count, max(1, self.count // 256))
+        points = np.array([point for i in drawn for point in (self.points[i], self.seen(i))])
+        inside = (np.abs(points[:, 0] - x[:, None] - width / 2) < width / 2 + pad) & (
+            np.abs(points[:, 1] - y[:, None] - height / 2) < height / 2 + pad
+        )
+        return x, y, 4 * width * inside.mean(axis=1) + 2 * width * inside.any(axis=1)
 
     def captions(self, remembered: Sequence[int], highlight: int | None) -> list[_Box]:
         """Titles, axes, scale and legend; returns the boxes they fill."""

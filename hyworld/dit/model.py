@@ -160,8 +160,8 @@ class WorldPlayDiT(nn.Module):
         blocks = self._block_list()
         slots = [None if memory is None else memory.slot(layer) for layer in range(len(blocks))]
         last = blocks.pop() if inputs.prefill else None
-        for block, kv, slot in zip(blocks, inputs.text_kv, slots, strict=False):
-            x = block(x, frame_mod, kv, positions, slot, self.kernels)
+        for layer, block in enumerate(blocks):  # not a zip: torch 2.6 compiles none of unequal lengths
+            x = block(x, frame_mod, inputs.text_kv[layer], positions, slots[layer], self.kernels)
         if last is not None and memory is not None:
             # A prefill needs only the keys and values of the last block.
             last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)), self.kernels)

@@ -47,7 +47,7 @@ function measureInPage() {
     const corners = [0.02, 0.98].flatMap((u) => [0.05, 0.95].map((v) => toScreen([x + u * width, y + v * height])));
     return {
       id: node.id,
-      shown: text.checkVisibility() && text.innerText,
+      shown: text.checkVisibility() ? text.innerText : "",
       overflow: text.scrollHeight - text.clientHeight,
       free: corners.every((corner) => isFree(...corner)),
       // The classic renderer draws what is behind a note's text on the canvas.

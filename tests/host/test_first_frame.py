@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .client import Client, Prompt, Run
+from .client import Client, Prompt
 from .conftest import street_picture
 from .results import Frames, frames
 from .walks import changed, node, walk
@@ -18,15 +18,16 @@ STREET = np.asarray(street_picture())
 def encoded(**inputs: object) -> Prompt:
     """Encode First Frame, and what it made of the picture."""
     prompt = {name: walk()[name] for name in ("world", "picture", "first")}
-    prompt["cropped"] = node("PreviewImage", images=["first", 1])
+    prompt["cropped"] = node("PreviewImage", images=["first", 1])  # a node whose result is wanted
     return changed(prompt, "first", **inputs)
 
 
-def cropped(client: Client, prompt: Prompt) -> tuple[Frames, Run]:
+def cropped(client: Client, prompt: Prompt) -> Frames:
     run = client.run(prompt)
     assert run.status == "success", run.error
     (picture,) = frames(client, run, "cropped")
-    return picture, run
+    np.testing.assert_array_equal(frames(client, run, "first"), [picture], "the node shows what it made")
+    return picture
 
 
 @pytest.mark.parametrize(
@@ -42,17 +43,15 @@ def cropped(client: Client, prompt: Prompt) -> tuple[Frames, Run]:
 def test_a_size_by_name(client: Client, size: str, shape: tuple[int, int]) -> None:
     # A width that is wrong does not matter where it is not used.
     width = 96 if size == "width and height" else 100
-    picture, run = cropped(client, encoded(size=size, width=width))
-    assert picture.shape == (*shape, 3)
-    assert ("first", f"{shape[1]}x{shape[0]}") in run.texts
+    assert cropped(client, encoded(size=size, width=width)).shape == (*shape, 3)
 
 
 def test_the_part_that_is_kept(client: Client) -> None:
-    parts = {crop: cropped(client, encoded(crop=crop))[0].astype(int) for crop in ("center", "left", "right")}
+    parts = {crop: cropped(client, encoded(crop=crop)).astype(int) for crop in ("center", "left", "right")}
     # The picture is red to the right and 400x240: filling 96x64, it is 106 wide.
     red = {crop: part[..., 0].mean() for crop, part in parts.items()}
     assert red["left"] < red["center"] - 5 < red["right"] - 10
-    np.testing.assert_array_equal(parts["center"], cropped(client, encoded())[0])
+    np.testing.assert_array_equal(parts["center"], cropped(client, encoded()))
 
 
 @pytest.mark.parametrize("by_video", [False, True], ids=["batch", "video"])
@@ -64,7 +63,7 @@ def test_a_walk_can_begin_with_the_last_picture(client: Client, by_video: bool) 
         prompt["video"] = node("CreateVideo", images=["both", 0], fps=16.0)
         prompt["parts"] = node("GetVideoComponents", video=["video", 0])
         prompt = changed(prompt, "first", image=["parts", 0])
-    first, _ = cropped(client, prompt)
-    last, _ = cropped(client, changed(prompt, "first", frame="last"))
-    np.testing.assert_array_equal(first, cropped(client, encoded())[0])
+    first = cropped(client, prompt)
+    last = cropped(client, changed(prompt, "first", frame="last"))
+    np.testing.assert_array_equal(first, cropped(client, encoded()))
     assert np.abs(first.astype(int) + last - 255).max() <= 3

@@ -60,13 +60,10 @@ def test_it_says_once_what_is_new_and_saves_the_video(server: ComfyServer, tmp_p
     prompt = changed(filmed(slowed(walk("w-15"), 0.15)), SAMPLER, preview=True)
     said, complaints = start(server, tmp_path, prompt, "--seed", "31").communicate(timeout=120)
     assert complaints == ""
-    *lines, saved = said.splitlines()
-    assert len(lines) == len(set(lines))
-    chunks = [line for line in lines if line.startswith("HYWorldStreamingSampler: Chunk ")]
-    assert [re.sub(r": [\d.]+ frames per second", "", line.split(": ", 1)[1]) for line in chunks] == [
-        f"Chunk {i} of 4" for i in range(1, 5)
+    *chunks, saved = said.splitlines()
+    assert [re.sub(r"[\d.]+ frames", "x frames", line) for line in chunks] == [
+        f"HYWorldStreamingSampler: Chunk {i} of 4: x frames per second" for i in range(1, 5)
     ]
-    assert set(lines) - set(chunks) == {"HYWorldEncodeFirstFrame: 96x64"}
     film = (tmp_path / "walk.mp4").read_bytes()
     assert saved == f"{tmp_path / 'walk.mp4'}: {len(film):,} bytes"
     assert film[4:8] == b"ftyp"
