@@ -98,7 +98,7 @@ class Pipeline:
     def start(
         self,
         first_frame: Image.Image | Tensor | str | Path | None = None,
-        text: str | Tensor = "",
+        text: str | Tensor | Words = "",
         *,
         seed: int = 0,
         size: tuple[int, int] | None = None,
@@ -129,8 +129,10 @@ class Pipeline:
             words.text, prompt=words.prompt, first_frame=first_frame, latent_size=latent_size, seed=seed
         )
 
-    def words(self, text: str | Tensor) -> Words:
+    def words(self, text: str | Tensor | Words) -> Words:
         """A prompt, or its embeddings `[1, L, text_dim]`, as a world is told it."""
+        if isinstance(text, Words):
+            return text
         if not isinstance(text, str):
             return Words(text)
         if self.encode_text is None:
@@ -151,7 +153,7 @@ class Pipeline:
         path: WalkPath,
         chunks: int | None = 0,
         *,
-        prompts: Mapping[int, str | Tensor] | None = None,
+        prompts: Mapping[int, str | Tensor | Words] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; see `Walker.walk`.

@@ -13,6 +13,8 @@ from .inspector import MemoryInspector
 from .load import LoadModel, TinyWorld
 from .picture import EncodeFirstFrame
 from .sampler import StreamingSampler
+from .words import PromptSchedule
+from .worlds import LoadWorld, RewindWorld, SaveWorld
 
 
 class HYWorldPlay(ComfyExtension):
@@ -27,6 +29,10 @@ class HYWorldPlay(ComfyExtension):
             CameraTrajectory,
             ActionSequence,
             JoinTrajectories,
+            PromptSchedule,
             StreamingSampler,
+            SaveWorld,
+            LoadWorld,
+            RewindWorld,
             MemoryInspector,
         ]

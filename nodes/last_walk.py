@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..hyworld.camera import Trajectory
-from ..hyworld.walk import World
+from ..hyworld.walk import Words, World
 
 _worlds: WeakKeyDictionary[Any, dict[tuple[str | None, bool], World]] = WeakKeyDictionary()
 
@@ -23,10 +23,10 @@ class LastWalk:
         self._of_model = _worlds.setdefault(model, {})
         self._key = (node_id, compact)
 
-    def shared_with(self, start: World, parts: Sequence[Trajectory]) -> World:
-        """What it has in common with a walk from `start` along `parts`; `start` if nothing."""
+    def shared_with(self, start: World, parts: Sequence[Trajectory], words: Mapping[int, Words]) -> World:
+        """What it has in common with a walk from `start`; `start` if nothing. See `World.shared_with`."""
         last = self._of_model.get(self._key)
-        return start if last is None else last.shared_with(start, parts)
+        return start if last is None else last.shared_with(start, parts, words)
 
     def keep(self, world: World) -> None:
         """`world` is the last now, finished or not."""

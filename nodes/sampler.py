@@ -8,39 +8,35 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import Any, get_args
 
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, relabel
-from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE, TINY, VAE_SPATIAL_STRIDE, WAN_5B, frames_in
-from ..hyworld.errors import InputError
-from ..hyworld.modes import KVChoice, Modes, keeps_compact
-from ..hyworld.pipeline import Pipeline
-from ..hyworld.walk import Progress, Step, Walker, Words
+from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE
+from ..hyworld.modes import KVChoice
+from ..hyworld.walk import Progress
 from ..hyworld.walk import World as WorldValue
-from ..hyworld.walk.decoding import Decoding
-from .frames import Frames
-from .host.clip import embeddings
+from .host.clip import words_of
 from .host.idle import idle_patches
 from .host.lora import lora_notes
-from .host.model import HostNetwork, require_worldplay
+from .host.model import require_worldplay
+from .host.prompt import text_behind
 from .host.run import (
     ProgressBar,
     explains_out_of_memory,
     load_together,
     memory_for_walk,
-    output_device,
     raise_if_interrupted,
     running,
 )
 from .host.screen import NodeScreen
-from .host.vae import FULL_DECODER, HostVAE, decoder_names, pick_decoder
-from .idle_inputs import SHOWN
+from .host.vae import FULL_DECODER, HostVAE, decoder_names
+from .idle_inputs import is_shown, kept_outputs
 from .last_walk import LastWalk
 from .literals import check_walk
+from .plan import Plan, new_world, notes_of, pipeline_of, told_now
 from .preview import PreviewPlayer
+from .results import Results
 from .schema import Actions, Trajectory, World, schema
 
 
@@ -122,6 +118,11 @@ class StreamingSampler(io.ComfyNode):
                 World.Output(
                     display_name="world", tooltip="The world so far: to go on in, or for the Memory Inspector."
                 ),
+                io.Video.Output(
+                    display_name="video",
+                    tooltip="The video, written while the walk goes on, for Save Video: unlike images it needs memory "
+                    "for one chunk, however long the walk.",
+                ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
@@ -154,127 +155,74 @@ class StreamingSampler(io.ComfyNode):
         reuse: bool = True,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
-        network, host_vae = HostNetwork(patcher), HostVAE(vae)
-        frames_from = pick_decoder(decoder, host_vae)
-        walker = Walker(
-            network,
-            decoding=Decoding(
-                frames_from, device=frames_from.device, dtype=frames_from.dtype, caches=frames_from.caches
-            ),
-            device=patcher.load_device,
-            dtype=network.dtype,
-            vae=host_vae.fingerprint,
-            compact_memory=keeps_compact(Modes(kv=kv_memory), fused=network.fused),
-        )
-        channels = network.config.latent_channels
-        preset = WAN_5B if channels == WAN_5B.dit.latent_channels else TINY
-        pipeline = Pipeline(walker, host_vae, size=preset.size)
-
-        text = embeddings(positive)
+        node, prompt = cls.hidden.unique_id, cls.hidden.prompt
+        host_vae = HostVAE(vae)
+        pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
+        words = words_of(positive, text_behind(prompt, node, "positive"))
         if actions is not None:
             trajectory = relabel(trajectory, list(actions))
         if world is None:
-            first = None if first_frame is None else _normalised(first_frame, host_vae, width, height)
-            asked = (height or preset.size[0], width or preset.size[1]) if first is None else None
-            start = pipeline.start(first, text, seed=seed, size=asked)
+            start = new_world(pipeline, host_vae, words[min(words)], first_frame, (height, width), seed)
         else:
-            start = world.told(Words(text))
+            start = told_now(world, words)
         walked = start.onwards(trajectory).require_chunks(chunks, onwards=start.chunks > 0)
         parts = walked.split(CHUNK_LATENTS)
-        last = LastWalk(patcher, cls.hidden.unique_id, compact=walker.compact_memory)
-        known = last.shared_with(start, parts) if reuse else start
+        last = LastWalk(patcher, node, compact=pipeline.walker.compact_memory)
+        known = last.shared_with(start, parts, words) if reuse else start
         notes = [*lora_notes(patcher), *idle_patches(patcher)]
         for note in notes:
             logging.warning("HY-WorldPlay: %s", note)
-        notes += _notes(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
-        steps, end = walker.recipe.steps, start.chunks + len(parts)
+        notes += notes_of(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
+        plan = Plan(pipeline, host_vae, frames_from, start, parts, words, known)
 
-        with ExitStack() as stack:
-            needed = memory_for_walk(walker, start.latent_shape[1:], tiny=frames_from is not host_vae)
-            stack.enter_context(explains_out_of_memory(_what_would_fit(start, needed, walker.compact_memory)))
-            stack.callback(walker.decoding.caches.park)
+        with Results(plan, kept_outputs(prompt, node)) as results:
+            world = _walk(plan, patcher, node, last, results, shown=is_shown(prompt, node, preview))
+        latents = results.latents(world.history[start.chunks :])
+        return io.NodeOutput(results.images, latents, plan.frames, world, results.video, ui={"text": notes})
 
-            def load() -> None:
-                load_together(patcher, frames_from.patcher, memory_required=needed)
 
-            bar = ProgressBar(len(parts) * steps, cls.hidden.unique_id)
-            player = stack.enter_context(PreviewPlayer(NodeScreen(), str(cls.hidden.unique_id)))
-            shown = (
-                preview if cls.hidden.prompt is None else _is_shown(cls.hidden.prompt, cls.hidden.unique_id, preview)
-            )
+def _walk(
+    plan: Plan, patcher: Any, node_id: str | None, last: LastWalk, results: Results, *, shown: bool
+) -> WorldValue:
+    """Walk as planned, with the host's memory, progress and previews; returns the world after it."""
+    start, known, steps = plan.start, plan.known, plan.walker.recipe.steps
+    tiny = plan.decoder is not plan.vae
+    needed = memory_for_walk(plan.walker, start.latent_shape[1:], tiny=tiny)
+    with ExitStack() as stack:
+        stack.enter_context(explains_out_of_memory(_what_would_fit(start, needed, plan.walker.compact_memory)))
+        stack.callback(plan.walker.decoding.caches.park)
+        bar = ProgressBar(len(plan.parts) * steps, node_id)
+        player = stack.enter_context(PreviewPlayer(NodeScreen(), str(node_id)))
 
-            def report(progress: Progress) -> None:
-                raise_if_interrupted()
-                bar.update((progress.chunk - start.chunks) * steps + progress.step)
+        def load() -> None:
+            load_together(patcher, plan.decoder.patcher, memory_required=needed)
 
-            again = pipeline.replay(known, start.chunks)
-            walk = pipeline.walk(known, parts[known.chunks - start.chunks :], on_progress=report)
-            load()
-            stack.enter_context(running(patcher))
-            if network.fused and known.chunks < end:
-                bar.say("GPU kernels are built, some seconds the first time")
-            frames = Frames(frames_in(end * CHUNK_LATENTS) - start.video_frames, start.size, output_device())
+        def report(progress: Progress) -> None:
+            raise_if_interrupted()
+            bar.update((progress.chunk - start.chunks) * steps + progress.step)
+
+        load()
+        stack.enter_context(running(patcher))
+        if plan.walker.network.fused and plan.ahead:
+            bar.say("GPU kernels are built, some seconds the first time")
+        again = plan.pipeline.replay(known, start.chunks)
+        walk = plan.pipeline.walk(known, plan.ahead, prompts=plan.words, on_progress=report)
+        world, began = start, time.perf_counter()
+        for chunk in chain(again, walk):
+            results.add(chunk.frames)
+            world = chunk.world
+            if shown:
+                player.play(chunk.frames)
+            pace = len(chunk.frames) / (time.perf_counter() - began)
+            bar.say(f"Chunk {world.chunks} of {plan.end}: {pace:.1f} frames per second")
+            if world.chunks > known.chunks:
+                last.keep(world)
+            else:
+                bar.update((world.chunks - start.chunks) * steps)
+            if world.chunks < plan.end:
+                load()
             began = time.perf_counter()
-            for chunk in chain(again, walk):
-                frames.append(chunk.frames)
-                world = chunk.world
-                if shown:
-                    player.play(chunk.frames)
-                pace = len(chunk.frames) / (time.perf_counter() - began)
-                bar.say(f"Chunk {world.chunks} of {end}: {pace:.1f} frames per second")
-                if world.chunks > known.chunks:
-                    last.keep(world)
-                else:
-                    bar.update((world.chunks - start.chunks) * steps)
-                if world.chunks < end:
-                    load()
-                began = time.perf_counter()
-
-        latents = {"samples": _raw(world.history[start.chunks :], host_vae)}
-        return io.NodeOutput(frames.images, latents, len(frames.images), world, ui={"text": notes})
-
-
-def _notes(start: WorldValue, known: WorldValue, of_path: tuple[str, ...]) -> list[str]:
-    """What the user should know of a walk from `start` that shares `known` with the last one."""
-    shared = known.chunks - start.chunks
-    if not shared:
-        return list(of_path)
-    those = f"Chunk {known.chunks} is" if shared == 1 else f"Chunks {start.chunks + 1} to {known.chunks} are"
-    return [*of_path, f"{those} known from the last run and only decoded again (reuse)."]
-
-
-def _is_shown(prompt: dict[str, Any], node_id: str | None, preview: bool) -> bool:
-    """Whether chunks are to be played: see `idle_inputs`; `preview` if the prompt says nothing."""
-    told: bool = prompt.get(node_id, {}).get("_meta", {}).get(SHOWN, preview)
-    return told
-
-
-def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tensor:
-    """The first frame's latent, normalised; raises `InputError` if it is another VAE's or of another size."""
-    raw = first_frame["samples"].float()
-    if raw.ndim != 5 or tuple(raw.shape[:3]) != (1, vae.latent_channels, 1):
-        raise InputError(
-            f"The first frame must be one latent of shape [1, {vae.latent_channels}, 1, h, w], got {list(raw.shape)}: "
-            "connect Encode First Frame with the VAE of this model."
-        )
-    given = (raw.shape[4] * VAE_SPATIAL_STRIDE, raw.shape[3] * VAE_SPATIAL_STRIDE)
-    asked = (width or given[0], height or given[1])
-    if asked != given:
-        raise InputError(
-            f"The first frame is {given[0]}x{given[1]}, but {asked[0]}x{asked[1]} is asked for: set the size in "
-            "Encode First Frame and leave width and height at 0 here."
-        )
-    return vae.normalise(raw)
-
-
-def _raw(history: tuple[Step, ...], vae: HostVAE) -> Tensor:
-    """The latents of these chunks as LATENT sockets carry them, chunk by chunk so that they lie in memory once."""
-    n = CHUNK_LATENTS
-    _, C, _, h, w = history[0].latents.shape
-    raw = torch.empty((1, C, n * len(history), h, w), device=output_device())
-    for i, step in enumerate(history):
-        raw[:, :, i * n : (i + 1) * n] = vae.denormalise(step.latents.float())
-    return raw
+    return world
 
 
 def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:

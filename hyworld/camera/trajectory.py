@@ -14,6 +14,7 @@ from .actions import NUM_LABELS
 from .actions import labels as labels_of
 from .pose_json import PoseData, file_name, normalised, poses_from_json, poses_to_json, read_file, read_json_text
 from .poses import integrate
+from .recover import tokens_of
 from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
 
 DEFAULT_FOCAL = 969.6969696969696
@@ -95,6 +96,10 @@ class Trajectory:
             return cls.from_text(source, speeds, third_person)
         name = f'The camera file "{file}"'
         return cls.from_json_text(read_file(file, name), name, bool(third_person))
+
+    def __str__(self) -> str:
+        counts = f"{_count(len(self), 'latent')}, {_count(self.chunks, 'chunk')}"
+        return f"Path of {counts}: {tokens_of(self.c2w) or 'poses that no tokens walk'}"
 
     def __len__(self) -> int:
         return len(self.c2w)

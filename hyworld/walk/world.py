@@ -14,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..camera import Trajectory
+from ..camera.recover import tokens_of
 from ..config import VAE_SPATIAL_STRIDE, frames_in
 from ..errors import InputError
 from ..fingerprint import Fingerprint
@@ -167,6 +168,13 @@ class World:
     def and_then(self, step: Step) -> World:
         """This world with one more chunk."""
         return replace(self, history=(*self.history, step))
+
+    def __str__(self) -> str:
+        height, width = self.size
+        path = tokens_of(self.path.c2w)
+        walked = f", {path}" if path else ""
+        chunks = f"{self.chunks} chunk{'' if self.chunks == 1 else 's'}"
+        return f"World of {chunks}, {self.video_frames} frames, {width}x{height}, seed {self.seed}{walked}"
 
     def save(self, path: str | Path, *, thumbnail: Image | None = None, overwrite: bool = False) -> Path:
         """Write this world to a file; see `file.save`."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_management
-from torch import Tensor
 
 from ...hyworld import builtin
 from ...hyworld.errors import InputError
+from ...hyworld.walk import Words
+
+AFTER, PROMPT = "hyworld_after", "hyworld_prompt"
+"""What a Prompt Schedule writes beside each of its texts: the chunks that come before it, and its words."""
 
 
 class TinyCLIP:
@@ -26,12 +29,14 @@ class TinyCLIP:
         return [[self._encode(tokens).to(comfy.model_management.intermediate_device()), {"pooled_output": None}]]
 
 
-def embeddings(conditioning: Any) -> Tensor:
-    """The prompt embeddings `[1, L, text_dim]` of a CONDITIONING; raises `InputError` for several prompts."""
-    if len(conditioning) != 1 or conditioning[0][0].shape[0] != 1:
+def words_of(conditioning: Any, prompt: str = "") -> dict[int, Words]:
+    """What a CONDITIONING tells a walk: words by the number of chunks from which on they hold (Prompt Schedule).
+
+    prompt: the words of a plain one, if known. Raises `InputError` for several prompts that are no schedule.
+    """
+    if any(text.shape[0] != 1 for text, _ in conditioning) or sum(AFTER not in more for _, more in conditioning) > 1:
         raise InputError(
-            f"The conditioning holds {len(conditioning)} prompts: the walk takes one, "
-            "so connect a single CLIP Text Encode."
+            f"The conditioning holds {len(conditioning)} prompts: the walk takes one at a time, "
+            "so connect a single CLIP Text Encode, or several through a Prompt Schedule."
         )
-    text: Tensor = conditioning[0][0]
-    return text
+    return {more.get(AFTER, 0): Words(text, more.get(PROMPT, prompt)) for text, more in conditioning}

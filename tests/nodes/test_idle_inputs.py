@@ -29,7 +29,8 @@ def test_seed_and_size_do_not_matter_beside_a_world(settled: Callable[[dict], di
     two = settled(sampler(world=LINK, seed=6, width=0, height=0, chunks=2))
     assert one == two
     assert one["inputs"]["chunks"] == 2
-    assert settled(sampler(seed=5, width=64))["inputs"] == {"seed": 5, "width": 64}
+    alone = settled(sampler(seed=5, width=64))["inputs"]
+    assert (alone["seed"], alone["width"]) == (5, 64)
     assert settled(sampler(world=LINK, seed=LINK))["inputs"]["seed"] == LINK
 
 
@@ -62,3 +63,23 @@ def test_prompts_that_are_none_are_left_to_the_host(
 def test_nodes_of_others_are_left_alone(settled: Callable[[dict], dict]) -> None:
     node = {"class_type": "KSampler", "inputs": {"world": LINK, "seed": 5, "preview": False}}
     assert settled(node) == {"class_type": "KSampler", "inputs": {"world": LINK, "seed": 5, "preview": False}}
+
+
+def test_what_is_wired_decides_which_large_outputs_are_made(
+    pack: Callable[[str], Any], server: list[Callable[[dict], dict]]
+) -> None:
+    idle = pack("nodes.idle_inputs")
+    pack("nodes.host.prompt").watch_prompts(idle.settle)
+    (handler,) = server
+
+    def settled(*outputs: int) -> dict[str, Any]:
+        others = {str(9 + n): {"class_type": "X", "inputs": {"a": ["1", n], "b": 3}} for n in outputs}
+        prompt = {"1": sampler(), "5": {"class_type": "Y"}, **others}
+        return copy_context().run(handler, {"prompt": prompt})["prompt"]
+
+    assert idle.kept_outputs(settled(3, 4), "1") == {4}
+    assert idle.kept_outputs(settled(0, 1, 2), "1") == {0, 1}
+    assert idle.kept_outputs(settled(), "1") == set()
+    assert settled(0)["1"]["inputs"] != settled(4)["1"]["inputs"], "wiring one more needs another run"
+    assert settled(4)["1"]["inputs"] == settled(3, 4)["1"]["inputs"]
+    assert idle.kept_outputs(None, "1") == idle.kept_outputs({}, "1") == {0, 1, 4}, "nobody said what is wired"

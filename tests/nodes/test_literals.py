@@ -17,7 +17,7 @@ Check = Callable[[Prompt, int], Any]
 @pytest.fixture
 def receive(pack: Callable[[str], Any], server: list[Callable[[dict], dict]]) -> Callable[[Prompt], Context]:
     """`receive(prompt)`: have the server receive a prompt; returns the context in which it then checks the nodes."""
-    pack("nodes.host.prompt").watch_prompts(lambda node: None)
+    pack("nodes.host.prompt").watch_prompts(lambda node, wired: None)
     (handler,) = server
 
     def received(prompt: Prompt) -> Context:
@@ -163,6 +163,6 @@ def test_a_node_that_is_not_in_the_prompt(check: Check) -> None:
 
 def test_nothing_is_known_without_a_server(pack: Callable[[str], Any], input_folder: Path) -> None:
     prompt = pack("nodes.host.prompt")
-    prompt.watch_prompts(lambda node: None)
+    prompt.watch_prompts(lambda node, wired: None)
     assert prompt.inputs_of("1") == {"class_type": None}
     assert pack("nodes.literals").check_walk("1", 3) is True

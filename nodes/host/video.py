@@ -1,0 +1,63 @@
+"""VIDEO written to a file while the walk goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import folder_paths
+from comfy.model_management import InterruptProcessingException
+from comfy_api.latest import InputImpl
+from torch import Tensor
+
+from ...hyworld.video import VideoWriter
+
+UNFINISHED = "hyworld_unfinished"
+"""Folder of walks in work, in the output folder: the host empties its temporary one when it starts, also after a
+crash."""
+
+
+class VideoFile:
+    """Context manager: `add` frames inside, take `video` after it. A walk that fails leaves its file in `UNFINISHED`.
+
+    size: (height, width) in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        folder = Path(folder_paths.get_output_directory(), UNFINISHED)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = VideoWriter(folder / "walk.mp4", *size, or_next=True)
+        self._file: Path | None = None
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+        if isinstance(error, InterruptProcessingException):
+            self._writer.path.unlink(missing_ok=True)
+        elif error is None:
+            self._file = _moved_to_temporary(self._writer.path)
+
+    def add(self, frames: Tensor) -> None:
+        """The next frames, uint8 `[F, H, W, 3]`."""
+        self._writer.write(frames)
+
+    @property
+    def video(self) -> Any:
+        """VIDEO, which core Save Video copies as it is."""
+        return InputImpl.VideoFromFile(str(self._file))
+
+
+def _moved_to_temporary(file: Path) -> Path:
+    folder = folder_paths.get_temp_directory()
+    os.makedirs(folder, exist_ok=True)
+    place, name, counter, _, _ = folder_paths.get_save_image_path("hyworld_walk", folder)
+    target = Path(place, f"{name}_{counter:05}_.mp4")
+    shutil.move(file, target)
+    return target

@@ -1,0 +1,75 @@
+"""The large outputs of a walk, filled chunk by chunk: those that are wired, so that a walk of any length fits."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..hyworld.config import CHUNK_LATENTS
+from ..hyworld.walk import Step
+from .frames import Frames
+from .host.run import output_device
+from .host.vae import HostVAE
+from .host.video import VideoFile
+from .plan import Plan
+
+IMAGES, LATENTS, VIDEO = 0, 1, 4
+"""Their numbers among the outputs."""
+
+
+class Results:
+    """A context manager: on leaving, the video's file is complete.
+
+    wanted: numbers of the outputs to make; the others are None.
+    """
+
+    def __init__(self, plan: Plan, wanted: set[int]) -> None:
+        self._plan = plan
+        self._latents = LATENTS in wanted
+        self._frames = Frames(plan.frames, plan.start.size, output_device()) if IMAGES in wanted else None
+        self._video = VideoFile(plan.start.size) if VIDEO in wanted else None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Results:
+        if self._video is not None:
+            self._open.enter_context(self._video)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def add(self, frames: Tensor) -> None:
+        """The next frames, uint8 `[F, H, W, 3]`."""
+        if self._frames is not None:
+            self._frames.append(frames)
+        if self._video is not None:
+            self._video.add(frames)
+
+    @property
+    def images(self) -> Tensor | None:
+        return None if self._frames is None else self._frames.images
+
+    @property
+    def video(self) -> Any:
+        """VIDEO; only after leaving."""
+        return None if self._video is None else self._video.video
+
+    def latents(self, history: tuple[Step, ...]) -> dict[str, Tensor] | None:
+        """LATENT of the chunks walked."""
+        return {"samples": _raw(history, self._plan.vae)} if self._latents else None
+
+
+def _raw(history: tuple[Step, ...], vae: HostVAE) -> Tensor:
+    """Latents as LATENT sockets carry them, chunk by chunk, so that they lie in memory once."""
+    n = CHUNK_LATENTS
+    _, C, _, h, w = history[0].latents.shape
+    raw = torch.empty((1, C, n * len(history), h, w), device=output_device())
+    for i, step in enumerate(history):
+        raw[:, :, i * n : (i + 1) * n] = vae.denormalise(step.latents.float())
+    return raw
