@@ -226,6 +226,7 @@ class StreamingSampler(io.ComfyNode):
                     last.keep(world)
                 else:
                     bar.update((world.chunks - start.chunks) * steps)
+                raise_if_interrupted()
                 if world.chunks < end:
                     load()
                 began = time.perf_counter()

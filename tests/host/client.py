@@ -150,7 +150,7 @@ class Client:
     def follow(self, run: Run, *, until: Callable[[Event], bool] | None = None, timeout: float = 60) -> Run:
         """Read messages until the prompt has ended, or until its first message that `until` holds for."""
         began = time.monotonic()
-        reached = False
+        seconds, reached = run.seconds, False
         while not run.status and not reached:
             left = began + timeout - time.monotonic()
             self._socket.settimeout(max(left, 0.01))
