@@ -99,6 +99,6 @@ def test_the_node_shows_what_was_written_after_the_run(
     seen = drive(node, "notes.cjs", scene)
     assert seen["ended"] == "execution_success"
     assert seen["text"].startswith("Wrote worldplay_5b.safetensors: 48 tensors")
-    assert seen["fits"], seen
+    assert seen["fits"]
     assert seen["before"] == seen["inputs"] == ["source", "file_name", "dtype", "overwrite"]
     assert seen["saved"] == ["model.pt", "worldplay_5b.safetensors", "bf16", False]
