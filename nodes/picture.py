@@ -86,9 +86,7 @@ class EncodeFirstFrame(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="first_frame", tooltip="For the Streaming Sampler."),
-                io.Image.Output(
-                    display_name="cropped", tooltip="What the model sees of the picture; the node shows it too."
-                ),
+                io.Image.Output(display_name="cropped", tooltip="What the model sees of the picture."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -129,7 +127,7 @@ class EncodeFirstFrame(io.ComfyNode):
         video = to_video_tensor(picture, height, width, crop)
         latent = host.denormalise(host.encode(video)).to(output_device())
         cropped = to_image(video[0]).to(output_device())
-        return io.NodeOutput({"samples": latent}, cropped, ui=ui.PreviewImage(cropped, cls=cls))
+        return io.NodeOutput({"samples": latent}, cropped, ui=ui.PreviewText(f"{width}x{height}"))
 
 
 def _in_range(value: Any) -> bool:

@@ -219,6 +219,7 @@ def _walk(
                 last.keep(world)
             else:
                 bar.update((world.chunks - start.chunks) * steps)
+            raise_if_interrupted()
             if world.chunks < plan.end:
                 load()
             began = time.perf_counter()

@@ -21,7 +21,7 @@ Prompt = dict[str, dict[str, Any]]
 """A workflow in API form: node id → class_type and inputs; a link is [node id, output index]."""
 
 _ENDINGS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "interrupted"}
-_PREVIEW_WITH_METADATA = 4
+_TEXT, _PREVIEW_WITH_METADATA = 3, 4
 
 
 class RejectedError(Exception):
@@ -65,6 +65,8 @@ class Run:
     seconds: float = 0.0
     events: list[Event] = field(default_factory=list)
     previews: list[Preview] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    """Progress texts: the node and what it said, of any prompt that ran meanwhile."""
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
@@ -148,7 +150,7 @@ class Client:
     def follow(self, run: Run, *, until: Callable[[Event], bool] | None = None, timeout: float = 60) -> Run:
         """Read messages until the prompt has ended, or until its first message that `until` holds for."""
         began = time.monotonic()
-        reached = False
+        seconds, reached = run.seconds, False
         while not run.status and not reached:
             left = began + timeout - time.monotonic()
             self._socket.settimeout(max(left, 0.01))
@@ -158,7 +160,10 @@ class Client:
                 self.interrupt()
                 raise TimeoutError(f"The prompt took longer than {timeout} s: {run.events[-3:]}") from None
             seconds = run.seconds + time.monotonic() - began
-            if isinstance(data, bytes):
+            if kind == "text":
+                length = struct.unpack(">I", data[:4])[0]
+                run.texts.append((data[4 : 4 + length].decode(), data[4 + length :].decode()))
+            elif isinstance(data, bytes):
                 length = struct.unpack(">I", data[:4])[0]
                 origin = json.loads(data[4 : 4 + length])
                 if origin["prompt_id"] == run.prompt_id:
@@ -202,7 +207,7 @@ class Client:
         return False
 
     def _receive(self) -> tuple[str, Any]:
-        """The next message: its kind and data; previews have kind "preview" and bytes."""
+        """The next message: its kind and data, which is bytes for the kinds "text" and "preview"."""
         while True:
             opcode, body = self._socket.recv_data()
             if opcode == websocket.ABNF.OPCODE_TEXT:
@@ -210,8 +215,9 @@ class Client:
                 return message["type"], message["data"]
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 raise ConnectionError("The server closed the websocket.")
-            if struct.unpack(">I", body[:4])[0] == _PREVIEW_WITH_METADATA:
-                return "preview", body[4:]
+            kind = {_TEXT: "text", _PREVIEW_WITH_METADATA: "preview"}.get(struct.unpack(">I", body[:4])[0])
+            if kind is not None:
+                return kind, body[4:]
 
     def _history(self, prompt_id: str) -> dict[str, Any]:
         """What the server remembers of an ended prompt; it writes that down just after it said so."""

@@ -90,7 +90,7 @@ async function undo(page, editor) {
   await editor.stage.focus();
   await hold(page, ["d", "ArrowRight"], 500);
   const together = await editor.text();
-  await page.evaluate(() => (globalThis.sameNode = theNode()));
+  await page.evaluate(() => void (globalThis.sameNode = theNode()));
   await page.keyboard.press("Control+z");
   await page.waitForTimeout(300);
   const undone = await editor.text();

@@ -19,6 +19,11 @@ inBrowser(scene, async (page) => {
   await pressRun(page);
   await page.waitForFunction(() => globalThis.ended, null, PATIENCE);
   await page.waitForTimeout(1500); // new front ends take their own line of progress away a moment later
+  const drawn = () => {
+    const { element } = app.graph._nodes[0].widgets.find(({ name }) => name === "hyworld_notes");
+    return element.scrollHeight <= element.offsetHeight;
+  };
+  await page.waitForFunction(drawn, null, { timeout: 5000 }).catch(() => {}); // what is seen then is told below
   await page.screenshot({ path: scene.screenshot });
   const seen = await page.evaluate(async () => {
     const [node] = app.graph._nodes;
@@ -27,7 +32,7 @@ inBrowser(scene, async (page) => {
     const [prompt] = Object.values((await app.graphToPrompt()).output);
     return {
       text: notes.element.textContent,
-      fits: width > 0 && notes.element.scrollHeight <= height,
+      fits: width > 0 && notes.element.scrollHeight <= notes.element.offsetHeight,
       inputs: Object.keys(prompt.inputs),
       saved: node.serialize().widgets_values.slice(0, Object.keys(prompt.inputs).length),
     };

@@ -34,7 +34,21 @@ def without_picture(**sampler: object) -> Prompt:
     return changed(prompt, SAMPLER, **sampler)
 
 
+def joined_too_short() -> Prompt:
+    """Two paths of 8 latents, one after the other."""
+    prompt = walk("w-7", trajectory=["joined", 0], chunks=5)
+    return {**prompt, "joined": node("HYWorldJoinTrajectories", first=["path", 0], then=["path", 0])}
+
+
+def continued_too_short() -> Prompt:
+    """The second walk's path has 4 latents, the first of which is where the first walk ended."""
+    prompt = {**walk("w-3"), "on": sampler_node(world=[SAMPLER, 3])}
+    return changed(prompt, "latents", samples=["on", 1])
+
+
 REJECTED: dict[str, tuple[Prompt, str, str]] = {
+    "joined path": (joined_too_short(), SAMPLER, "enough for 3 chunks of 4, but 5 chunks were asked for"),
+    "path to go on": (continued_too_short(), "on", "one chunk takes 4: lengthen the path by 1 latent or more"),
     "no count": (path("w"), "path", 'Token 1 of the camera path, "w", lacks a count: the keys are w, s, a, d'),
     "no key": (path("w-4, -3"), "path", 'Token 2 of the camera path, "-3", lacks a key'),
     "negative count": (path("w--4"), "path", "has the negative count -4"),
@@ -171,18 +185,6 @@ def odd_picture() -> Prompt:
     return {**walk(first_frame=["encoded", 0]), "small": small, "encoded": encoded}
 
 
-def joined_too_short() -> Prompt:
-    """A path whose length is known only when the graph runs."""
-    prompt = walk("w-7", trajectory=["joined", 0], chunks=5)
-    return {**prompt, "joined": node("HYWorldJoinTrajectories", first=["path", 0], then=["path", 0])}
-
-
-def continued_too_short() -> Prompt:
-    """The second walk's path has 4 latents, the first of which is where the first walk ended."""
-    prompt = {**walk("w-3"), "on": sampler_node(world=[SAMPLER, 3])}
-    return changed(prompt, "latents", samples=["on", 1])
-
-
 FAILING: dict[str, tuple[Prompt, str, str]] = {
     "first frame of another size": (
         walk(width=96, height=64) | {SAMPLER: sampler_node(first_frame=["first", 0], width=128, height=64)},
@@ -235,8 +237,6 @@ FAILING: dict[str, tuple[Prompt, str, str]] = {
         SAMPLER,
         "The key presses last 3 latents, but the path of 8 latents takes 7",
     ),
-    "joined path": (joined_too_short(), SAMPLER, "enough for 3 chunks of 4, but 5 chunks were asked for"),
-    "path to go on": (continued_too_short(), "on", "one chunk takes 4: lengthen the path by 1 latent or more"),
     "out of memory": (out_of_memory(), SAMPLER, "There is not enough GPU memory for a walk at 96x64"),
 }
 """Prompt, the node that fails, and the sentence it fails with."""

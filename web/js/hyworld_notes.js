@@ -8,7 +8,7 @@ const WIDGET = "hyworld_notes";
 
 /** Pixels of the graph, at zoom 1. */
 const LINE_HEIGHT = 16;
-const LETTER_WIDTH = 6.2;
+const LETTER_WIDTH = 7;
 const MARGINS = 40;
 
 app.registerExtension({

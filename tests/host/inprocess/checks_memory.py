@@ -164,6 +164,7 @@ def check_frames_lie_in_memory_once() -> str:
     short, some = peak(lambda: walk(model, "w-31", **at_large).images.numel())
     long, more = peak(lambda: walk(model, "w-127", **at_large).images.numel())
     share = (more - some) / (long - short)
+    # 4.1, give or take what the allocator keeps; it was 8.8 to 10 when the frames lay in memory twice.
     return require(
-        3.5 <= share <= 4.2, f"{share:.2f} bytes for each byte of the frames ({some} for {short}, {more} for {long})."
+        share < 5.5, f"{share:.2f} bytes for each byte of the frames ({some} for {short}, {more} for {long})."
     )
