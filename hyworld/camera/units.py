@@ -23,6 +23,7 @@ def scaled(poses: PoseData, name: str, scale: float | str = 1.0) -> PoseData:
     scale: "auto" makes the median motion of the latents that move 0.08 units, as in training.
     Raises `InputError` unless it is "auto" or a number above 0 that leaves positions within `LARGEST`.
     """
+    scale = read_scale(scale)
     usual = DEFAULT_SPEEDS.move
     median = median_move(poses.c2w)
     notes = poses.notes
@@ -32,7 +33,7 @@ def scaled(poses: PoseData, name: str, scale: float | str = 1.0) -> PoseData:
         factor = usual / median
         notes = (*notes, f"{name} moves {median:.3g} units per latent (median), scaled by {factor:.4g} to {usual:g}.")
     else:
-        factor = _number(scale)
+        factor = float(scale)
         moves = median * factor
         if moves and not usual / UNUSUAL <= moves <= usual * UNUSUAL:
             notes = (
@@ -56,7 +57,10 @@ def median_move(c2w: NDArray[np.float64]) -> float:
     return float(np.median(moving)) if len(moving) else 0.0
 
 
-def _number(scale: float | str) -> float:
+def read_scale(scale: float | str) -> float | str:
+    """A factor above 0, or "auto"; raises `InputError` for anything else."""
+    if scale == AUTO:
+        return AUTO
     try:
         factor = float(scale)
     except ValueError:

@@ -8,10 +8,9 @@ Install: Edit > Preferences > Add-ons > Install from Disk, this file. Or without
 Written are Blender's own numbers, frame by frame; `blender.py` makes poses of them and back.
 """
 
-from __future__ import annotations
-
 import json
 import sys
+from collections.abc import Callable
 
 import bpy
 from bpy.props import StringProperty
@@ -133,7 +132,7 @@ class ImportCameraPath(Operator, ImportHelper):
         return _reported(self, import_file)
 
 
-def _reported(operator: Operator, job) -> set[str]:  # noqa: ANN001
+def _reported(operator: Operator, job: Callable[[str], None]) -> set[str]:
     try:
         job(operator.filepath)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -142,11 +141,11 @@ def _reported(operator: Operator, job) -> set[str]:  # noqa: ANN001
     return {"FINISHED"}
 
 
-def _export_entry(menu, context) -> None:  # noqa: ANN001
+def _export_entry(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator(ExportCameraPath.bl_idname, text="HY-WorldPlay camera path (.json)")
 
 
-def _import_entry(menu, context) -> None:  # noqa: ANN001
+def _import_entry(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator(ImportCameraPath.bl_idname, text="HY-WorldPlay camera path (.json)")
 
 

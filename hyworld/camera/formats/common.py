@@ -42,7 +42,7 @@ def lens(fx: float, fy: float, width: float, height: float, where: str) -> NDArr
     for focal in (fx / width, fy / height):
         if not low <= focal <= high:
             raise InputError(
-                f"{where} must have a focal length of {low:g} to {high:g} times the picture's size, got {focal:g} times."
+                f"{where} must have a focal length of {low:g} to {high:g} times the picture's size, got {focal:g}."
             )
     return np.array([[fx / width, 0.0, 0.5], [0.0, fy / height, 0.5], [0.0, 0.0, 1.0]])
 

@@ -26,7 +26,10 @@ HEADER = 10_000
 
 
 def read(file: BinaryIO, name: str) -> PoseData:
-    """Poses of an archive; raises `InputError` that begins with `name`. No array is unpacked before its size is known."""
+    """Poses of an archive; raises `InputError` that begins with `name`.
+
+    No array is unpacked before its size is known to be what its shape says.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             arrays = {key: _array(archive, key, name) for key in ("extrinsics_c2w", "intrinsics", "fps", "labels")}
