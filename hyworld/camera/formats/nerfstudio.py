@@ -28,7 +28,7 @@ from .common import (
     to_opengl,
 )
 
-PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
+PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "RADIAL", "SIMPLE_RADIAL")
 
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 
