@@ -16,6 +16,7 @@ from ..camera import Speeds, Trajectory, draw_top_down, label_name
 from ..camera.formats import FORMATS, check_new
 from ..camera.units import read_scale
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, WAN_5B, MemoryConfig, frames_in
+from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
 from .console import console, notes, parse_size, reports_errors, write_whole
 
@@ -81,7 +82,9 @@ def trajectory(
     if json_file is not None:
         check_new_file(json_file, ".json", overwrite=overwrite)
     if export is not None:
-        check_new(export, overwrite=overwrite)
+        check_new(export, every_frame=every_frame, overwrite=overwrite)
+    elif every_frame:
+        raise InputError("--every-frame is about the exported path: add --export.")
     notes(walk.notes)
 
     memory = _memory_by_chunk(walk)

@@ -173,6 +173,17 @@ def test_nerfstudios_ways_to_tell_a_lens(changes: dict[str, Any], expected: tupl
     np.testing.assert_allclose(nerfstudio.read(transforms(**changes), "It").intrinsics, [lens_of(*expected)] * 3)
 
 
+def test_nerfstudios_own_changes_of_the_world_are_taken_back() -> None:
+    """As its `transform_poses_to_original_space`: divided by the scale, then the inverse transform."""
+    applied = [[0, 1, 0, 3], [1, 0, 0, 2], [0, 0, -1, 1]]
+    data = transforms(applied_transform=applied, applied_scale=0.5)
+    for frame in data["frames"]:
+        frame["transform_matrix"][0][3] = 4.0
+    poses = nerfstudio.read(data, "It")
+    np.testing.assert_allclose(poses.c2w[0, :3, 3], (-2, 5, 1), atol=1e-12)
+    np.testing.assert_allclose(poses.c2w[0, :3, 2], (0, 0, 1), atol=1e-12)
+
+
 def test_a_frame_of_nerfstudio_may_have_a_lens_of_its_own() -> None:
     data = transforms()
     data["frames"][1]["fl_x"] = 50

@@ -45,6 +45,8 @@ def test_uneven_times() -> None:
     poses = poses_of("w-3", move=1.0)._replace(seconds=np.array([0.0, 0.1, 1.0, 1.1]))
     latents = to_latents(poses, "It")
     np.testing.assert_allclose(latents.c2w[:, 2, 3], [0, 1 + 0.15 / 0.9, 1 + 0.4 / 0.9, 1 + 0.65 / 0.9, 2])
+    as_many = to_latents(poses_of("w-2", move=1.0)._replace(seconds=np.array([0.0, 0.4, 0.5])), "It")
+    np.testing.assert_allclose(as_many.c2w[:, 2, 3], [0, 0.625, 2])
     assert latents.notes == ("It has 4 poses in 1.10 s, read as 5 latents of 0.25 s.",)
 
 

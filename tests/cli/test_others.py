@@ -184,6 +184,8 @@ def test_convert_refuses_in_one_line(hyworld, tmp_path: Path, source: object, op
         (("--scale", "2"), "leave out fps and scale"),
         (("--scale", "fast"), "The scale must be"),
         (("--fps", "24"), "leave out fps and scale"),
+        (("--every-frame",), "add --export"),
+        (("--every-frame", "--export", "path.json"), "one pose per latent and none per frame"),
     ],
 )
 def test_trajectory_writes_both_files_or_none(hyworld, tmp_path: Path, options: tuple[str, ...], message: str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,10 +59,17 @@ def read_data(data: object, name: str) -> PoseData:
     return poses_from_json(data, name)
 
 
-def check_new(target: str, *, overwrite: bool = False) -> list[Path]:
-    """The files that `write` makes of a name; raises `InputError` unless all may be written (see `check_new_file`)."""
+def check_new(target: str, *, every_frame: bool = False, overwrite: bool = False) -> list[Path]:
+    """The files that `write` makes of a name; raises `InputError` unless all may be written (see `check_new_file`).
+
+    every_frame: there is a pose for each frame of the video.
+    """
     if target.lower().endswith((".json", ".npz")):
         files = [Path(target).expanduser()]
+        if every_frame and _json_writer(files[0]) is None and files[0].suffix.lower() == ".json":
+            raise InputError(
+                f"{target} is pose JSON, which has one pose per latent and none per frame: choose another format."
+            )
     else:
         folder = Path(target).expanduser()
         if not target.endswith(("/", "\\")) and not folder.is_dir():
@@ -86,7 +93,7 @@ def write(poses: PoseData, target: str, *, height: int, width: int, overwrite: b
 
     Each file appears whole. Raises `InputError` as `check_new` and if the disk refuses.
     """
-    files = check_new(target, overwrite=overwrite)
+    files = check_new(target, every_frame=poses.seconds is not None, overwrite=overwrite)
     contents = _contents(poses, files[0], height, width)
     parts = [(temporary_name(file), file) for file in files]
     folder = files[0].parent
@@ -113,18 +120,21 @@ def _contents(poses: PoseData, file: Path, height: int, width: int) -> dict[str,
         return {key: text.encode() for key, text in colmap.write(poses, height, width).items()}
     if name.endswith(".npz"):
         return {file.name: npz.write(poses)}
+    writer = _json_writer(file)
     data: Mapping[str, object]
-    if name.startswith("transforms"):
-        data = nerfstudio.write(poses, height, width)
-    elif name.endswith(".blender.json"):
-        data = blender.write(poses, height, width)
-    elif poses.seconds is not None:
-        raise InputError(
-            f"{file} is pose JSON, which has one pose per latent and none per frame: choose another format."
-        )
-    else:
+    if writer is None:
         data = poses_to_json(poses.c2w, poses.intrinsics, None if poses.labels is None else poses.labels.tolist())
+    else:
+        data = writer(poses, height, width)
     return {file.name: json.dumps(data, indent=1).encode()}
+
+
+def _json_writer(file: Path) -> Callable[[PoseData, int, int], dict[str, object]] | None:
+    """The format of a .json file's name; None for pose JSON."""
+    name = file.name.lower()
+    if name.startswith("transforms"):
+        return nerfstudio.write
+    return blender.write if name.endswith(".blender.json") else None
 
 
 def _read_colmap(folder: Path, name: str) -> PoseData:
