@@ -18,7 +18,7 @@ from ..camera.units import read_scale
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, WAN_5B, MemoryConfig, frames_in
 from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
-from .console import console, notes, parse_size, reports_errors, write_whole
+from .console import console, note, notes, parse_size, reports_errors, write_whole
 
 DEFAULT_PICTURE = Path("trajectory.png")
 
@@ -105,6 +105,10 @@ def trajectory(
     if export is not None:
         files = walk.save(export, size=frame_size, every_frame=every_frame, overwrite=overwrite)
         console.print(f"exported: {', '.join(map(str, files))}", markup=False)
+        if len(walk) % CHUNK_LATENTS:
+            note(
+                f"the export has {len(walk)} latents, but a walk has pictures of {walk.chunks * CHUNK_LATENTS} of them"
+            )
 
 
 def _memory_by_chunk(walk: Trajectory) -> list[tuple[int, ...]]:

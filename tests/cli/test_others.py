@@ -50,6 +50,7 @@ def test_trajectory_exports_what_it_reads(hyworld, tmp_path: Path, name: str):
     done = hyworld("trajectory", "w-8, right-10, w+d-7", "--export", name, "--every-frame", "--size", "160x288")
     assert done.returncode == 0, done.stderr
     assert f"exported: {name}" in done.stdout
+    assert done.stderr == "note: the export has 26 latents, but a walk has pictures of 24 of them\n"
     again = hyworld("trajectory", name, "--fps", "16", "--json", "path.json")
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[1:27] == done.stdout.splitlines()[1:27]
