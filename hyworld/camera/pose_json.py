@@ -39,11 +39,18 @@ class PoseError(InputError):
 
 
 class PoseData(NamedTuple):
-    """c2w `[N, 4, 4]`, normalised intrinsics `[N, 3, 3]`, and labels `[N]` where the file gives them."""
+    """What every format is read to and written from, with axes and units as in `Trajectory`.
+
+    c2w `[N, 4, 4]`, normalised intrinsics `[N, 3, 3]`, labels `[N]` where the file gives them.
+    seconds: `[N]`, when each pose is; None: one pose per latent.
+    notes: for the user, on how the file was read.
+    """
 
     c2w: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.int64] | None = None
+    seconds: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def file_name(source: str) -> str | None:
@@ -121,10 +128,11 @@ def _read_pose(pose: object, where: str) -> tuple[NDArray[np.float64], NDArray[n
         if key not in pose:
             raise PoseError(f'{where}: the key "{key}" is missing; add {what}')
     label = _label(pose["label"], f"{where}: label") if "label" in pose else None
-    return _extrinsic(pose["extrinsic"], f"{where}: extrinsic"), _intrinsics(pose["K"], f"{where}: K"), label
+    return extrinsic(pose["extrinsic"], f"{where}: extrinsic"), pixel_intrinsics(pose["K"], f"{where}: K"), label
 
 
-def _matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
+def matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
+    """Finite numbers `[size, size]`; raises `InputError` that begins with `where`."""
     try:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -142,8 +150,9 @@ def _matrix(value: object, size: int, where: str) -> NDArray[np.float64]:
     return matrix
 
 
-def _extrinsic(value: object, where: str) -> NDArray[np.float64]:
-    pose = _matrix(value, 4, where)
+def extrinsic(value: object, where: str) -> NDArray[np.float64]:
+    """A rigid camera-to-world matrix `[4, 4]`; raises `InputError` that begins with `where`."""
+    pose = matrix(value, 4, where)
     if np.abs(pose[3] - (0, 0, 0, 1)).max() > RIGID_TOLERANCE:
         raise PoseError(
             f"{where} must be camera-to-world with the last row 0 0 0 1 and the position in the last column",
@@ -162,8 +171,9 @@ def _extrinsic(value: object, where: str) -> NDArray[np.float64]:
     return pose
 
 
-def _intrinsics(value: object, where: str) -> NDArray[np.float64]:
-    K = _matrix(value, 3, where)
+def pixel_intrinsics(value: object, where: str) -> NDArray[np.float64]:
+    """Normalised intrinsics of K `[3, 3]` in pixels; raises `InputError` that begins with `where`."""
+    K = matrix(value, 3, where)
     for name, number in (("fx", K[0, 0]), ("fy", K[1, 1]), ("cx", K[0, 2]), ("cy", K[1, 2])):
         if number <= 0:
             raise PoseError(

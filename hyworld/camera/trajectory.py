@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import CHUNK_LATENTS
+from ..config import CHUNK_LATENTS, WAN_5B
 from ..errors import InputError
 from .actions import NUM_LABELS
 from .actions import labels as labels_of
-from .pose_json import PoseData, file_name, normalised, poses_from_json, poses_to_json, read_file, read_json_text
+from .formats import called, names_file, read, read_data, write
+from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_json_text
 from .poses import integrate
 from .recover import tokens_of
+from .resample import to_frames, to_latents
 from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
+from .units import scaled
 
 DEFAULT_FOCAL = 969.6969696969696
 """Pixels, both ways, in a 1920×1080 picture: the training camera (89.4° × 58.2°)."""
@@ -74,12 +78,16 @@ class Trajectory:
     @classmethod
     def _from_poses(cls, poses: PoseData, third_person: bool) -> Trajectory:
         labels = labels_of(poses.c2w, third_person) if poses.labels is None else poses.labels
-        return cls(poses.c2w, poses.intrinsics, labels)
+        return cls(poses.c2w, poses.intrinsics, labels, poses.notes)
 
     @classmethod
     def from_json_text(cls, text: str, name: str = "The camera path", third_person: bool = False) -> Trajectory:
-        """`from_json` of text that errors call `name`; raises `PoseError`."""
-        return cls._from_poses(poses_from_json(read_json_text(text, name), name), third_person)
+        """Path of JSON text that errors call `name`, of any program in `formats`.
+
+        Raises `PoseError` for pose JSON, `InputError` for other programs' JSON.
+        """
+        poses = read_data(read_json_text(text, name), name)
+        return cls._from_poses(scaled(to_latents(poses, name, None), name, 1.0), third_person)
 
     @classmethod
     def from_text(cls, text: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
@@ -89,13 +97,34 @@ class Trajectory:
         return cls.from_tokens(text, speeds, third_person)
 
     @classmethod
-    def load(cls, source: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
-        """Path of pose tokens, JSON text or a .json file; raises `InputError` if it is missing or malformed."""
-        file = file_name(source)
-        if file is None:
+    def load(
+        cls,
+        source: str,
+        speeds: Speeds = DEFAULT_SPEEDS,
+        third_person: bool | None = None,
+        *,
+        fps: float | None = None,
+        scale: float | str = 1.0,
+    ) -> Trajectory:
+        """Path of pose tokens, JSON text, or a file or COLMAP folder (see `formats.files`).
+
+        fps: poses per second of a file, resampled to latents; None: the file's own times, else one pose per latent.
+        scale: factor on a file's positions; "auto" brings the median motion per latent to 0.08 units.
+
+        Raises `InputError` if it is missing or malformed.
+        """
+        source = source.strip()
+        if names_file(source):
+            name = called(source)
+            poses = read(source)
+        elif source.startswith(("{", "[")):
+            name = "The camera path"
+            poses = read_data(read_json_text(source, name), name)
+        elif fps is not None or scale != 1:
+            raise InputError("A path of tokens has a pose per latent and the model's units: leave out fps and scale.")
+        else:
             return cls.from_text(source, speeds, third_person)
-        name = f'The camera file "{file}"'
-        return cls.from_json_text(read_file(file, name), name, bool(third_person))
+        return cls._from_poses(scaled(to_latents(poses, name, fps), name, scale), bool(third_person))
 
     def __str__(self) -> str:
         counts = f"{_count(len(self), 'latent')}, {_count(self.chunks, 'chunk')}"
@@ -145,8 +174,33 @@ class Trajectory:
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """Pose JSON for `from_json`; labels are written only if the poses do not imply them."""
-        implied = np.array_equal(self.labels, labels_of(self.c2w))
-        return poses_to_json(self.c2w, self.intrinsics, None if implied else self.labels.tolist())
+        labels = self._own_labels()
+        return poses_to_json(self.c2w, self.intrinsics, None if labels is None else labels.tolist())
+
+    def save(
+        self,
+        target: str,
+        *,
+        size: tuple[int, int] = WAN_5B.size,
+        every_frame: bool = False,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the path for another program, in the format that the name asks for (`formats.FORMATS`).
+
+        size: height and width of the walk's frames.
+        every_frame: a pose for each frame of the video instead of each latent; between latents they are interpolated.
+
+        Returns the files. Raises `InputError` if one exists (without `overwrite`) or cannot be written.
+        """
+        poses = PoseData(self.c2w, self.intrinsics, self._own_labels())
+        height, width = size
+        return write(
+            to_frames(poses) if every_frame else poses, target, height=height, width=width, overwrite=overwrite
+        )
+
+    def _own_labels(self) -> NDArray[np.int64] | None:
+        """Labels, unless the poses imply them."""
+        return None if np.array_equal(self.labels, labels_of(self.c2w)) else self.labels
 
     def require_chunks(
         self, n: int | None = None, latents: int = CHUNK_LATENTS, *, onwards: bool = False

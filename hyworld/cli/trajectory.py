@@ -13,17 +13,28 @@ import typer
 
 from ..atomic import check_new_file
 from ..camera import Speeds, Trajectory, draw_top_down, label_name
-from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, MemoryConfig, frames_in
+from ..camera.formats import FORMATS, check_new
+from ..camera.units import read_scale
+from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, WAN_5B, MemoryConfig, frames_in
+from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
 from ..numbering import numbers
-from .console import console, notes, reports_errors, write_whole
+from .console import console, note, notes, parse_size, reports_errors, write_whole
 
 DEFAULT_PICTURE = Path("trajectory.png")
+
+SIZE = f"{WAN_5B.size[0]}x{WAN_5B.size[1]}"
 
 
 @reports_errors
 def trajectory(
-    path: Annotated[str, typer.Argument(help="Tokens such as 'w-8, right-6', or a JSON file of poses.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="Tokens such as 'w-8, right-6', or a file: poses as JSON, nerfstudio's transforms.json, Blender's "
+            "camera (.blender.json), .npz, or a folder of COLMAP (with a slash at its end)."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Map to draw. Default: trajectory.png, or trajectory-2.png, …"),
@@ -31,6 +42,24 @@ def trajectory(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the poses as JSON, to edit or to share.")
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="Also write the path for another program. The name says which: " + FORMATS + "."),
+    ] = None,
+    every_frame: Annotated[
+        bool,
+        typer.Option("--every-frame", help="Export a pose for each frame of the video instead of each latent."),
+    ] = False,
+    size: Annotated[str, typer.Option(help="Height x width of the video's frames, for the exported lens.")] = SIZE,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Poses per second of a file, made one per latent. Default: the file's own times, else one per latent."
+        ),
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="Factor on a file's positions; auto: as fast as the model was trained.")
+    ] = "1",
     move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
     turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
     third_person: Annotated[bool, typer.Option("--third-person", help="Label turns as in third-person view.")] = False,
@@ -41,11 +70,22 @@ def trajectory(
     Behind the first latent of each chunk stands what the memory will choose:
     the past latents that chunk looks at. Chunks and latents count from 1.
     """
-    walk = Trajectory.load(path, speeds=Speeds(move=move_speed, turn_deg=turn_speed), third_person=third_person or None)
+    walk = Trajectory.load(
+        path,
+        speeds=Speeds(move=move_speed, turn_deg=turn_speed),
+        third_person=third_person or None,
+        fps=fps,
+        scale=read_scale(scale),
+    )
+    frame_size = parse_size(size)
     target, or_next = output or DEFAULT_PICTURE, output is None
     check_new_file(target, ".png", overwrite=overwrite or or_next)
     if json_file is not None:
         check_new_file(json_file, ".json", overwrite=overwrite)
+    if export is not None:
+        check_new(export, every_frame=every_frame, overwrite=overwrite)
+    elif every_frame:
+        raise InputError("--every-frame is about the exported path: add --export.")
     notes(walk.notes)
 
     memory = _memory_by_chunk(walk)
@@ -63,6 +103,13 @@ def trajectory(
         text = json.dumps(walk.to_json(), indent=1)
         write_whole(json_file, lambda part: part.write_text(text), overwrite=overwrite)
         console.print(f"poses: {json_file}", markup=False)
+    if export is not None:
+        files = walk.save(export, size=frame_size, every_frame=every_frame, overwrite=overwrite)
+        console.print(f"exported: {', '.join(map(str, files))}", markup=False)
+        if len(walk) % CHUNK_LATENTS:
+            note(
+                f"the export has {len(walk)} latents, but a walk has pictures of {walk.chunks * CHUNK_LATENTS} of them"
+            )
 
 
 def _memory_by_chunk(walk: Trajectory) -> list[tuple[int, ...]]:

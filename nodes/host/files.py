@@ -25,21 +25,27 @@ NOT_IN_NAMES = '<>:"/\\|?*'
 """What Windows takes in no name; a slash or colon would lead elsewhere."""
 
 
-def read_pose_file(name: str) -> str:
-    """Text of a camera file in the input folder or in one of `POSE_FOLDERS`.
+class UnreadableError(InputError):
+    """A file that is no text or lies where no node may read; the message tells neither its place nor what it holds."""
 
-    Raises `InputError`, which tells neither where those folders lie nor what the file holds.
-    """
+
+def pose_file(name: str) -> Path:
+    """A camera file in the input folder or in one of `POSE_FOLDERS`; raises `UnreadableError`."""
     path = _inside(name, [folder_paths.get_input_directory(), *os.environ.get(POSE_FOLDERS, "").split(os.pathsep)])
     if path is None:
-        raise InputError(
+        raise UnreadableError(
             f"{called(name)} is not in ComfyUI's input folder: put it there and write its name, "
             f"or have {POSE_FOLDERS} name its folder."
         )
+    return path
+
+
+def read_pose_file(name: str) -> str:
+    """Text of a camera file, see `pose_file`; raises `UnreadableError`."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return pose_file(name).read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
-        raise InputError(f"{called(name)} cannot be read as text: choose a pose JSON file.") from None
+        raise UnreadableError(f"{called(name)} cannot be read as text: choose a pose JSON file.") from None
 
 
 def called(name: str) -> str:

@@ -49,6 +49,31 @@ def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):
     assert {file.name for file in tmp_path.iterdir()} == {"trajectory.png", "trajectory-2.png", "path.json"}
 
 
+@pytest.mark.parametrize("name", ["transforms.json", "walk.blender.json", "walk.npz", "sparse/"])
+def test_trajectory_exports_what_it_reads(hyworld, tmp_path: Path, name: str):
+    done = hyworld("trajectory", "w-8, right-10, w+d-7", "--export", name, "--every-frame", "--size", "160x288")
+    assert done.returncode == 0, done.stderr
+    assert f"exported: {name}" in done.stdout
+    assert done.stderr == "note: the export has 26 latents, but a walk has pictures of 24 of them\n"
+    again = hyworld("trajectory", name, "--fps", "16", "--json", "path.json")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[1:27] == done.stdout.splitlines()[1:27]
+    assert "has 101 poses in 6.25 s, read as 26 latents" in again.stderr
+    twice = hyworld("trajectory", "w-3", "--export", name, "-o", "other.png")
+    assert twice.returncode == 2
+    assert "exists already" in twice.stderr
+    assert not (tmp_path / "other.png").exists()
+
+
+def test_trajectory_scales(hyworld, tmp_path: Path):
+    hyworld("trajectory", "w-8", "--move-speed", "2", "--export", "walk.npz")
+    plain = hyworld("trajectory", "walk.npz")
+    assert "trained with about 0.08: scale auto brings it there" in plain.stderr
+    done = hyworld("trajectory", "walk.npz", "--scale", "auto", "--json", "path.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "path.json").read_text())["8"]["extrinsic"][2][3] == pytest.approx(0.64)
+
+
 def test_a_name_taken_meanwhile_is_not_replaced(hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """By another command, after this one saw that it was free."""
 
@@ -158,6 +183,14 @@ def test_convert_refuses_in_one_line(hyworld, tmp_path: Path, source: object, op
         (("--json", "path.txt"), ".json"),
         (("-o", "map.txt"), ".png"),
         (("-o", "none/map.png"), "folder none does not exist"),
+        (("--export", "walk.bvh"), "does not say which format to write"),
+        (("--export", "none/walk.npz"), "folder none does not exist"),
+        (("--size", "big", "--export", "walk.npz"), "The size must be height x width"),
+        (("--scale", "2"), "leave out fps and scale"),
+        (("--scale", "fast"), "The scale must be"),
+        (("--fps", "24"), "leave out fps and scale"),
+        (("--every-frame",), "add --export"),
+        (("--every-frame", "--export", "path.json"), "one pose per latent and none per frame"),
     ],
 )
 def test_trajectory_writes_both_files_or_none(hyworld, tmp_path: Path, options: tuple[str, ...], message: str):

@@ -1,0 +1,70 @@
+"""Units of other programs' scenes: a path scaled to the speed the model was trained at."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .pose_json import LARGEST, PoseData
+from .tokens import DEFAULT_SPEEDS
+
+AUTO = "auto"
+
+UNUSUAL = 4.0
+"""A path this much faster or slower than in training is worth a note."""
+
+
+def scaled(poses: PoseData, name: str, scale: float | str = 1.0) -> PoseData:
+    """The path with its positions times `scale`, with a note on its speed.
+
+    scale: "auto" makes the median motion of the latents that move 0.08 units, as in training.
+    Raises `InputError` unless it is "auto" or a number above 0 that leaves positions within `LARGEST`.
+    """
+    scale = read_scale(scale)
+    usual = DEFAULT_SPEEDS.move
+    median = median_move(poses.c2w)
+    notes = poses.notes
+    if scale == AUTO:
+        if not median:
+            return poses._replace(notes=(*notes, f"{name} does not move, so its scale stays 1."))
+        factor = usual / median
+        notes = (*notes, f"{name} moves {median:.3g} units per latent (median), scaled by {factor:.4g} to {usual:g}.")
+    else:
+        factor = float(scale)
+        moves = median * factor
+        if moves and not usual / UNUSUAL <= moves <= usual * UNUSUAL:
+            notes = (
+                *notes,
+                f"{name} moves {moves:.3g} units per latent (median); the model was trained with about {usual:g}: "
+                f"scale auto brings it there.",
+            )
+    c2w = poses.c2w.copy()
+    c2w[:, :3, 3] *= factor
+    farthest = np.abs(c2w[:, :3, 3]).max()
+    if not farthest <= LARGEST:
+        raise InputError(f"{name} reaches {farthest:.3g} units when scaled by {factor:g}: choose a smaller scale.")
+    return poses._replace(c2w=c2w, notes=notes)
+
+
+def median_move(c2w: NDArray[np.float64]) -> float:
+    """Median distance from latent to latent of those that move; 0 if none does."""
+    moves = np.linalg.norm(np.diff(c2w[:, :3, 3], axis=0), axis=1)
+    # A latent that stands or turns on the spot says nothing about the speed; 1 % allows for tracking noise.
+    moving = moves[moves > 0.01 * moves.max(initial=0.0)]
+    return float(np.median(moving)) if len(moving) else 0.0
+
+
+def read_scale(scale: float | str) -> float | str:
+    """A factor above 0, or "auto"; raises `InputError` for anything else."""
+    if scale == AUTO:
+        return AUTO
+    try:
+        factor = float(scale)
+    except ValueError:
+        factor = math.nan
+    if not (math.isfinite(factor) and factor > 0):
+        raise InputError(f'The scale must be "auto" or a number above 0, got {scale!r:.40}.')
+    return factor
