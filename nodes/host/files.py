@@ -42,8 +42,9 @@ def pose_file(name: str) -> Path:
 
 def read_pose_file(name: str) -> str:
     """Text of a camera file, see `pose_file`; raises `UnreadableError`."""
+    path = pose_file(name)
     try:
-        return pose_file(name).read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
         raise UnreadableError(f"{called(name)} cannot be read as text: choose a pose JSON file.") from None
 

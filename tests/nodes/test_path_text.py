@@ -189,7 +189,7 @@ def test_fingerprint_changes_with_the_file_and_never_raises(path_text: Any, inpu
     (input_folder / "walk.json").write_text(pose_json(5), encoding="utf-8")
     assert len({"", first, path_text.fingerprint("walk.json")}) == 3
     (input_folder / "walk.json").write_bytes(b"\xff\xfe\x81")
-    assert path_text.fingerprint("walk.json") == ""
+    assert path_text.fingerprint("walk.json") not in ("", first)
 
 
 def test_pose_json_is_read_as_it_is(path_text: Any) -> None:
