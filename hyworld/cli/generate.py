@@ -199,9 +199,9 @@ def generate(
         of_new_worlds={"--image": image, "--size": size, "--crop": crop},
     )
     first = 0 if past is None else past.chunks
-    path = Trajectory.load(
-        pose or (DEFAULT_ONWARDS if first else DEFAULT_POSE), speeds=speeds, third_person=third_person or None
-    )
+    if pose is None:
+        pose = DEFAULT_ONWARDS if first else DEFAULT_POSE
+    path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None)
     path = (path if past is None else past.onwards(path)).require_chunks(chunks, onwards=first > 0)
     schedule = _schedule(prompt, prompts, first)
     told = told_in_walk(schedule, first, first + path.chunks)
@@ -250,7 +250,7 @@ def generate(
         # After all input checks, so that an error is the only line.
         notes(path.notes)
         notes(_on_prompts(schedule, first + path.chunks))
-        notes(_on_model(chosen, built_in, prompted=bool(told)))
+        notes(_on_model(chosen, built_in, prompted=any(told.values())))
         notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
         before, began = here.video_frames, time.perf_counter()
         with bar:

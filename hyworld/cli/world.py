@@ -106,7 +106,7 @@ def _lines(world: World, file: Path) -> Iterator[str]:
     yield f"path: {tokens_of(world.path.c2w) or f'{latents} poses, not of tokens at the usual speeds'}"
     yield "words, by the number of chunks the world then had:"
     for chunks, words in told_by_chunk(world).items():
-        yield f"  {chunks}: {_printable(words) or '(none, or not known)'}"
+        yield f"  {chunks}: {_printable(words)}" if _printable(words) else f"  # {chunks}: none, or not known"
 
 
 def _made_by(world: World, weights: Path | None, head_dim: int | None) -> str:
