@@ -55,8 +55,9 @@ def generate(
     prompt: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="<str>",
             help="What the world looks like. Again for new words on the way: '6: it starts to rain' holds once the "
-            "world has 6 chunks (a prompt that begins with a number, a colon and no digit is read like this)."
+            "world has 6 chunks (a prompt that begins with a number, a colon and no digit is read like this).",
         ),
     ] = None,
     prompts: Annotated[
@@ -249,6 +250,8 @@ def generate(
         walk = loaded.walker.walk(here, parts, words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
         notes(path.notes)
+        if len(parts) < path.chunks:
+            note(f"{resume} has the first {path.chunks - len(parts)} chunks of this walk; the rest is made")
         notes(_on_prompts(schedule, first + path.chunks))
         notes(_on_model(chosen, built_in, prompted=any(told.values())))
         notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
@@ -313,8 +316,9 @@ def _saying_what_is_kept(video: VideoWriter, autosaved: Autosave, chunks: int) -
         if isinstance(error, KeyboardInterrupt) and video.frames_written:
             note(f"{video.path} holds the {video.frames_written} frames made so far")
         if autosaved.path is not None and autosaved.chunks < chunks:
+            file, held = autosaved.path, f"{autosaved.chunks} chunk{'s' * (autosaved.chunks != 1)}"
             note(
-                f"{autosaved.path} holds the world with {autosaved.chunks} chunks: add --resume {autosaved.path} to "
-                f"the same command for the rest of the walk, or go elsewhere with --world {autosaved.path}"
+                f"{file} holds the world with {held}: add --resume {file} to the same command for the rest of the "
+                f"walk, or go elsewhere with --world {file}"
             )
         raise

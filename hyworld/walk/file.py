@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import struct
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -121,6 +122,8 @@ def save(
         rights = part.stat().st_mode
         save_file(tensors, part, metadata)
         part.chmod(rights)  # safetensors leaves the file to its owner alone
+        with part.open("r+b") as written:
+            os.fsync(written.fileno())  # else a computer that crashes may have the name without the contents
         return publish(part, path, overwrite=overwrite, or_next=or_next)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The world cannot be written to {path} ({error}): choose another place.") from error

@@ -19,7 +19,8 @@ import hyworld as engine
 from hyworld import InputError, World
 from hyworld.sheet import small
 from hyworld.video import VideoWriter
-from hyworld.walk import file
+from hyworld.walk import Chunk, file
+from hyworld.walk.autosave import Autosave
 
 from .test_generate import frames_of
 
@@ -198,8 +199,38 @@ def test_a_world_is_saved_on_the_way_and_only_kept_after_a_failure(
     done = hyworld(*walk, "--resume", "walk.part.world", "--save-world", "whole.world")
     assert done.returncode == 0, done.stderr
     assert World.load(tmp_path / "whole.world") == whole
+    assert "note: walk.part.world has the first 7 chunks of this walk; the rest is made" in done.stderr
     assert len(frames_of(tmp_path / "walk-2.mp4")) == 16
+    assert (tmp_path / "whole.world").stat().st_mode == (tmp_path / "walk-2.mp4").stat().st_mode
     assert {path.name for path in tmp_path.iterdir()} == {"walk.mp4", "walk.part.world", "walk-2.mp4", "whole.world"}
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_a_short_walk_or_autosave_off_keeps_no_world(
+    hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+):
+    write = VideoWriter.write
+
+    def once(self: VideoWriter, frames: torch.Tensor) -> None:
+        write(self, frames)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "write", once)
+    assert hyworld(*NEW, "--pose", "w-7", "--autosave", every).returncode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
+
+
+def test_a_saved_world_is_kept_when_the_walk_is_interrupted(hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write = VideoWriter.write
+
+    def once(self: VideoWriter, frames: torch.Tensor) -> None:
+        write(self, frames)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "write", once)
+    done = hyworld(*NEW, "--pose", "w-7", "--save-world", "a.world")
+    assert "a.world holds the world with 1 chunk:" in done.stderr
+    assert World.load(tmp_path / "a.world").chunks == 1
 
 
 def test_a_world_whose_name_was_taken_meanwhile_is_kept(hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -297,9 +328,6 @@ def test_a_world_is_drawn_or_refused_in_a_line(
 
 def test_saving_does_not_hold_up_the_walk(tmp_path: Path, worlds: Path, monkeypatch: pytest.MonkeyPatch):
     """A disk that takes half a second for each world."""
-    from hyworld.walk import Chunk
-    from hyworld.walk.autosave import Autosave
-
     save, saved = file.save, []
 
     def slowly(world: World, path: Path, **options: object) -> Path:
@@ -320,12 +348,22 @@ def test_saving_does_not_hold_up_the_walk(tmp_path: Path, worlds: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_an_earlier_crash_left_is_not_replaced(tmp_path: Path, worlds: Path):
+    (tmp_path / "a.part.world").write_bytes(b"precious")
+    whole = World.load(worlds / "eight.world")
+    with pytest.raises(KeyboardInterrupt), Autosave(tmp_path / "a.part.world", every=2) as autosave:
+        for n in range(3, 8):
+            autosave.keep(Chunk(n, None, whole.at_chunk(n + 1)))
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.part.world").read_bytes() == b"precious"
+    assert autosave.path == tmp_path / "a.part-2.world"
+    assert autosave.chunks == World.load(autosave.path).chunks == 8
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_full_disk_is_said_once_and_the_walk_goes_on(
     tmp_path: Path, worlds: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ):
-    from hyworld.walk import Chunk
-    from hyworld.walk.autosave import Autosave
-
     def full(*_: object, **__: object) -> Path:
         raise InputError("There is no space.")
 
