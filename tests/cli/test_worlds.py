@@ -18,6 +18,7 @@ from PIL import Image
 import hyworld as engine
 from hyworld import InputError, World
 from hyworld.sheet import small
+from hyworld.text import ByteTextEncoder
 from hyworld.video import VideoWriter
 from hyworld.walk import Chunk, file
 from hyworld.walk.autosave import Autosave
@@ -375,3 +376,14 @@ def test_a_full_disk_is_said_once_and_the_walk_goes_on(
             time.sleep(0.05)
     said = [str(warning.message) for warning in recwarn]
     assert said == ["There is no space. The walk goes on without saving it."]
+
+
+def test_each_prompt_is_encoded_once(hyworld, worlds: Path, monkeypatch: pytest.MonkeyPatch):
+    """The real text encoder is loaded for every prompt."""
+    encode, asked = ByteTextEncoder.__call__, []
+    monkeypatch.setattr(ByteTextEncoder, "__call__", lambda self, prompt: asked.append(prompt) or encode(self, prompt))
+    assert hyworld(*NEW, "--pose", "w-7", "--prompt", "a", "--prompt", "1: b", "--prompt", "5: c").returncode == 0
+    assert asked == ["a", "b"]
+    told = ("--prompt", "2: a quiet street", "--prompt", "4: d")
+    assert hyworld("generate", "--world", worlds / "three.world", "--pose", "w-8", *told).returncode == 0
+    assert asked == ["a", "b", "d"]
