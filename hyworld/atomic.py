@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -60,6 +62,20 @@ def discard(part: Path) -> None:
     """Remove a temporary file if there is one; errors are ignored, because writing met them before."""
     with suppress(OSError):
         part.unlink()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM while a file is finished: a second Ctrl-C would lose it."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may, and only that one is interrupted
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _rename_onto_nothing(part: Path, path: Path) -> None:

@@ -15,11 +15,11 @@ from PIL import Image
 from .config import TINY, TINY_RANDOM, Preset, TinyDecoderConfig
 from .dit import WorldPlayDiT
 from .errors import InputError
-from .fingerprint import fingerprint
+from .fingerprint import Fingerprint, fingerprint, same_model
 from .picture import open_picture
 from .text import ByteTextEncoder
 from .vae import TinyDecoder, WanVAE
-from .weights import load_dit, load_vae
+from .weights import load_dit, load_vae, open_dit, open_vae
 from .weights.random import randomise
 
 FOLDER = Path(__file__).with_name("tiny_world")
@@ -68,6 +68,22 @@ def preset(name: str) -> Preset:
     if name not in (TINY.name, TINY_RANDOM.name):
         raise InputError(f"The built-in models are {TINY.name} and {TINY_RANDOM.name}, got {name!r}.")
     return TINY if name == TINY.name and NETWORK.is_file() and VAE.is_file() else TINY_RANDOM
+
+
+def maker(network: Fingerprint, vae: Fingerprint, latent_channels: int) -> Preset | None:
+    """The built-in model whose world has these fingerprints; None if it was another. Unknown ones can be any's."""
+    for of in dict.fromkeys((preset(TINY.name), TINY_RANDOM)):
+        ours = fingerprints(of)
+        if of.vae.z_dim == latent_channels and same_model(network, ours[0]) and same_model(vae, ours[1]):
+            return of
+    return None
+
+
+def fingerprints(of: Preset) -> tuple[Fingerprint, Fingerprint]:
+    """Of the network and of the VAE of a built-in preset."""
+    if of is TINY:
+        return open_dit(NETWORK).fingerprint, fingerprint(open_vae(VAE).state)
+    return dit(of).fingerprint, vae(of).fingerprint
 
 
 def dit(of: Preset) -> WorldPlayDiT:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
-import threading
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -18,7 +15,7 @@ from typing import BinaryIO
 import av
 from torch import Tensor
 
-from .atomic import check_new_file, discard, numbered, publish, temporary_name
+from .atomic import check_new_file, discard, numbered, publish, temporary_name, undisturbed
 from .config import FRAMES_PER_SECOND
 from .errors import InputError
 from .mp4 import LONGEST_SIDE, check_encoder, encode_chunk, write_ordinary
@@ -109,7 +106,7 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _undisturbed():
+        with undisturbed():
             self._encoder.shutdown()
             if self._file is None:
                 part = None
@@ -192,17 +189,3 @@ class VideoWriter:
             )
         reason = os.strerror(error.errno) if error.errno else str(error)
         return InputError(f"The video {self.path} cannot be written ({reason}): choose another output folder.")
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM while a file is finished: a second Ctrl-C would lose the video."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may, and only that one is interrupted
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

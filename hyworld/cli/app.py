@@ -14,6 +14,7 @@ from .convert import convert
 from .generate import generate
 from .trajectory import trajectory
 from .verify import verify
+from .world import world
 
 app = typer.Typer(
     name="hyworld",
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(convert)
+app.command()(world)
 app.command()(trajectory)
 app.command()(verify)
 app.command()(bench)

@@ -1,38 +1,44 @@
-"""`hyworld generate`: picture, prompt and path → mp4."""
+"""`hyworld generate`: picture, prompt and path → mp4, in a new world or a saved one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .. import builtin, pipeline
 from ..camera import Speeds, Trajectory
-from ..config import FRAMES_PER_SECOND, TINY, TINY_RANDOM, WAN_5B, check_size, frames_in
+from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import Modes, why_slower
 from ..picture import CropChoice, open_picture, size_like
+from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
 from ..video import VideoWriter
-from ..walk import WORLDPLAY
-from ..walk import Progress as WalkProgress
+from ..walk import World
+from ..walk.autosave import Autosave
 from ..weights import open_dit, open_vae
+from .beginning import cut_off, encoded, preset_for, saved_world
 from .console import console, note, notes, parse_size, reports_errors, stderr
 from .options import KV, Attention, Graphs, Kernels, Linears
+from .progress import WalkBar
 
 DEFAULT_POSE = "w-3, right-14, left-14"
 """Turns until the first view is out of sight, and back."""
+
+DEFAULT_ONWARDS = "w-4, right-14, left-14"
+"""The same in a world that has chunks: the first pose is then no latent of the path."""
 
 DEFAULT_OUTPUT = Path("walk.mp4")
 
 PICTURE_SIZE = "picture"
 """What `--size` is for the picture's own shape."""
 
+SAVED = "Saved worlds"
 MODEL = "Model (default: the built-in world)"
 OUTPUT = "Output"
 
@@ -46,18 +52,32 @@ def generate(
             "alone; the built-in world has a picture of its own."
         ),
     ] = None,
-    prompt: Annotated[str, typer.Option(help="What the world looks like.")] = "",
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="<str>",
+            help="What the world looks like. Again for new words on the way: '6: it starts to rain' holds once the "
+            "world has 6 chunks (a prompt that begins with a number, a colon and no digit is read like this).",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Text file of prompts instead, a line such as '6: it starts to rain' for each.")
+    ] = None,
     pose: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right turn, orbit_left "
-            "orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of poses."
+            "orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of poses. "
+            f"Default: '{DEFAULT_POSE}'. In a world that has chunks it begins where that ends."
         ),
-    ] = DEFAULT_POSE,
+    ] = None,
     chunks: Annotated[
         int, typer.Option(min=0, help="Chunks of 4 latents to generate; 0 means as many as the path gives.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same walk.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The same seed gives the same walk. Default: 0; with --world, that world's."),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -66,17 +86,53 @@ def generate(
         ),
     ] = None,
     crop: Annotated[
-        CropChoice, typer.Option(help="The part of the picture that is kept where it is larger than the frame.")
-    ] = "center",
+        CropChoice | None,
+        typer.Option(help="The part of the picture that is kept where it is larger than the frame. Default: center."),
+    ] = None,
     move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
     turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
     third_person: Annotated[
         bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
     ] = False,
+    world: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on in a saved world, with its picture, size, seed and words. The video has the new frames alone.",
+            rich_help_panel=SAVED,
+        ),
+    ] = None,
+    from_chunk: Annotated[
+        int | None,
+        typer.Option(min=0, help="Go on from where that world had so many chunks.", rich_help_panel=SAVED),
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Go on with another model than it was made by.", rich_help_panel=SAVED)
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="After a crash or Ctrl-C: the same command with --resume walk.part.world makes the rest of the walk.",
+            rich_help_panel=SAVED,
+        ),
+    ] = None,
+    save_world: Annotated[
+        Path | None,
+        typer.Option(help="Save the world where the walk ends, to go on from: a .world file.", rich_help_panel=SAVED),
+    ] = None,
+    autosave: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="In longer walks, save the world every so many chunks as walk.part.world, which goes when the walk "
+            "ends well; 0: never.",
+            rich_help_panel=SAVED,
+        ),
+    ] = 4,
     preset: Annotated[
         Literal["tiny", "tiny-random"] | None,
         typer.Option(
-            help="Built-in model: tiny walks through rooms (default), tiny-random draws noise (for tests).",
+            help="Built-in model: tiny walks through rooms (default; with --world the one that made it), tiny-random "
+            "draws noise (for tests).",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -127,7 +183,7 @@ def generate(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output if it exists.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--overwrite", help="Replace output and saved world if they exist.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
     """Walk through a generated world: a picture, a prompt and a camera path in, an mp4 out.
@@ -136,22 +192,43 @@ def generate(
     The video is written while it is made; Ctrl-C keeps what there is.
     """
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
-    path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None).require_chunks(chunks)
-    chosen = builtin.preset(preset or TINY.name) if weights is None else WAN_5B
+    past = saved_world(
+        world,
+        from_chunk=from_chunk,
+        seed=seed,
+        any_model=any_model,
+        of_new_worlds={"--image": image, "--size": size, "--crop": crop},
+    )
+    first = 0 if past is None else past.chunks
+    if pose is None:
+        pose = DEFAULT_ONWARDS if first else DEFAULT_POSE
+    path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None)
+    path = (path if past is None else past.onwards(path)).require_chunks(chunks, onwards=first > 0)
+    schedule = _schedule(prompt, prompts, first)
+    told = told_in_walk(schedule, first, first + path.chunks)
+    kept = None if resume is None else World.load(resume)
+    built_in = preset or (preset_for(past, str(world)) if weights is None else TINY.name)
+    chosen = builtin.preset(built_in) if weights is None else WAN_5B
     picture = None if image is None else open_picture(image)
-    height, width = _height_width(size, picture, chosen.size)
-    if weights is not None and vae is not None and text_encoder is None:
+    height, width = _height_width(size, picture, chosen.size) if past is None else past.size
+    if weights is not None and vae is not None and text_encoder is None and (past is None or told):
         # Before a minute goes into loading; but errors in the given files come first.
         open_vae(vae)
         open_dit(weights, allow_base=allow_base, head_dim=head_dim)
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
 
     video = VideoWriter(output or DEFAULT_OUTPUT, height, width, overwrite=overwrite, or_next=output is None)
-    with _saying_what_is_kept(video), video, ExitStack() as stack:
+    autosaved = Autosave(
+        video.path.with_suffix(".part.world"),
+        every=autosave if path.chunks > autosave else 0,
+        target=save_world,
+        overwrite=overwrite,
+    )
+    with _saying_what_is_kept(video, autosaved, first + path.chunks), autosaved, video:
         with stderr.status("loading the model"):
             loaded = pipeline.load(
                 weights,
-                preset=chosen.name if weights is None else preset,
+                preset=built_in if weights is None else preset,
                 vae=vae,
                 text_encoder=text_encoder,
                 decoder=decoder,
@@ -162,51 +239,62 @@ def generate(
                 head_dim=head_dim,
                 modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
             )
-            world = loaded.start(picture, prompt, seed=seed, size=(height, width), crop=crop)
+            here = past or loaded.start(
+                picture, told.get(0, ""), seed=seed or 0, size=(height, width), crop=crop or "center"
+            )
+            words = encoded(loaded, told, here)
+            parts = path.split(CHUNK_LATENTS)
+            if kept is not None:
+                here, parts = cut_off(kept, str(resume), here, parts, words)
+        bar = WalkBar(here.chunks, len(parts))
+        walk = loaded.walker.walk(here, parts, words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
         notes(path.notes)
-        slower = why_slower(kernels, loaded.walker.device)
-        if slower:
-            note(slower)
-        if chosen is TINY_RANDOM:
-            note(
-                "tiny-random has random weights: it draws coloured noise"
-                if preset == chosen.name
-                else builtin.NOT_TRAINED
-            )
-        elif chosen is TINY and prompt:
-            note("the built-in world understands no prompts: this one changes nothing")
-        bar = stack.enter_context(
-            Progress(
-                TextColumn("chunk {task.fields[chunk]} of {task.fields[chunks]}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("steps"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=stderr,
-            )
-        )
-        task = bar.add_task("walk", total=path.chunks * WORLDPLAY.steps, chunk=1, chunks=path.chunks)
-
-        def show(progress: WalkProgress) -> None:
-            done = progress.chunk * WORLDPLAY.steps + progress.step
-            bar.update(task, completed=done, chunk=min(progress.chunk + 1, path.chunks))
-
-        began = time.perf_counter()
-        for chunk in loaded.walk(world, path, on_progress=show):
-            assert chunk.frames is not None
-            video.write(chunk.frames)
-        video.flush()
+        if len(parts) < path.chunks:
+            note(f"{resume} has the first {path.chunks - len(parts)} chunks of this walk; the rest is made")
+        notes(_on_prompts(schedule, first + path.chunks))
+        notes(_on_model(chosen, built_in, prompted=any(told.values())))
+        notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
+        before, began = here.video_frames, time.perf_counter()
+        with bar:
+            for chunk in walk:
+                assert chunk.frames is not None
+                here = chunk.world
+                autosaved.keep(chunk)
+                video.write(chunk.frames)
+            video.flush()
         seconds = time.perf_counter() - began
 
-    frames = frames_in(len(path))
+    frames = here.video_frames - before
+    made = f"{len(parts)} chunk{'s' * (len(parts) > 1)}"
     console.print(
         f"{video.path}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), "
-        f"{height}x{width}, {path.chunks} chunk{'s' * (path.chunks > 1)}, seed {seed}; made in {seconds:.1f} s "
-        f"({frames / seconds:.1f} frames/s)",
+        f"{height}x{width}, {made}, seed {here.seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
         markup=False,
     )
+    if autosaved.path is not None:
+        console.print(f"{autosaved.path}: the world with {here.chunks} chunks; go on in it with --world", markup=False)
+
+
+def _schedule(prompt: list[str] | None, file: Path | None, first: int) -> Prompts:
+    if prompt and file is not None:
+        raise InputError("The prompts are given twice: give either --prompt or --prompts.")
+    return parse_prompts(prompt or (), first) if file is None else read_prompts(file)
+
+
+def _on_prompts(schedule: Prompts, last: int) -> Iterator[str]:
+    for chunks in schedule:
+        if chunks >= last:
+            yield f"the walk ends when the world has {last} chunks: the prompt for {chunks} is not told"
+
+
+def _on_model(chosen: Preset, asked: str, *, prompted: bool) -> Iterator[str]:
+    if chosen is TINY_RANDOM and asked == chosen.name:
+        yield "tiny-random has random weights: it draws coloured noise"
+    elif chosen is TINY_RANDOM:
+        yield builtin.NOT_TRAINED
+    elif chosen is TINY and prompted:
+        yield "the built-in world understands no prompts: these change nothing"
 
 
 def _height_width(size: str | None, picture: Image.Image | None, default: tuple[int, int]) -> tuple[int, int]:
@@ -220,10 +308,17 @@ def _height_width(size: str | None, picture: Image.Image | None, default: tuple[
 
 
 @contextmanager
-def _saying_what_is_kept(video: VideoWriter) -> Iterator[None]:
+def _saying_what_is_kept(video: VideoWriter, autosaved: Autosave, chunks: int) -> Iterator[None]:
+    """For a walk that ends when its world has so many chunks."""
     try:
         yield
-    except KeyboardInterrupt:
-        if video.frames_written:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and video.frames_written:
             note(f"{video.path} holds the {video.frames_written} frames made so far")
+        if autosaved.path is not None and autosaved.chunks < chunks:
+            file, held = autosaved.path, f"{autosaved.chunks} chunk{'s' * (autosaved.chunks != 1)}"
+            note(
+                f"{file} holds the world with {held}: add --resume {file} to the same command for the rest of the "
+                f"walk, or go elsewhere with --world {file}"
+            )
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -129,6 +130,16 @@ class Decoding:
                 pictures.push(to_uint8(frames))
         assert past is not None
         return pictures, tuple(past)
+
+    def replay(self, world: World, first: int = 0) -> Iterator[Tensor]:
+        """Frames of the chunks of `world` from the one of index `first` on: uint8 `[F, H, W, 3]` in host memory."""
+        for n in range(first, world.chunks):
+            before, step = world.at_chunk(n), world.history[n]
+            self.prepare(before)
+            pictures, cache = self.decode(before, step.latents)
+            frames = pictures.collect()
+            self.caches.put(step, cache)
+            yield frames
 
     def _made_again(self, world: World) -> VAECache:
         past: Past | None = None

@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import struct
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -70,10 +71,19 @@ class _About:
     vae: list[float]
 
 
-def save(world: World, path: str | Path, *, thumbnail: Image.Image | None = None, overwrite: bool = False) -> Path:
+def save(
+    world: World,
+    path: str | Path,
+    *,
+    thumbnail: Image.Image | None = None,
+    overwrite: bool = False,
+    or_next: bool = False,
+) -> Path:
     """Write `world` to a file, which appears whole or not at all; returns its path.
 
-    Raises `InputError` if the file exists and `overwrite` is not given, or if it cannot be written.
+    overwrite, or_next: if the name is taken, see `atomic.publish`.
+
+    Raises `InputError` if the name is taken, or if the file cannot be written.
     """
     path = Path(path)
     texts: list[Words] = []
@@ -108,8 +118,13 @@ def save(world: World, path: str | Path, *, thumbnail: Image.Image | None = None
     metadata = {"hyworld_world": str(VERSION), "world": json.dumps(asdict(about))}
     part = temporary_name(path)
     try:
+        part.touch()
+        rights = part.stat().st_mode
         save_file(tensors, part, metadata)
-        return publish(part, path, overwrite=overwrite)
+        part.chmod(rights)  # safetensors leaves the file to its owner alone
+        with part.open("r+b") as written:
+            os.fsync(written.fileno())  # else a computer that crashes may have the name without the contents
+        return publish(part, path, overwrite=overwrite, or_next=or_next)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The world cannot be written to {path} ({error}): choose another place.") from error
     finally:

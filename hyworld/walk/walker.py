@@ -183,12 +183,7 @@ class Walker:
         """The chunks of `world` from the one of index `first` on, decoded again: the same frames as when walked."""
         assert self.decoding is not None, "a walker without a decoder has no frames"
         world = self._fitted(world)
-        for n in range(first, world.chunks):
-            before, step = world.at_chunk(n), world.history[n]
-            self.decoding.prepare(before)
-            pictures, cache = self.decoding.decode(before, step.latents)
-            frames = pictures.collect()
-            self.decoding.caches.put(step, cache)
+        for n, frames in enumerate(self.decoding.replay(world, first), start=first):
             yield Chunk(n, frames, world.at_chunk(n + 1))
 
     def step(

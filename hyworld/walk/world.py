@@ -226,6 +226,17 @@ def words_at(words: Mapping[int, Words] | None, chunks: int) -> Words | None:
     return (words or {})[max(begun)] if begun else None
 
 
+def told_by_chunk(world: World) -> dict[int, str]:
+    """The prompts of a world by the number of chunks from which on they held, as `Pipeline.walk` takes them."""
+    told: dict[int, str] = {}
+    before: Words | None = None
+    for chunks, words in enumerate([*(step.words for step in world.history), _words(world)]):
+        if words is not None and (before is None or not _same(words, before)):
+            told[chunks] = words.prompt
+            before = words
+    return told
+
+
 def _words(world: World) -> Words:
     return Words(world.text, world.prompt)
 
