@@ -10,19 +10,23 @@ import torch
 from torch import Tensor
 
 from ..hyworld.config import CHUNK_LATENTS
-from ..hyworld.walk import Step
+from ..hyworld.walk import Chunk, Step
+from ..hyworld.walk.autosave import Autosave
 from .frames import Frames
-from .host.run import output_device
+from .host.run import output_device, was_cancelled
 from .host.vae import HostVAE
-from .host.video import VideoFile
+from .host.video import VideoFile, unfinished_folder
 from .plan import Plan
 
 IMAGES, LATENTS, VIDEO = 0, 1, 4
 """Their numbers among the outputs."""
 
+AUTOSAVE = 4
+"""Chunks between two saves of a walk's world, for Load World after a crash."""
+
 
 class Results:
-    """A context manager: on leaving, the video's file is complete.
+    """A context manager: on leaving, the video's file is complete. A crash leaves the video and the world so far.
 
     wanted: numbers of the outputs to make; the others are None.
     """
@@ -32,6 +36,7 @@ class Results:
         self._latents = LATENTS in wanted
         self._frames = Frames(plan.frames, plan.start.size, output_device()) if IMAGES in wanted else None
         self._video = VideoFile(plan.start.size) if VIDEO in wanted else None
+        self._saves = Autosave(unfinished_folder() / "walk.part.world", every=AUTOSAVE)
         self._open = ExitStack()
 
     def __enter__(self) -> Results:
@@ -42,14 +47,18 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.__exit__(kind, error, trace)
+        if was_cancelled(error):  # the sampler keeps that world for the next run
+            kind = None
+        self._saves.__exit__(kind, error, trace)
+        self._open.__exit__(type(error) if error else None, error, trace)
 
-    def add(self, frames: Tensor) -> None:
-        """The next frames, uint8 `[F, H, W, 3]`."""
+    def add(self, chunk: Chunk) -> None:
+        """The next chunk."""
         if self._frames is not None:
-            self._frames.append(frames)
+            self._frames.append(chunk.frames)
         if self._video is not None:
-            self._video.add(frames)
+            self._video.add(chunk.frames)
+        self._saves.keep(chunk)
 
     @property
     def images(self) -> Tensor | None:

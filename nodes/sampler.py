@@ -209,7 +209,7 @@ def _walk(
         walk = plan.pipeline.walk(known, plan.ahead, prompts=plan.words, on_progress=report)
         world, began = start, time.perf_counter()
         for chunk in chain(again, walk):
-            results.add(chunk.frames)
+            results.add(chunk)
             world = chunk.world
             if shown:
                 player.play(chunk.frames)

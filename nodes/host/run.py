@@ -34,6 +34,11 @@ def raise_if_interrupted() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
+def was_cancelled(error: BaseException | None) -> bool:
+    """Whether an exception is the host's cancel."""
+    return isinstance(error, comfy.model_management.InterruptProcessingException)
+
+
 def output_device() -> torch.device:
     """The device for node outputs."""
     return comfy.model_management.intermediate_device()

@@ -9,15 +9,22 @@ from types import TracebackType
 from typing import Any
 
 import folder_paths
-from comfy.model_management import InterruptProcessingException
 from comfy_api.latest import InputImpl
 from torch import Tensor
 
 from ...hyworld.video import VideoWriter
+from .run import was_cancelled
 
 UNFINISHED = "hyworld_unfinished"
 """Folder of walks in work, in the output folder: the host empties its temporary one when it starts, also after a
 crash."""
+
+
+def unfinished_folder() -> Path:
+    """`UNFINISHED`, made if it is not there."""
+    folder = Path(folder_paths.get_output_directory(), UNFINISHED)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class VideoFile:
@@ -27,9 +34,7 @@ class VideoFile:
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
-        folder = Path(folder_paths.get_output_directory(), UNFINISHED)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = VideoWriter(folder / "walk.mp4", *size, or_next=True)
+        self._writer = VideoWriter(unfinished_folder() / "walk.mp4", *size, or_next=True)
         self._file: Path | None = None
 
     def __enter__(self) -> VideoFile:
@@ -39,7 +44,7 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.__exit__(kind, error, trace)
-        if isinstance(error, InterruptProcessingException):
+        if was_cancelled(error):
             self._writer.path.unlink(missing_ok=True)
         elif error is None:
             self._file = _moved_to_temporary(self._writer.path)

@@ -81,6 +81,11 @@ class ComfyServer:
             raise
         return self
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -12,10 +13,11 @@ import torch
 from hyworld import World
 
 from .client import Client, Prompt, RejectedError
+from .conftest import street_picture
 from .installation import Installation
 from .results import assert_same, frames, latents, text, video
 from .server import ComfyServer
-from .walks import SAMPLER, changed, node, sampler_node, walk, with_frames
+from .walks import SAMPLER, changed, node, sampler_node, slowed, walk, with_frames
 
 pytestmark = pytest.mark.host
 
@@ -152,3 +154,43 @@ def test_a_world_reads_as_a_line(client: Client) -> None:
     run = client.run(prompt)
     assert text(run, "world line") == "World of 2 chunks, 29 frames, 96x64, seed 9, w-3, right-4"
     assert text(run, "path line") == "Path of 8 latents, 2 chunks: w-3, right-4"
+
+
+def test_a_killed_server_leaves_a_video_and_a_world_to_go_on_in(comfyui: Installation, tmp_path: Path) -> None:
+    path = "w-3, right-16, w-8, left-12"
+    with ComfyServer(comfyui, tmp_path / "killed") as server:
+        street_picture().save(server.input / "street.png")
+        client = Client(server.url)
+        prompt = slowed(walk(path, seed=11), 0.15)
+        prompt["film"] = node("SaveVideo", video=[SAMPLER, 4], filename_prefix="film", format="auto", codec="auto")
+        run = client.queue(prompt)
+        client.follow(run, until=lambda event: event.kind == "progress" and event.data["value"] >= 6 * 4 + 2)
+        server.kill()
+    folder = server.input.parent / "output" / "hyworld_unfinished"
+    world = World.load(next(folder.glob("*.world")))
+    assert world.chunks >= 4
+    with av.open(str(next(folder.glob("*.mp4")))) as film:
+        assert sum(1 for _ in film.decode(video=0)) >= 13 + 16 * 3
+    assert not [file for file in folder.iterdir() if file.name.startswith(".")]
+
+    with ComfyServer(comfyui, tmp_path / "again") as again:
+        street_picture().save(again.input / "street.png")
+        kept = again.input.parent / "output" / "hyworld_unfinished"
+        shutil.copytree(folder, kept)
+        client = Client(again.url)
+        on = client.run(on_from(f"hyworld_unfinished/{next(kept.glob('*.world')).name} [output]", "left-8"))
+        assert on.status == "success", on.error
+        whole = client.run(walk(path, seed=11))
+        assert_same(world.latents, World.load(next(kept.glob("*.world"))).latents)
+        assert latents(client, whole).shape[2] == 40
+
+
+def test_a_cancelled_walk_leaves_nothing_unfinished(server: ComfyServer, client: Client) -> None:
+    prompt = slowed(walk("w-31", seed=12), 0.1)
+    prompt["film"] = node("SaveVideo", video=[SAMPLER, 4], filename_prefix="film", format="auto", codec="auto")
+    run = client.queue(prompt)
+    client.follow(run, until=lambda event: event.kind == "progress" and event.data["value"] >= 5 * 4 + 1)
+    client.interrupt()
+    client.follow(run)
+    assert run.status == "interrupted"
+    assert not list((server.input.parent / "output" / "hyworld_unfinished").glob("*"))
