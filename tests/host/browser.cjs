@@ -3,7 +3,8 @@
 // Prints one line of JSON that says what was seen.
 "use strict";
 const { readFileSync } = require("node:fs");
-const { PATIENCE, failing, inBrowser, loadWorkflow, openFrontEnd, playingVideo, pressRun } = require("./front_end.cjs");
+const { PATIENCE, failing, hasVueRenderer, inBrowser, loadWorkflow } = require("./front_end.cjs");
+const { openFrontEnd, playingVideo, pressRun, useVue } = require("./front_end.cjs");
 
 async function describe(page, chunks) {
   return page.evaluate((count) => {
@@ -40,6 +41,7 @@ async function watch(page) {
 const scene = JSON.parse(process.argv[2]);
 inBrowser(scene, async (page) => {
   await openFrontEnd(page, scene.url);
+  if (await hasVueRenderer(page)) await useVue(page, false); // another test may have left it on
   await loadWorkflow(page, JSON.parse(readFileSync(scene.workflow, "utf8")));
   const loaded = await describe(page, scene.chunks);
   await watch(page);
