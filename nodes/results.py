@@ -61,6 +61,11 @@ class Results:
         self._saves.keep(chunk)
 
     @property
+    def image_bytes(self) -> int:
+        """What the frames take as IMAGE; 0 if that is not wanted."""
+        return 0 if self._frames is None else self._frames.images.nbytes
+
+    @property
     def images(self) -> Tensor | None:
         return None if self._frames is None else self._frames.images
 

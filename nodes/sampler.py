@@ -201,6 +201,8 @@ def _walk(
             raise_if_interrupted()
             bar.update((progress.chunk - start.chunks) * steps + progress.step)
 
+        if results.image_bytes:
+            bar.say(f"images is wired: {plan.frames} frames will take {results.image_bytes / 1e9:.1f} GB of memory")
         load()
         stack.enter_context(running(patcher))
         if plan.walker.network.fused and plan.ahead:

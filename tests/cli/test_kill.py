@@ -20,7 +20,7 @@ import torch
 import hyworld
 from hyworld import Chunk, Pipeline, Trajectory, World
 
-KILLS = int(os.environ.get("HYWORLD_KILLS", "6"))
+KILLS = int(os.environ.get("HYWORLD_KILLS", "2"))
 CHUNKS = 6
 EVERY = 2
 POSE = f"w-9, right-{4 * CHUNKS - 10}"
