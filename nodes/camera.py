@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..hyworld.camera import Speeds, draw_top_down
 from ..hyworld.camera import Trajectory as Path3D
-from ..hyworld.camera.keys import Keys, parse_keys, relabel, trajectory_from_keys
+from ..hyworld.camera.keys import Keys, Presses, parse_keys, relabel, trajectory_from_keys
 from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
 from .path_text import fingerprint, is_json, read_path
@@ -179,7 +179,7 @@ class ActionSequence(io.ComfyNode):
             path = relabel(trajectory, sequence)
             summary = f"The keys replace the labels of the trajectory; its poses stay.\n{describe(path)}"
         told = ran(keys, move_speed, turn_speed)
-        return drawn(path, cls, path, tuple(sequence), summary, shown=trajectory is not None, told=told)
+        return drawn(path, cls, path, Presses(tuple(sequence)), summary, shown=trajectory is not None, told=told)
 
 
 class JoinTrajectories(io.ComfyNode):

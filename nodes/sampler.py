@@ -11,7 +11,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..hyworld.camera import Trajectory as Path3D
-from ..hyworld.camera.keys import Keys, relabel
+from ..hyworld.camera.keys import Presses, relabel
 from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE
 from ..hyworld.modes import KVChoice
 from ..hyworld.walk import Progress
@@ -147,7 +147,7 @@ class StreamingSampler(io.ComfyNode):
         decoder: str,
         preview: bool,
         first_frame: Any = None,
-        actions: tuple[Keys, ...] | None = None,
+        actions: Presses | None = None,
         world: WorldValue | None = None,
         width: int = 0,
         height: int = 0,
@@ -160,7 +160,7 @@ class StreamingSampler(io.ComfyNode):
         pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
         words = words_of(positive, text_behind(prompt, node, "positive"))
         if actions is not None:
-            trajectory = relabel(trajectory, list(actions))
+            trajectory = relabel(trajectory, list(actions.keys))
         if world is None:
             start = new_world(pipeline, host_vae, words[min(words)], first_frame, (height, width), seed)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -18,6 +20,17 @@ IDLE = ("idle", "none")
 
 Keys = tuple[str, ...]
 """Keys held in one latent, as in `tokens.KEYS`; empty is idle."""
+
+
+@dataclass(frozen=True)
+class Presses:
+    """The keys held in each latent, as a value that reads as the text it came from."""
+
+    keys: tuple[Keys, ...]
+
+    def __str__(self) -> str:
+        runs = [("+".join(held).upper() or IDLE[0], sum(1 for _ in run)) for held, run in groupby(self.keys)]
+        return ", ".join(f"{held}*{count}" for held, count in runs)
 
 
 def parse_keys(text: str) -> list[Keys]:

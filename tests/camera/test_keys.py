@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hyworld import InputError, Trajectory
 from hyworld.camera import KEYS, label_name
-from hyworld.camera.keys import parse_keys, relabel, trajectory_from_keys
+from hyworld.camera.keys import Presses, parse_keys, relabel, trajectory_from_keys
 
 DRIVING = [key for key in KEYS if not key.startswith("orbit")]
 
@@ -63,3 +63,10 @@ def test_labels_must_be_as_many_as_the_path_takes():
 def test_malformed_entries_are_named(text: str, message: str):
     with pytest.raises(InputError, match=message):
         parse_keys(text)
+
+
+@given(st.lists(st.sampled_from([(), ("w",), ("w", "right"), ("orbit_left",), ("up", "d")]), min_size=1, max_size=30))
+def test_presses_read_as_text_of_their_keys(sequence: list[tuple[str, ...]]) -> None:
+    presses = Presses(tuple(sequence))
+    assert parse_keys(str(presses)) == sequence
+    assert str(Presses((("w",), ("w",), ()))) == "W*2, idle*1"

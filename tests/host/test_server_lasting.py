@@ -194,3 +194,10 @@ def test_a_cancelled_walk_leaves_nothing_unfinished(server: ComfyServer, client:
     client.follow(run)
     assert run.status == "interrupted"
     assert not list((server.input.parent / "output" / "hyworld_unfinished").glob("*"))
+
+
+def test_actions_read_as_a_line(client: Client) -> None:
+    prompt = walk("w-7", actions=["keys", 1])
+    prompt["keys"] = node("HYWorldActionSequence", keys="W*3, W+→*4")
+    prompt["line"] = node("PreviewAny", source=["keys", 1])
+    assert text(client.run(prompt), "line") == "W*3, W+RIGHT*4"
