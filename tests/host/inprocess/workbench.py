@@ -66,12 +66,13 @@ def load_tiny() -> comfy.model_patcher.ModelPatcher:
 
 
 class Walk(NamedTuple):
-    """Outputs of the Streaming Sampler: IMAGE, LATENT, frame count, world."""
+    """Outputs of the Streaming Sampler: IMAGE, LATENT, frame count, world, VIDEO."""
 
     images: Tensor
     latents: dict[str, Tensor]
     frame_count: int
     world: Any
+    video: Any
 
 
 def walk(
