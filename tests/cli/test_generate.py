@@ -92,14 +92,13 @@ def test_the_size_can_be_the_pictures_and_the_crop_is_chosen(hyworld, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "192x256" in done.stdout
     films = {}
-    for crop in ("center", "top", "bottom"):
-        done = hyworld(*walk, "--size", "64x256", "--crop", crop, "-o", f"{crop}.mp4")
+    for crop in ("center", "top"):
+        done = hyworld(*walk, "--size", "32x96", "--crop", crop, "-o", f"{crop}.mp4")
         assert done.returncode == 0, done.stderr
         films[crop] = np.stack(frames_of(tmp_path / f"{crop}.mp4"))
-    done = hyworld(*walk, "--size", "64x256", "-o", "default.mp4")
+    done = hyworld(*walk, "--size", "32x96", "-o", "default.mp4")
     assert np.array_equal(np.stack(frames_of(tmp_path / "default.mp4")), films["center"])
     assert not np.array_equal(films["top"], films["center"])
-    assert not np.array_equal(films["top"], films["bottom"])
 
 
 def test_the_seed_and_the_decoder_matter_and_nothing_else_does(hyworld, tmp_path: Path):
