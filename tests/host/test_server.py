@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from hyworld.camera import Trajectory
-from hyworld.config import CHUNK_LATENTS, frames_in
+from hyworld.config import CHUNK_LATENTS, VAE_TEMPORAL_STRIDE, frames_in
 
 from .client import Client, Event, Prompt, Run
 from .conftest import street_picture
@@ -26,6 +26,8 @@ from .walks import SAMPLER, TRAINED_MODEL, changed, node, slowed, walk, with_fra
 pytestmark = pytest.mark.host
 
 EXAMPLES = sorted((REPOSITORY / "example_workflows" / "api").glob("*.json"))
+SAVING = REPOSITORY / "example_workflows" / "api" / "walk_and_save.json"
+"""Leaves the world that the example which loads one goes on in."""
 
 
 def prompt_of(example: Path) -> Prompt:
@@ -104,16 +106,23 @@ def test_examples_without_downloads_make_a_playable_video(example: Path, server:
     for picture in inputs_of(prompt, "LoadImage"):
         street_picture().save(server.input / picture["image"])
     (sampler,) = inputs_of(prompt, "HYWorldStreamingSampler")
-    path = prompt[sampler["trajectory"][0]]["inputs"]["path"]
-    chunks = sampler["chunks"] or Trajectory.from_tokens(path).chunks
-    (size,) = inputs_of(prompt, "HYWorldEncodeFirstFrame")
+    path = Trajectory.from_tokens(prompt[sampler["trajectory"][0]]["inputs"]["path"])
+    goes_on = bool(inputs_of(prompt, "HYWorldLoadWorld"))
+    begins = prompt_of(SAVING) if goes_on else prompt
+    (size,) = inputs_of(begins, "HYWorldEncodeFirstFrame")
+    if goes_on:
+        assert client.run(begins, timeout=120).status == "success"
+        chunks = (len(path) - 1) // CHUNK_LATENTS  # its first pose is that of the world's last latent
+        length = chunks * CHUNK_LATENTS * VAE_TEMPORAL_STRIDE
+    else:
+        length = frames_in((sampler["chunks"] or path.chunks) * CHUNK_LATENTS)
     (saves,) = [name for name, entry in prompt.items() if entry["class_type"] == "SaveVideo"]
 
     run = client.run(prompt, timeout=120)
 
     assert run.status == "success", run.error
     film, rate = video(client, run, saves)
-    assert film.shape == (frames_in(chunks * CHUNK_LATENTS), size["height"], size["width"], 3)
+    assert film.shape == (length, size["height"], size["width"], 3)
     assert rate == 16
     assert np.abs(np.diff(film.astype(float), axis=0)).mean(axis=(1, 2, 3)).min() > 0, "the picture stands still"
 
