@@ -138,7 +138,7 @@ class RewindWorld(io.ComfyNode):
                     tooltip="How many chunks stay: 3 keeps the first three; -1 takes back the last one.",
                 ),
                 io.Int.Input(
-                    "seed",
+                    "new_seed",  # the front end would draw a new one after each run if its name were seed
                     default=-1,
                     min=-1,
                     max=0xFFFFFFFFFFFFFFFF,
@@ -150,7 +150,7 @@ class RewindWorld(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, world: WorldValue, chunks: int, seed: int = -1) -> io.NodeOutput:
+    def execute(cls, world: WorldValue, chunks: int, new_seed: int = -1) -> io.NodeOutput:
         kept = chunks if chunks >= 0 else world.chunks + chunks
         if not 0 < kept <= world.chunks:
             raise InputError(
@@ -158,7 +158,7 @@ class RewindWorld(io.ComfyNode):
                 f"take back up to {world.chunks - 1} (-{world.chunks - 1})."
             )
         then = world.at_chunk(kept)
-        then = then if seed < 0 else replace(then, seed=seed)
+        then = then if new_seed < 0 else replace(then, seed=new_seed)
         return io.NodeOutput(then, ui=ui.PreviewText(str(then)))
 
 

@@ -101,7 +101,7 @@ def test_rewound_worlds_have_the_same_future_and_others(client: Client) -> None:
     same = client.run(prompt)
     assert_same(latents(client, same, "on latents"), latents(client, whole)[:, :, 8:])
     assert same.outputs["back"]["text"][0].startswith("World of 2 chunks")
-    other = client.run(changed(prompt, "back", chunks=2, seed=9))
+    other = client.run(changed(prompt, "back", chunks=2, new_seed=9))
     assert not torch.equal(latents(client, other, "on latents"), latents(client, same, "on latents"))
     beyond = client.run(changed(prompt, "back", chunks=-4))
     assert "keep 1 to 4" in beyond.error
