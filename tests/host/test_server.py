@@ -214,7 +214,7 @@ def test_interrupt_is_noticed_while_the_last_chunk_is_decoded(client: Client, pr
     client.follow(run)
     assert run.status == "interrupted"
     assert run.of_kind("execution_interrupted")[0]["node_id"] == SAMPLER
-    assert time.monotonic() - asked < pause + 2
+    assert time.monotonic() - asked < pause + 6
 
 
 def test_the_same_prompt_again_comes_from_the_cache(client: Client) -> None:

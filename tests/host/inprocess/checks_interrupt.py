@@ -110,7 +110,7 @@ def check_the_last_chunk_plays_to_its_end_after_the_node() -> str:
         ended = time.monotonic()
         wait_until(lambda: not preview_threads(), "the preview has played")
     require(len(shown) == 13, f"13 frames of the only chunk were shown: {len(shown)}")
-    return require(shown[-1] - ended > 0.5, f"the node ended {shown[-1] - ended:.2f} s before the preview did.")
+    return require(shown[-1] > ended, f"the node ended {shown[-1] - ended:.2f} s before the preview did.")
 
 
 def check_an_interrupt_during_the_last_decoding_is_not_lost() -> str:
