@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..hyworld.errors import InputError
 from ..hyworld.walk import World as WorldValue
-from ..hyworld.walk import file
+from ..hyworld.walk.file import thumbnail
 from .host.latents import ROUGH_CHANNELS, rough_picture
 from .host.worlds import next_world_file, world_file, world_names
 from .pixels import picture_to_image, to_picture
@@ -111,7 +111,7 @@ class LoadWorld(io.ComfyNode):
     def execute(cls, file: str, any_model: bool = False) -> io.NodeOutput:
         path = world_file(file)
         world = WorldValue.load(path)
-        shown = _thumbnail(path) or _rough(world)
+        shown = thumbnail(path) or _rough(world)
         if any_model:
             world = replace(world, network=(), vae=())
         return io.NodeOutput(world, world.chunks, ui=_ui(_said(world), shown, cls))
@@ -177,7 +177,3 @@ def _rough(world: WorldValue) -> Image.Image | None:
         return None
     small = to_picture(rough_picture(world.history[-1].latents[0, :, -1]))
     return small.resize((small.width * 8, small.height * 8), Image.Resampling.BICUBIC)
-
-
-def _thumbnail(path: Any) -> Image.Image | None:
-    return file.thumbnail(path)
