@@ -85,7 +85,7 @@ def walk(
     preview: bool = False,
     **inputs: Any,
 ) -> Walk:
-    """The Streaming Sampler along `path` (tokens or a trajectory), by default 2 chunks, with a fitting VAE and prompt."""
+    """The Streaming Sampler along `path` (tokens or a trajectory), with a fitting VAE and prompt."""
     channels = model.model.diffusion_model.config.latent_channels
     height, width = (0, 0) if "first_frame" in inputs or "world" in inputs else size
     chosen: dict[str, Any] = {
