@@ -24,7 +24,7 @@ from . import socket
 from .files import PAGE, TYPES, page_files
 from .guard import Pass, from_elsewhere, give_cookie, loopback_host, same_origin
 from .room import Room
-from .uploads import Begin, TooLarge, load_upload, open_upload, read_begin, read_world
+from .uploads import Begin, TooLargeError, load_upload, open_upload, read_begin, read_world
 from .walking import Walking
 
 LOOPBACK = "127.0.0.1"
@@ -224,7 +224,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
     """Wrong input as JSON."""
     try:
         return await handler(request)
-    except TooLarge as problem:
+    except TooLargeError as problem:
         return web.json_response({"error": str(problem)}, status=413)
     except InputError as problem:
         return web.json_response({"error": str(problem)}, status=400)

@@ -31,7 +31,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _PIECE = 1 << 18
 
 
-class TooLarge(InputError):
+class TooLargeError(InputError):
     """More was sent than is read."""
 
 
@@ -50,7 +50,7 @@ class Begin(NamedTuple):
 async def read_begin(request: web.Request, picture: Path) -> Begin:
     """The form of another walk; an uploaded picture goes to the file `picture`.
 
-    Raises `InputError` for a form with other fields or values, and `TooLarge`.
+    Raises `InputError` for a form with other fields or values, and `TooLargeError`.
     """
     _check_length(request, MOST_PICTURE_BYTES + (1 << 16), "picture", MOST_PICTURE_BYTES)
     if request.content_type != "multipart/form-data":
@@ -58,8 +58,11 @@ async def read_begin(request: web.Request, picture: Path) -> Begin:
     texts: dict[str, str] = {}
     uploaded = False
     try:
-        async for part in await request.multipart():
-            name = part.name if isinstance(part, BodyPartReader) else None
+        parts = await request.multipart()
+        while (part := await parts.next()) is not None:
+            if not isinstance(part, BodyPartReader):
+                raise ValueError("a form in a form")
+            name = part.name
             if name == "picture" and not uploaded:
                 uploaded = True
                 with picture.open("wb") as file:
@@ -74,14 +77,14 @@ async def read_begin(request: web.Request, picture: Path) -> Begin:
         raise InputError("The form cannot be read: send it as multipart/form-data.") from None
     words = texts.get("words", "")
     if len(words) > MOST_WORDS:
-        raise TooLarge(f"The words have more than {MOST_WORDS} characters: shorten them.")
+        raise TooLargeError(f"The words have more than {MOST_WORDS} characters: shorten them.")
     seed = _whole(texts.get("seed", "0"), "seed", MOST_SEED)
     scene = _whole(texts["scene"], "scene", 999) if "scene" in texts else None
     return Begin(uploaded, scene, words, seed)
 
 
 async def read_world(request: web.Request, file: Path) -> None:
-    """A world's file, which is the whole body, into `file`; raises `TooLarge`."""
+    """A world's file, which is the whole body, into `file`; raises `TooLargeError`."""
     _check_length(request, MOST_WORLD_BYTES, "world", MOST_WORLD_BYTES)
     with file.open("wb") as written:
         await _copy(lambda size: request.content.read(size), written, MOST_WORLD_BYTES, "world")
@@ -134,7 +137,7 @@ async def _text(part: BodyPartReader, most: int) -> str:
     while piece := await part.read_chunk(_PIECE):
         data += piece
         if len(data) > most:
-            raise TooLarge(f"The field {part.name} is too long: shorten it.")
+            raise TooLargeError(f"The field {part.name} is too long: shorten it.")
     return data.decode()
 
 
@@ -144,5 +147,5 @@ def _whole(text: str, name: str, most: int) -> int:
     return int(text)
 
 
-def _too_large(what: str, most: int) -> TooLarge:
-    return TooLarge(f"The {what} is larger than {most >> 20} MB: choose a smaller one.")
+def _too_large(what: str, most: int) -> TooLargeError:
+    return TooLargeError(f"The {what} is larger than {most >> 20} MB: choose a smaller one.")

@@ -163,11 +163,11 @@ class _Job(NamedTuple):
     world: Future[World]
 
 
-class _AnotherBegins(Exception):
+class _AnotherBegins(Exception):  # noqa: N818 - no error
     """Another walk begins."""
 
 
-class _Ends(Exception):
+class _Ends(Exception):  # noqa: N818 - no error
     """The program ends: what was walked is kept."""
 
 
@@ -254,9 +254,7 @@ class _Place:
         self._room.note(text)
 
     def _new_walk(self, world: World) -> LiveWalk:
-        return LiveWalk(
-            self._walking.pipeline, world, self, speeds=self._walking.speeds, on_wait=self._walking.look
-        )
+        return LiveWalk(self._walking.pipeline, world, self, speeds=self._walking.speeds, on_wait=self._walking.look)
 
     def _stand(self) -> None:
         """The page's stop: the walk can be gone on with."""
