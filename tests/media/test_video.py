@@ -202,9 +202,9 @@ def test_a_rewound_video_has_what_was_kept_and_what_followed(tmp_path: Path, kep
             video.write(flat(3, colour))
         video.rewind(kept)
         assert video.frames_written == kept
-        video.write(flat(2, (250, 250, 250)))
+        video.write(flat(3, (250, 250, 250)))
     frames = read(tmp_path / "a.mp4")
-    want = [colour for colour in colours for _ in range(3)][:kept] + [(250, 250, 250)] * 2
+    want = [colour for colour in colours for _ in range(3)][:kept] + [(250, 250, 250)] * 3
     assert len(frames) == len(want)
     for frame, colour in zip(frames, want, strict=True):
         assert np.abs(frame.mean(axis=(0, 1)) - colour).max() < 4
