@@ -236,3 +236,12 @@ def test_a_copy_is_a_video_of_its_own(tmp_path: Path):
         video.write(flat(3, (30, 200, 30)))
     assert [len(read(tmp_path / name)) for name in ("a.mp4", "b.mp4", "c.mp4")] == [9, 6, 3]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(("quick", "effort"), [(False, b"subme=7 "), (True, b"subme=1 ")])
+def test_a_quick_video_is_encoded_with_less_effort(tmp_path: Path, quick: bool, effort: bytes):
+    with VideoWriter(tmp_path / "a.mp4", 64, 96, quick=quick) as video:
+        for _ in range(2):
+            video.write(flat(4, (200, 30, 30)))
+    assert effort in (tmp_path / "a.mp4").read_bytes()  # x264 writes down its settings
+    assert len(read(tmp_path / "a.mp4")) == 8
