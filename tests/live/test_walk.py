@@ -284,6 +284,17 @@ def test_a_world_walked_before_shows_where_it_ended_and_goes_on_from_there(pipel
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_place_chosen_before_the_walk_is_where_it_begins(pipeline: Pipeline):
+    first = Walk(pipeline)
+    start = first.run({0: first.hold("w"), 2: lambda: None})
+    walk = Walk(pipeline, start)
+    walk.live.go_back(1)
+    walk.run({0: walk.hold("left"), 1: lambda: None})
+    assert [chunks for chunks, _ in walk.stood] == [1]
+    assert [made.chunk.index for made in walk.chunks] == [1]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_new_world_shows_its_first_frame(pipeline: Pipeline):
     latent = torch.randn(1, 24, 1, 4, 6, generator=torch.Generator().manual_seed(1))
     walk = Walk(pipeline, pipeline.start(latent, "a street"))
