@@ -225,6 +225,7 @@ export class LiveView {
     this.strip.limit(0);
     this.strip.start();
     this.route.set(path);
+    this.player.frames.clear();
     if (!picture) this.player.blank();
   }
 
@@ -300,8 +301,9 @@ export class LiveView {
     this.map.moveTo(this.#latent);
     const latents = this.#keys.get(frame.chunk) ?? [];
     this.screen.showKeys(latents[Math.max(0, Math.ceil(this.#latent) % CHUNK_LATENTS)] ?? []);
-    if (frame.at === frame.of - 1 && this.player.frames.isEmpty) this.screen.showKeys([]);
-    if (now - this.#detailed < DETAILS_MS) return;
+    const isLast = this.player.frames.isEmpty;
+    if (isLast) this.screen.showKeys([]);
+    if (now - this.#detailed < DETAILS_MS && !isLast) return;
     this.#detailed = now;
     this.#showDetails();
   }
