@@ -36,6 +36,8 @@ MOST_FAILURES = 3
 
 NOTHING_WALKED = "Nothing has been walked here yet, so there is no video: hold a key first."
 
+NO_MEMORY = "The memory does not hold this walk: start hyworld play with a smaller --size or --decoder tiny."
+
 MakeWorld = Callable[[], World]
 
 
@@ -152,6 +154,8 @@ class Walking:
             try:
                 world = job.make()
                 self._next = _Place(self, world)
+            except (MemoryError, torch.OutOfMemoryError):
+                job.world.set_exception(InputError(NO_MEMORY))
             except Exception as error:
                 job.world.set_exception(error)
             else:
@@ -219,7 +223,7 @@ class _Place:
         except InputError as problem:
             self._fails(str(problem))
         except (MemoryError, torch.OutOfMemoryError):
-            self._fails("The memory does not hold this walk: start again with a smaller --size or --decoder tiny.")
+            self._fails(NO_MEMORY)
         except (_AnotherBegins, _Ends):
             raise
         except Exception as error:
