@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,41 +84,42 @@ class Walk:
     def here(self) -> Place:
         return self.path[4 * self.chunks - 1] if self.chunks else (0, 0, 0, 0, 0)
 
-    def state_for(self, socket: web.WebSocketResponse, picture: bool = False) -> str:
-        return json.dumps(
-            {
-                "type": "state",
-                "role": "walks" if socket is self.sockets[0] else "watches",
-                "state": self.state,
-                "chunks": self.chunks,
-                "furthest": len(self.path) // 4,
-                "size": SIZE,
-                "fps": FPS,
-                "words": self.words,
-                "heeds_words": self.heeds_words,
-                "can_tell": self.can_tell,
-                "goes_on": self.goes_on,
-                "seed": "7",
-                "speeds": {"move": MOVE, "turn": 3},
-                "path": self.path,
-                "picture": picture,
-            }
-        )
+    def state_for(self, socket: web.WebSocketResponse, *, whole: bool = False, picture: bool = False) -> str:
+        state = {
+            "type": "state",
+            "role": "walks" if socket is self.sockets[0] else "watches",
+            "state": self.state,
+            "chunks": self.chunks,
+            "furthest": len(self.path) // 4,
+            "size": SIZE,
+            "fps": FPS,
+            "words": self.words,
+            "heeds_words": self.heeds_words,
+            "can_tell": self.can_tell,
+            "goes_on": self.goes_on,
+            "seed": "7",
+            "speeds": {"move": MOVE, "turn": 3},
+            "picture": picture,
+        }
+        return json.dumps({**state, "path": self.path} if whole else state)
 
-    async def tell_state(self, picture: bool = False) -> None:
+    async def tell_state(self, *, picture: bool = False) -> None:
         for socket in list(self.sockets):
-            await self.tell(socket, self.state_for(socket, picture))
+            await self.tell(socket, self.state_for(socket, picture=picture))
             if picture:
                 await self.tell(socket, self.still())
+
+    async def welcome(self, socket: web.WebSocketResponse) -> None:
+        await self.tell(socket, self.state_for(socket, whole=True, picture=True))
+        await self.tell(socket, message({"type": "thumbnails", "first": 0}, self.thumbnails))
+        await self.tell(socket, self.still())
 
     def still(self) -> bytes:
         return message({"type": "picture"}, [jpeg(f"after {self.chunks}", self.here())])
 
     async def tell(self, socket: web.WebSocketResponse, what: str | bytes) -> None:
-        try:
+        with suppress(ConnectionError):
             await (socket.send_str(what) if isinstance(what, str) else socket.send_bytes(what))
-        except ConnectionError:
-            pass
 
     async def say(self, **fields: Any) -> None:
         for socket in list(self.sockets):
@@ -188,7 +190,9 @@ class Walk:
             places.append(place)
         self.path[4 * chunk :] = places
         count = 16 if chunk else 13
-        pictures = [jpeg(f"chunk {chunk + 1} frame {i}", places[max(0, 3 - (count - 1 - i) // 4)]) for i in range(count)]
+        pictures = [
+            jpeg(f"chunk {chunk + 1} frame {i}", places[max(0, 3 - (count - 1 - i) // 4)]) for i in range(count)
+        ]
         thumbnail = jpeg(str(chunk + 1), place, (48, 86))
         self.thumbnails[chunk:] = [thumbnail]
         self.chunks = chunk + 1
@@ -203,9 +207,7 @@ class Walk:
         socket = web.WebSocketResponse(max_msg_size=16 * 1024)
         await socket.prepare(request)
         self.sockets.append(socket)
-        await self.tell(socket, self.state_for(socket, picture=True))
-        await self.tell(socket, message({"type": "thumbnails", "first": 0}, self.thumbnails))
-        await self.tell(socket, self.still())
+        await self.welcome(socket)
         async for said in socket:
             if said.type is WSMsgType.TEXT:
                 await self.hear(socket, json.loads(said.data))
@@ -219,16 +221,21 @@ class Walk:
     async def do(self, request: web.Request) -> web.Response:
         """What a test asks for: to say something, to lose sockets, to be slow."""
         asked = await request.json()
-        if "say" in asked:
-            await self.say(**asked["say"])
         for name in ("computing", "can_tell", "heeds_words", "mute"):
             if name in asked:
                 setattr(self, name, asked[name])
+        if "end" in asked:
+            await self.say(type="ended", text=asked["end"])
+            for socket in list(self.sockets):
+                await socket.close()
         if asked.get("drop"):
             for socket in list(self.sockets):
-                assert socket._req is not None and socket._req.transport is not None
+                assert socket._req is not None
+                assert socket._req.transport is not None
                 socket._req.transport.abort()
         await self.tell_state()
+        if "say" in asked:
+            await self.say(**asked["say"])
         return web.json_response({})
 
     async def log(self, request: web.Request) -> web.Response:
@@ -242,7 +249,8 @@ class Walk:
         if fields.get("seed") == "13":
             return web.json_response({"error": "The seed 13 is not for walking."}, status=400)
         self.begin()
-        await self.tell_state(picture=True)
+        for socket in list(self.sockets):
+            await self.welcome(socket)
         return web.json_response({})
 
     async def post_world(self, request: web.Request) -> web.Response:

@@ -33,8 +33,8 @@ const DETAILS_MS = 500;
  * @property {string} [locale] as in ComfyUI's settings
  * @property {() => void} [onStop] gives the view a stop button; called after the server was told
  * @property {(state: object) => void} [onState] the server's newest `state` message
- * @property {(text: string) => void} [onEnded] the walk has ended; the socket stays for another one: `close` if there
- *   will be none
+ * @property {(text: string) => void} [onEnded] the walk has ended; if the server then closes the socket, the view does
+ *   not connect again until `open`
  * @property {Element[]} [tools] further controls beside the switch, such as the page's save buttons
  *
  * @typedef {object} Stats
@@ -51,6 +51,7 @@ const DETAILS_MS = 500;
 export class LiveView {
   #state = null;
   #connected = false;
+  #ended = false;
   #goesOnSince = Infinity;
   #newest = -1;
   #playing = -1;
@@ -89,8 +90,8 @@ export class LiveView {
       command: (name) => this.#command(name),
     });
     this.strip = new Strip(t, (chunks) => this.#goBack(chunks));
-    const stop = onStop && (() => (this.#say({ type: "stop" }), onStop()));
-    const on = { goesOn: (on) => this.#goesOn(on), words: (text) => this.#say({ type: "words", text }), stop };
+    const stop = onStop && (() => (this.#tell({ type: "stop" }), onStop()));
+    const on = { goesOn: (on) => this.#goesOn(on), words: (text) => this.#tell({ type: "words", text }), stop };
     this.controls = new Controls(t, on, tools);
     this.place = html("div", { class: "hyw-counts" });
     this.full = button("full", t("full"), () => this.#fill());
@@ -114,15 +115,16 @@ export class LiveView {
   /** Connect, and again whenever the socket is lost, until `close`. */
   open() {
     if (this.wire.isOpen) return;
-    this.#notice(this.t("connecting"));
+    this.#ended = false;
+    this.say(this.t("connecting"));
     this.wire.open();
   }
 
   /** Disconnect; the last picture stays. `words` are shown as the message. */
   close(words = "") {
-    this.wire.close();
+    this.#ended = true;
     this.#connection(false);
-    this.#notice(words);
+    this.say(words);
   }
 
   /** Whether it is connected, or trying to be. */
@@ -133,6 +135,12 @@ export class LiveView {
   /** Give the picture the focus, so that keys walk. */
   focus() {
     this.screen.focus();
+  }
+
+  /** Show a line below the picture, in place of the one before. @param {"note" | "error"} kind */
+  say(text, kind = "note") {
+    this.message.className = `hyw-message hyw-${kind}`;
+    this.message.textContent = text;
   }
 
   /** @returns {Stats} */
@@ -151,10 +159,10 @@ export class LiveView {
   }
 
   get #walks() {
-    return this.#connected && this.#state?.role === "walks";
+    return this.#connected && this.#state?.role === "walks" && this.#state.state !== "stopped";
   }
 
-  #say(message) {
+  #tell(message) {
     if (this.#walks) this.wire.send(message);
   }
 
@@ -164,47 +172,57 @@ export class LiveView {
   }
 
   #goesOn(on) {
-    this.#say({ type: "goes_on", on });
+    this.#tell({ type: "goes_on", on });
   }
 
   #goBack(chunks) {
     if (!this.#walks) return;
     this.delays.forget();
-    this.#say({ type: "back", chunks });
+    this.player.frames.clear();
+    this.#standAt(chunks);
+    this.#tell({ type: "back", chunks });
     this.focus();
   }
 
   #command(name) {
     if (name === "full") this.#fill();
     if (name === "goesOn" && this.#state) this.#goesOn(!this.#state.goes_on);
-    if (name === "back" && this.#state?.chunks) this.#goBack(this.#state.chunks - 1);
+    if (name === "back" && this.#chunks) this.#goBack(this.#chunks - 1);
   }
 
   #connection(connected) {
     this.#connected = connected;
     this.delays.forget();
     this.strip.working();
-    this.#notice(connected ? "" : this.t("lost"));
+    // Who ends a walk for good closes the socket after it.
+    if (!connected && this.#ended) this.wire.close();
+    else this.say(connected ? "" : this.t("lost"));
     this.#showState();
   }
 
   #told(message) {
     if (message.type === "state") this.#stateIs(message);
     if (message.type === "working") this.#working(message);
-    if (message.type === "note") this.#notice(message.text);
-    if (message.type === "error") this.#notice(message.text, "error");
-    if (message.type === "ended") {
-      this.strip.working();
-      this.#notice(message.text || this.t("ended"));
-      this.onEnded(message.text);
-    }
+    if (message.type === "note") this.say(message.text);
+    if (message.type === "error") this.say(message.text, "error");
+    if (message.type === "ended") this.#end(message.text);
+  }
+
+  #end(text) {
+    this.#ended = true;
+    if (this.#state) this.#state = { ...this.#state, state: "stopped" };
+    this.strip.working();
+    this.#showState();
+    this.say(text || this.t("ended"));
+    this.onEnded(text);
   }
 
   #stateIs(state) {
     const before = this.#state;
     this.#state = state;
-    if (state.role === "watches") this.#notice(this.t("watches"));
-    else if (before?.role === "watches") this.#notice("");
+    this.#ended = false;
+    if (state.role === "watches") this.say(this.t("watches"));
+    else if (before?.role === "watches") this.say("");
     if (!state.goes_on) this.#goesOnSince = Infinity;
     else if (!before?.goes_on) this.#goesOnSince = performance.now();
     this.player.frames.fps = state.fps;
@@ -225,6 +243,7 @@ export class LiveView {
     this.strip.limit(0);
     this.strip.start();
     this.route.set(path);
+    this.player.frames.clear();
     if (!picture) this.player.blank();
   }
 
@@ -300,15 +319,16 @@ export class LiveView {
     this.map.moveTo(this.#latent);
     const latents = this.#keys.get(frame.chunk) ?? [];
     this.screen.showKeys(latents[Math.max(0, Math.ceil(this.#latent) % CHUNK_LATENTS)] ?? []);
-    if (frame.at === frame.of - 1 && this.player.frames.isEmpty) this.screen.showKeys([]);
-    if (now - this.#detailed < DETAILS_MS) return;
+    const isLast = this.player.frames.isEmpty;
+    if (isLast) this.screen.showKeys([]);
+    if (now - this.#detailed < DETAILS_MS && !isLast) return;
     this.#detailed = now;
     this.#showDetails();
   }
 
   #began(chunk) {
     const { frames } = this.player;
-    this.#say({ type: "playing", chunk, left: frames.seconds + frames.period / 1000 });
+    this.#tell({ type: "playing", chunk, left: frames.seconds + frames.period / 1000 });
     for (const before of this.#keys.keys()) if (before < chunk) this.#keys.delete(before);
     this.#playing = chunk;
     this.#chunks = chunk + 1;
@@ -336,21 +356,19 @@ export class LiveView {
     this.details.textContent = parts.filter(Boolean).join(" · ");
   }
 
-  #notice(text, kind = "note") {
-    this.message.className = `hyw-message hyw-${kind}`;
-    this.message.textContent = text;
-  }
-
   get #isFull() {
     return document.fullscreenElement === this.element || this.element.classList.contains("hyw-fill");
   }
 
   /** Fill the screen, or leave it. Telephones that cannot have the page filled. */
   #fill() {
+    const fillPage = () => {
+      this.element.classList.toggle("hyw-fill");
+      this.onFull();
+    };
     if (document.fullscreenElement === this.element) document.exitFullscreen();
-    else if (document.fullscreenEnabled) this.element.requestFullscreen();
-    else this.element.classList.toggle("hyw-fill");
-    this.onFull();
+    else if (document.fullscreenEnabled) this.element.requestFullscreen().catch(fillPage);
+    else fillPage();
     this.focus();
   }
 
