@@ -1,4 +1,4 @@
-"""A live walk beside an ordinary one: `python -m benchmarks.live --size 480x832`.
+"""A live walk beside an ordinary one: `python -m benchmarks.live --size 480 832`.
 
 Starts the server of `hyworld play`, walks over a WebSocket with a key held, and then walks as long along a path given
 beforehand, with the same networks in the same process. The client asks for more as soon as a chunk arrives, so that the
@@ -14,13 +14,13 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import aiohttp
 
 from hyworld import Pipeline, Trajectory, World
 from hyworld.bench.measure import Memory
 from hyworld.bench.workload import Setup, source_for, start
-from hyworld.cli.console import parse_size
 from hyworld.config import CHUNK_LATENTS, VAE_TEMPORAL_STRIDE
 from hyworld.live.room import Room
 from hyworld.live.server import Server
@@ -84,24 +84,21 @@ def walked_ahead(pipeline: Pipeline, world: World, chunks: int) -> list[float]:
 
 def rate(at: list[float]) -> float:
     """Frames per second of the steady state."""
-    return (
-        CHUNK_LATENTS
-        * VAE_TEMPORAL_STRIDE
-        / statistics.median(b - a for a, b in zip(at[WARM_UP:], at[WARM_UP + 1 :], strict=False))
-    )
+    seconds = statistics.median(after - before for before, after in pairwise(at[WARM_UP:]))
+    return CHUNK_LATENTS * VAE_TEMPORAL_STRIDE / seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="wan_5b")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--size", default="480x832", help="height x width")
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 832), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--chunks", type=int, default=24)
     parser.add_argument("--linears", default="exact", choices=["exact", "fp8"])
     parser.add_argument("--decoder", default="full", choices=["full", "tiny"])
     args = parser.parse_args()
     source = source_for(args.preset, args.device, "auto", None, None, None)
-    setup = Setup(parse_size(args.size), args.chunks, Modes(linears=args.linears), args.decoder)
+    setup = Setup((args.size[0], args.size[1]), args.chunks, Modes(linears=args.linears), args.decoder)
     pipeline, memory = source.build(setup), Memory(source.device)
     world = start(pipeline, source, setup)
 
@@ -110,9 +107,9 @@ def main() -> None:
     again = rate(walked_ahead(pipeline, world, args.chunks))
     live, known = rate(arrivals.at), statistics.mean((ahead, again))
     print(
-        f"{setup.name}: {live:.1f} frames/s live, {known:.1f} ({ahead:.1f}, {again:.1f}) along a known path: ", end=""
+        f"{setup.name}: {live:.1f} frames/s live, {known:.1f} ({ahead:.1f}, {again:.1f}) along a known path: "
+        f"{live / known:.3f}; peak {memory.peak() or 0:.1f} GB; {threading.active_count()} thread(s) left"
     )
-    print(f"{live / known:.3f}; peak {memory.peak() or 0:.1f} GB; {threading.active_count()} thread(s) left")
     print(
         f"first key to first chunk at the client: {arrivals.delay:.2f} s; a chunk is "
         f"{statistics.median(arrivals.bytes) / 1e6:.2f} MB of pictures"
