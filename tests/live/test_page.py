@@ -107,6 +107,7 @@ def test_going_back_and_another_way(seen: dict[str, Any]) -> None:
     assert (back["path"], back["cells"]) == (12, 4), "what lay ahead is gone"
     assert back["now"] == "chunk 3 of 3 · time stands still"
     assert back["end"][0] > 0.2, "d was pressed"
+    assert back["played"] == [2, 2]
 
 
 def test_time_goes_on(seen: dict[str, Any]) -> None:
@@ -123,7 +124,7 @@ def test_words(seen: dict[str, Any]) -> None:
 
 
 def test_a_gamepad_keeps_its_deflection(seen: dict[str, Any]) -> None:
-    assert seen["gamepad"] == {"gauges": True, "move": [0.3, 0.5], "turn": [0, 0], "released": [0, 0]}
+    assert seen["gamepad"] == {"gauges": True, "move": [0.3, 0.5], "turn": [0, 0], "released": True}
 
 
 def test_full_screen(seen: dict[str, Any]) -> None:
