@@ -21,7 +21,8 @@ class Autosave:
 
     Every few chunks the world is saved to `part` (walk.part.world, or walk.part-2.world, … if that exists), on a thread
     of its own. On exit, also by an exception, the world goes to `target`, and `part` away. Without a target, `part`
-    goes when the walk ended well, and stays, with all chunks, when it did not.
+    goes when the walk ended well, and stays, with all chunks, when it did not, or if `keep` says so. A chunk that comes
+    in place of others, after going back, makes a world of its own.
 
     path: of the file that is left, or None; final on exit.
     chunks: of the world in it.
@@ -30,7 +31,9 @@ class Autosave:
     Raises `InputError` if `target` has another ending, exists without `overwrite`, or lies in no folder.
     """
 
-    def __init__(self, part: Path, *, every: int, target: Path | None = None, overwrite: bool = False) -> None:
+    def __init__(
+        self, part: Path, *, every: int, target: Path | None = None, overwrite: bool = False, keep: bool = False
+    ) -> None:
         if target is not None:
             check_new_file(target, file.SUFFIX, overwrite=overwrite)
         self.path: Path | None = None
@@ -39,7 +42,9 @@ class Autosave:
         self._every = every
         self._target = target
         self._overwrite = overwrite
+        self._keep = keep
         self._last: Chunk | None = None
+        self._saved: Chunk | None = None
         self._due: int | None = None
         self._failed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="world")
@@ -47,9 +52,9 @@ class Autosave:
 
     def keep(self, chunk: Chunk) -> None:
         """Note a chunk, and save its world if it is time; warns once if that fails."""
-        self._last = chunk
-        if self._due is None:
+        if self._last is None or self._due is None or chunk.index < self._last.world.chunks:
             self._due = chunk.index + self._every
+        self._last = chunk
         if not self._every or chunk.world.chunks < self._due or (self._saving and not self._saving.done()):
             return
         self._due = chunk.world.chunks + self._every
@@ -67,9 +72,9 @@ class Autosave:
                 return
             if self._target is not None:
                 self._publish(self._last, self._target)
-            elif kind is None:
+            elif kind is None and not self._keep:
                 self._discard_part()
-            elif self._every and self.chunks < self._last.world.chunks:
+            elif self._every and self._saved is not self._last:
                 self._save_part(self._last)
 
     def _save_part(self, chunk: Chunk) -> None:
@@ -77,7 +82,7 @@ class Autosave:
         known = self.path
         try:
             self.path = _save(chunk, known or self._part, overwrite=known is not None, or_next=known is None)
-            self.chunks = chunk.world.chunks
+            self.chunks, self._saved = chunk.world.chunks, chunk
         except InputError as error:
             if not self._failed:
                 warnings.warn(f"{error} The walk goes on without saving it.", stacklevel=2)
