@@ -49,7 +49,7 @@ class Walking:
         self._walk = walk = LiveWalk(
             pipeline, start, self, speeds=speeds, goes_on=goes_on, on_wait=self._look, on_progress=self._report
         )
-        self._room.opened(walk, heeds_words=heeds_words(pipeline), can_tell=walk.can_tell)
+        self._place.begin(walk, heeds_words=heeds_words(pipeline))
         for note in notes:
             self._room.tell(messages.note(note))
         try:

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from ...hyworld.errors import InputError
+from ...hyworld.live import messages
 from ...hyworld.live.guard import same_origin
 from ...hyworld.live.room import Room
 from ...hyworld.live.socket import serve
+from ...hyworld.live.walk import LiveWalk
 from .run import was_cancelled
 from .screen import running_node
 from .server import server
@@ -26,6 +28,9 @@ NOBODY_SECONDS = 15.0
 
 LEFT_SECONDS = 30.0
 """For which it waits for somebody to come back."""
+
+CLOSING_SECONDS = 10.0
+"""After which whoever is still in the room of an ended walk is let go."""
 
 NOBODY = (
     "Nobody came to walk: queue a Live Walk from ComfyUI's page in a browser and leave the page open, or use the "
@@ -46,6 +51,20 @@ class Place:
         self.node = node
         self.remark = ""
         self.visited = False
+        self._begun = False
+
+    def begin(self, walk: LiveWalk, *, heeds_words: bool) -> None:
+        """Show this walk from now on."""
+        self.room.opened(walk, heeds_words=heeds_words)
+        self._begun = True
+
+    def end(self, reason: str) -> None:
+        """Tell all that it has ended, and why if not by the walker's wish."""
+        text = " ".join(filter(None, (reason, self.remark)))
+        if self._begun:
+            self.room.ended(text)
+        else:
+            self.room.tell(messages.ended(text))
 
     def require_company(self) -> None:
         """Raises `InputError` if nobody came in time."""
@@ -92,8 +111,9 @@ def place_of_running_node() -> Iterator[Place]:
         raise
     finally:
         del _places[key]
-        place.room.ended(" ".join(filter(None, (reason, place.remark))))
-        host.loop.call_soon_threadsafe(place.room.close)
+        place.end(reason)
+        # The last chunk may still be on its way to the page, which then leaves by itself.
+        host.loop.call_soon_threadsafe(host.loop.call_later, CLOSING_SECONDS, place.room.close)
 
 
 async def _join(request: web.Request) -> web.StreamResponse:
