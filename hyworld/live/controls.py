@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..camera.tokens import DEFAULT_SPEEDS, KEYS, Motion, Speeds, compatible
+from ..camera.tokens import DEFAULT_SPEEDS, KEYS, Motion, Speeds, compatible, motion_of
 from ..config import CHUNK_LATENTS
 from ..errors import InputError
 
@@ -67,6 +67,11 @@ class LatentInput(NamedTuple):
     keys: tuple[str, ...] = ()
     since: float | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held."""
+        return not self.keys and self.motion == Motion()
+
 
 class Clock:
     """Moments on a sender's clock → moments on ours, which only differ by a constant and the time of the way.
@@ -110,16 +115,76 @@ class Controls:
 
     def hold(self, held: Held, at: float | None = None) -> None:
         """Hold this from now on. at: that moment on the clock of `take`; default `held.at`."""
+        at = held.at if at is None else at
+        if at is None:
+            raise ValueError("a change without a time stamp needs its moment")
+        with self._lock:
+            self._changes.append((at, held))
 
     def stand(self) -> None:
-        """Stand still: what was pressed before counts no longer, what is held counts for the next chunk as a whole."""
+        """Stand still: what was pressed before counts no longer, what is held counts for the whole next chunk."""
+        with self._lock:
+            if self._changes:
+                self._before = self._changes.pop()[1]
+                self._changes.clear()
+            self._from = None
 
     @property
     def idle(self) -> bool:
-        """Whether the next chunk, taken now, would have nothing to show."""
+        """Whether there is nothing to show: nothing is held, and nothing was pressed since the last chunk."""
+        with self._lock:
+            return self._before.idle and all(held.idle for _, held in self._changes)
 
-    def take(self, now: float, latents: int = CHUNK_LATENTS) -> tuple[LatentInput, ...] | None:
-        """The inputs of the next chunk's latents; None if all are idle: time may stand still."""
+    def take(
+        self, now: float, latents: int = CHUNK_LATENTS, *, goes_on: bool = False
+    ) -> tuple[LatentInput, ...] | None:
+        """The inputs of the next chunk's latents; None if all are idle, so that time stands still unless it `goes_on`.
+
+        now: not before the last `take`.
+        """
+        with self._lock:
+            if self._from is None:
+                inputs = (self._shown(list(self._changes)),) * latents
+            else:
+                inputs = tuple(self._shown(part) for part in self._parts(self._from, now, latents))
+            self._changes.clear()
+            if not goes_on and all(given.idle for given in inputs):
+                self._from = None
+                return None
+            self._from = now
+            return inputs
+
+    def _parts(self, start: float, now: float, latents: int) -> Iterator[list[tuple[float, Held]]]:
+        """The changes within each part of the time from `start` to `now`.
+
+        What comes from before is of the first part, what comes from beyond of the last: nothing is lost.
+        """
+        changes = list(self._changes)
+        for n in range(1, latents):
+            end = start + (now - start) * n / latents
+            split = next((i for i, (at, _) in enumerate(changes) if at > end), len(changes))
+            yield changes[:split]
+            changes = changes[split:]
+        yield changes
+
+    def _shown(self, changes: list[tuple[float, Held]]) -> LatentInput:
+        """What a latent shows in whose part these changes fall."""
+        pressed: list[str] = []
+        move = turn = REST
+        for _, held in changes:
+            pressed += [key for key in held.keys if key not in self._before.keys]
+            move = _flicked(move, self._before.move, held.move)
+            turn = _flicked(turn, self._before.turn, held.turn)
+            self._before = held
+        down = self._before
+        keys = compatible([*(key for key in pressed if key not in down.keys), *down.keys])
+        motion = motion_of_held(
+            keys,
+            move if at_rest(down.move) else down.move,
+            turn if at_rest(down.turn) else down.turn,
+            self.speeds,
+        )
+        return LatentInput(motion, keys, down.at)
 
 
 def at_rest(stick: Stick) -> bool:
@@ -127,5 +192,34 @@ def at_rest(stick: Stick) -> bool:
     return math.hypot(*stick) <= DEAD_ZONE
 
 
-def motion_of_held(keys: Iterable[str], move: Stick, turn: Stick, speeds: Speeds) -> Motion:
+def motion_of_held(keys: Sequence[str], move: Stick, turn: Stick, speeds: Speeds) -> Motion:
     """Motion of one latent: keys at full speed, sticks by their deflection, together at most full speed."""
+    held, angle = motion_of(keys, speeds), math.radians(speeds.turn_deg)
+    (right, forward), (yaw, pitch) = _share(move), _share(turn)
+    return Motion(
+        forward=_within(held.forward + forward * speeds.move, speeds.move),
+        right=_within(held.right + right * speeds.move, speeds.move),
+        yaw=_within(held.yaw + yaw * angle, angle),
+        pitch=_within(held.pitch + pitch * angle, angle),
+        orbit=held.orbit,
+    )
+
+
+def _share(stick: Stick) -> Stick:
+    """Of full speed, to the right and forward or up."""
+    deflection = math.hypot(*stick)
+    if at_rest(stick):
+        return REST
+    scale = min(1.0, (deflection - DEAD_ZONE) / (1 - DEAD_ZONE)) / deflection
+    return stick[0] * scale, stick[1] * scale
+
+
+def _within(value: float, most: float) -> float:
+    return max(-most, min(most, value))
+
+
+def _flicked(flicked: Stick, before: Stick, now: Stick) -> Stick:
+    """The furthest a stick went since it left its rest."""
+    if at_rest(flicked) and not at_rest(before):
+        return flicked  # it was held already
+    return max(flicked, now, key=lambda stick: math.hypot(*stick))

@@ -1,0 +1,29 @@
+"""The path of a live walk: what a chunk's latents are given → its cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..camera import Trajectory, integrate
+from ..camera import labels as labels_of
+from ..camera.tokens import Motion
+from ..camera.trajectory import default_intrinsics
+from ..walk import World
+
+
+def cameras_onwards(world: World, motions: Sequence[Motion], orbit_radius: float) -> Trajectory:
+    """Poses and labels of the chunk after `world`, in world coordinates.
+
+    motions: of its latents; in a new world of all but the first, which is where the world begins.
+    """
+    poses = integrate(motions, orbit_radius)
+    # A label is of its latent alone, as is `third_person`: nobody knows yet whether the walk will orbit.
+    orbits = np.array([False, *(bool(motion.orbit) for motion in motions)])
+    labels = np.where(orbits, labels_of(poses, third_person=True), labels_of(poses))
+    if not world.history:
+        return Trajectory(poses, default_intrinsics(len(poses)), labels)
+    here = world.history[-1].cameras
+    intrinsics = np.repeat(here.intrinsics[-1:], len(motions), axis=0)
+    return Trajectory(here.c2w[-1] @ poses[1:], intrinsics, labels[1:])
