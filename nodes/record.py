@@ -26,12 +26,12 @@ class Record:
     def __init__(self, start: World, *, video: bool, keep: bool) -> None:
         self._start = start
         self._video = VideoFile(start.size, kept_when_cancelled=True) if video else None
-        self._saves = Autosave(unfinished_folder() / "walk.part.world", every=AUTOSAVE, keep=keep)
+        self._saves = Autosave(unfinished_folder() / "walk.part.world", every=AUTOSAVE)
+        self._keep = keep
         self._recording: Recording | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Record:
-        self._open.enter_context(self._saves)
         if self._video is not None:
             self._open.enter_context(self._video)
             self._recording = self._open.enter_context(Recording(self._video.writer, self._start))
@@ -40,6 +40,8 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # To the autosave, a world that nobody takes is one of a walk that failed.
+        self._saves.__exit__(BaseException if self._keep else kind, error, trace)
         self._open.__exit__(kind, error, trace)
 
     def add(self, made: Made) -> None:
