@@ -120,14 +120,25 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class TinyDecoderConfig:
-    """Sizes of the tiny decoder (TAEHV, Wan 2.2 variant): `layout` is "base" or "super"."""
+    """Sizes of the tiny decoder (TAEHV, Wan 2.2 variant).
+
+    layout: "base" or "super", the released ones, or "small", the built-in world's.
+    widths, blocks: of the small layout: channels of its three stages and of what its last layer reads; memory blocks
+        of each stage.
+    """
 
     latent_channels: int = 48
     layout: str = "base"
+    widths: tuple[int, int, int, int] = (128, 96, 64, 24)
+    blocks: tuple[int, int, int] = (1, 3, 5)
 
     def __post_init__(self) -> None:
-        if self.layout not in ("base", "super"):
-            raise InputError(f'TinyDecoderConfig.layout must be "base" or "super", got {self.layout!r}.')
+        if self.layout not in ("base", "super", "small"):
+            raise InputError(f'TinyDecoderConfig.layout must be "base", "super" or "small", got {self.layout!r}.')
+        for name, count in (("widths", 4), ("blocks", 3)):
+            numbers = getattr(self, name)
+            if len(numbers) != count or min(numbers) < 1:
+                raise InputError(f"TinyDecoderConfig.{name} must be {count} positive whole numbers, got {numbers!r}.")
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def check_keys(keys: Sequence[str]) -> None:
 
 def compatible(keys: Sequence[str]) -> tuple[str, ...]:
     """Keys as they may be held together, in the order of `KEYS`: of two opposed ones the later in `keys` stays."""
-    kept = {axis: sign for axis, sign in map(_direction, keys)}
+    kept = dict(map(_direction, keys))
     return tuple(key for key in KEYS if key in keys and kept[_direction(key)[0]] == _direction(key)[1])
 
 

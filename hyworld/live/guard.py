@@ -9,16 +9,19 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-COOKIE = "hyworld_token"
-
 
 def same_origin(request: web.Request) -> bool:
-    """Whether a browser's request comes from a page of this server: its Origin names its Host."""
+    """Whether a request comes from a page of this server: its Origin, which every browser sends, names its Host."""
     try:
         origin = urlsplit(request.headers.get("Origin", ""))
         return origin.scheme in ("http", "https") and origin.netloc.lower() == request.headers["Host"].lower()
     except (KeyError, ValueError):
         return False
+
+
+def from_elsewhere(request: web.Request) -> bool:
+    """Whether a browser says that a page of another server asked for this."""
+    return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
 def loopback_host(request: web.Request) -> bool:
@@ -34,24 +37,33 @@ def loopback_host(request: web.Request) -> bool:
         return False
 
 
-class Token:
-    """The secret in the printed address; a browser that brought it once has it in a cookie."""
+class Pass:
+    """A secret that a browser brings: in the printed address once, from then on in a cookie.
 
-    def __init__(self) -> None:
+    name: the cookie's. Cookies are shared between all ports of a host, so it should have the port in it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.text = secrets.token_urlsafe(24)
 
-    def in_address(self, request: web.Request) -> bool:
-        """Whether the request's query has it."""
-        return self._same(request.query.get("token", ""))
+    def is_in_address(self, request: web.Request) -> bool:
+        """Whether the request's query has it as `token`."""
+        return self._is(request.query.get("token", ""))
 
-    def in_cookie(self, request: web.Request) -> bool:
+    def is_in_cookie(self, request: web.Request) -> bool:
         """Whether the request's cookie has it."""
-        return self._same(request.cookies.get(COOKIE, ""))
+        return self._is(request.cookies.get(self.name, ""))
 
     def give(self, response: web.StreamResponse) -> None:
-        """Have the browser keep it; no script and no other site's page can use it."""
-        response.set_cookie(COOKIE, self.text, httponly=True, samesite="Strict", path="/")
+        """Have the browser keep it; no script, and no page of another site, can use it."""
+        give_cookie(response, self.name, self.text)
 
-    def _same(self, given: str) -> bool:
-        # As bytes: compare_digest takes no other letters in strings.
+    def _is(self, given: str) -> bool:
+        # As bytes, since compare_digest takes only ASCII in strings; in constant time.
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self.text.encode())
+
+
+def give_cookie(response: web.StreamResponse, name: str, value: str) -> None:
+    """A cookie of this session that only requests from this server's pages bring."""
+    response.set_cookie(name, value, httponly=True, samesite="Strict", path="/")

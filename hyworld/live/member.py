@@ -51,6 +51,7 @@ class Member:
         """Send a chunk, whose frames are left out if this reader is too slow for them."""
         self._put(_Waiting(message, frames=True))
         for waiting in [waiting for waiting in self._waiting if waiting.frames][:-MOST_CHUNKS]:
+            assert isinstance(waiting.data, bytes)
             waiting.data, waiting.frames = without_frames(waiting.data), False
 
     def forget(self) -> None:

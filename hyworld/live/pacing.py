@@ -66,14 +66,16 @@ class Pacing:
             return
         began = self._expected[chunk]
         self._learn(now - began.starts, began.joins)
-        self._expected = {index: other for index, other in self._expected.items() if index >= chunk}
-        known, on_the_way = 0.0, 0.0
-        for other in self._expected.values():
-            if known + other.play / 2 <= left:
-                known += other.play
-            else:
-                on_the_way += other.play
-        self._ends = now + min(left, known) + on_the_way
+        ahead = {index: other.play for index, other in self._expected.items() if index >= chunk}
+        known = 0.0
+        for play in ahead.values():  # the rest is on its way
+            if known + play / 2 <= left:
+                known += play
+        self._ends = now - max(0.0, known - left)
+        for index, play in ahead.items():
+            self._expected[index] = _Expected(self._ends, play, joins=True)
+            self._ends += play
+        self._expected = {index: self._expected[index] for index in ahead}
 
     def restart(self) -> None:
         """Nothing plays any more: one stands still, or elsewhere."""

@@ -27,3 +27,11 @@ def cameras_onwards(world: World, motions: Sequence[Motion], orbit_radius: float
     here = world.history[-1].cameras
     intrinsics = np.repeat(here.intrinsics[-1:], len(motions), axis=0)
     return Trajectory(here.c2w[-1] @ poses[1:], intrinsics, labels[1:])
+
+
+def path_of(trajectory: Trajectory) -> list[list[float]]:
+    """Of each latent x, y and z in scene units, yaw to the right and pitch up in radians: what a map needs."""
+    x, y, z = trajectory.c2w[:, :3, 2].T  # where the camera looks
+    turned = np.stack((np.arctan2(x, z), np.arcsin(np.clip(-y, -1, 1))), axis=1)
+    rows: list[list[float]] = np.concatenate((trajectory.c2w[:, :3, 3], turned), axis=1).round(5).tolist()
+    return rows

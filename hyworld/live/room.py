@@ -132,7 +132,7 @@ class Room:
             self._show.walk.hold(Held(None))
         again = next((other for other in self._members if other.visitor == member.visitor), None)
         if again is not None:  # was back before the lost socket was known to be lost
-            self._seat(again)
+            self._promote(again)
         else:
             self._kept_for = member.visitor
             self._vacant = self._loop.call_later(self._place_kept, self._give_away)
@@ -201,6 +201,9 @@ class Room:
             self._vacant.cancel()
         self._kept_for, self._vacant = "", None
         self._walker, member.role = member, "walks"
+
+    def _promote(self, member: Member) -> None:
+        self._seat(member)
         if self._show is not None:
             self._show.tell_state(member)
 
@@ -208,7 +211,7 @@ class Room:
         """Nobody came back for the place."""
         self._kept_for, self._vacant = "", None
         if self._members:
-            self._seat(self._members[0])
+            self._promote(self._members[0])
         elif self._show is not None:
             self._show.walk.set_goes_on(False)
 

@@ -14,6 +14,7 @@ from ..config import FRAMES_PER_SECOND
 from ..walk import World
 from . import messages
 from .member import Member
+from .path import path_of
 from .pictures import Pictured, Pictures, encode, picture_message, thumbnails_message
 from .walk import LiveWalk, Made, State
 
@@ -55,7 +56,7 @@ class Show:
         self._members = members
         self._heeds_words = heeds_words
         self._news: deque[_News] = deque()
-        self._being_encoded: deque[_News] = deque()
+        self._being_encoded: deque[tuple[int, _News]] = deque()
         self._pictures = Pictures(self._encoded)
         self._closed = False
         # What who joins is told; as of the news told last.
@@ -69,7 +70,7 @@ class Show:
 
     def made(self, made: Made) -> None:
         news = _News()
-        self._being_encoded.append(news)
+        self._being_encoded.append((made.chunk.index, news))
         self._happens(news)
         self._pictures.add(made)
 
@@ -158,7 +159,11 @@ class Show:
 
     def _encoded(self, chunk: Pictured) -> None:
         """On the encoder's thread."""
-        self._post(self._is_ready, self._being_encoded.popleft(), lambda: self._tell_chunk(chunk))
+        index, news = self._being_encoded.popleft()
+        while index != chunk.index:  # which could not be encoded
+            self._post(self._is_ready, news, lambda: None)
+            index, news = self._being_encoded.popleft()
+        self._post(self._is_ready, news, lambda: self._tell_chunk(chunk))
 
     def _encode_place(self, news: _News, now: _Now, chunks: int, picture: Image.Image | None) -> None:
         def ready(encoded: bytes | None) -> None:

@@ -154,7 +154,7 @@ class LiveWalk:
                 try:
                     for chunk in self._pipeline.walk(self._here, self._cameras(), on_progress=self._report):
                         self._add(chunk)
-                except _Dropped:
+                except _DroppedError:
                     pass
         finally:
             self._enter("stopped")
@@ -252,14 +252,14 @@ class LiveWalk:
         self._listener.working(progress.chunk, progress.step, self._pipeline.walker.recipe.steps)
         self._tell_news()
         if self._stopping or self._place is not None:
-            raise _Dropped
+            raise _DroppedError
 
     def _add(self, chunk: Chunk) -> None:
         assert chunk.frames is not None
         now = time.monotonic()
         with self._changed:
             if self._place is not None:
-                raise _Dropped
+                raise _DroppedError
             self._here = self._furthest = chunk.world
             self._pacing.made(chunk.index, len(chunk.frames) / FRAMES_PER_SECOND, self._asked, now)
         self._shown_from = min(self._shown_from, chunk.index)
@@ -329,5 +329,5 @@ class LiveWalk:
             self._listener.changed()
 
 
-class _Dropped(Exception):
+class _DroppedError(Exception):
     """The chunk in work is not wanted any more."""

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -28,9 +29,12 @@ from .room import Room
 from .walk import LiveWalk, Made
 
 AUTOSAVED = Path("live.world")
+"""Or live-2.world, … if that exists."""
 
 MOST_FAILURES = 3
-"""Errors without a chunk between them; then the world is left alone until another one begins."""
+"""Errors without a chunk between them; then a world is left alone until another one begins."""
+
+NOTHING_WALKED = "Nothing has been walked here yet, so there is no video: hold a key first."
 
 MakeWorld = Callable[[], World]
 
@@ -40,11 +44,6 @@ class Kept(NamedTuple):
 
     path: Path
     chunks: int
-
-
-class _Job(NamedTuple):
-    make: MakeWorld
-    world: Future[World]
 
 
 class Walking:
@@ -65,22 +64,24 @@ class Walking:
         heeds_words: bool = True,
     ) -> None:
         self.pipeline = pipeline
+        self.room = room
+        self.speeds = speeds
+        self.autosave = autosave
+        self.heeds_words = heeds_words
         self.kept: list[Kept] = []
-        self._room = room
-        self._speeds = speeds
-        self._autosave = autosave
-        self._heeds_words = heeds_words
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
-        self._next: World | None = None
+        self._here: _Place | None = None
+        self._next: _Place | None = None
         self._ends = False
-        self._walked: _Walked | None = None
         self._thread = threading.Thread(target=self._run, name="hyworld-live")
         self._thread.start()
 
-    def begin(self, make: MakeWorld) -> Future[World]:
-        """Walk in the world that `make` gives, which is called on the thread while nothing is computed there.
+    # Any thread.
 
-        What it raises is the future's, and the walk before goes on.
+    def begin(self, make: MakeWorld) -> Future[World]:
+        """Walk in the world that `make` gives, which is called on the thread before the next chunk.
+
+        What it raises is the future's, as an `InputError` for a world that does not fit; the walk before then goes on.
         """
         job = _Job(make, Future())
         self._jobs.put(job)
@@ -89,85 +90,105 @@ class Walking:
     @property
     def world(self) -> World | None:
         """Where one stands; None before the first world."""
-        return None if self._walked is None else self._walked.walk.world
+        here = self._here
+        return None if here is None else here.walk.world
 
     def copy_video(self, target: Path) -> None:
         """Write the walk's video so far to `target`, an ordinary MP4.
 
         Raises `InputError` if nothing was walked yet, or what writing raised.
         """
-        if self._walked is None:
+        here = self._here
+        if here is None or not here.copy_video(target):
             raise InputError(NOTHING_WALKED)
-        self._walked.copy_video(target)
 
     def close(self) -> None:
         """End the walk and save what is to be saved; blocks."""
         self._jobs.put(None)
-        if self._walked is not None:
-            self._walked.walk.stop()
+        if (here := self._here) is not None:
+            here.walk.stop()
         self._thread.join()
 
-    # On the thread.
+    # The thread.
 
     def _run(self) -> None:
         while not self._ends:
             if self._next is None:
                 self._take(self._jobs.get())
                 continue
-            world, self._next = self._next, None
+            here, self._next = self._next, None
             try:
-                with _Walked(self, world) as walked:
-                    self._walk(walked)
-            except InputError as problem:  # such as no space for the video
-                self._room.tell(messages.error(str(problem)))
+                with suppress(_Ends), here:
+                    self._here = here
+                    self._walk(here)
+            except InputError as problem:  # such as no room for a video
+                self.room.tell(messages.error(str(problem)))
+            if here.kept is not None:
+                self.kept.append(here.kept)
 
-    def _walk(self, walked: _Walked) -> None:
-        while not self._ends and self._next is None and walked.failures < MOST_FAILURES:
-            try:
-                walked.open().run()
-            except _AnotherBegins:
-                pass
-            except InputError as problem:
-                walked.fails(str(problem))
-            except (MemoryError, torch.OutOfMemoryError):
-                walked.fails("The memory does not hold this walk: begin with a smaller --size or --decoder tiny.")
-            except Exception as error:
-                logging.exception("hyworld play: a walk ended")
-                walked.fails(f"The walk ended by an error of this program ({error!r}): press a key to go on.")
-            else:
-                self._look()
+    def _walk(self, here: _Place) -> None:
+        while self._next is None and here.failures < MOST_FAILURES:
+            with suppress(_AnotherBegins):
+                here.walk_on()
+                self.look()
+        if self._ends:
+            raise _Ends
 
-    def _look(self) -> None:
-        """See to it that what is asked for is done, while the networks are free; raises to end the walk."""
-        while self._next is None and not self._ends:
+    def look(self) -> None:
+        """Do what was asked for; raises to end the walk if that is another walk, or the end."""
+        while self._next is None:
             try:
                 self._take(self._jobs.get_nowait())
             except queue.Empty:
                 return
+            if self._ends:
+                raise _Ends
+        raise _AnotherBegins
 
     def _take(self, job: _Job | None) -> None:
         if job is None:
             self._ends = True
         elif job.world.set_running_or_notify_cancel():
             try:
-                self._next = job.make()
+                world = job.make()
+                self._next = _Place(self, world)
             except Exception as error:
                 job.world.set_exception(error)
             else:
-                job.world.set_result(self._next)
+                job.world.set_result(world)
 
 
-class _Walked:
-    """The walk in one world, with its video and its autosave; a context manager, and the walk's `Listener`."""
+class _Job(NamedTuple):
+    make: MakeWorld
+    world: Future[World]
+
+
+class _AnotherBegins(Exception):  # noqa: N818 - no error
+    """Another walk begins."""
+
+
+class _Ends(Exception):  # noqa: N818 - no error
+    """The program ends: what was walked is kept."""
+
+
+class _Place:
+    """A world that is walked in, with its video and its autosave: a context manager, and its walks' `Listener`.
+
+    walk: the newest of them; after an error there is another one.
+    failures: errors since the last chunk.
+    kept: what autosave left.
+    """
 
     def __init__(self, walking: Walking, start: World) -> None:
         self.failures = 0
+        self.kept: Kept | None = None
         self._walking = walking
+        self._room = walking.room
         self._start = start
         self._within = ExitStack()
         self.walk = self._new_walk(start)
 
-    def __enter__(self) -> _Walked:
+    def __enter__(self) -> _Place:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="hyworld-")))
             self._autosave = stack.enter_context(Autosave(AUTOSAVED, every=self._walking.autosave, keeps=True))
@@ -179,10 +200,67 @@ class _Walked:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._within.__exit__(kind, error, trace)
+        with suppress(Exception):  # only so that no time goes into a video that nobody will see
+            self._recording.finish(self._start)
+        with suppress(InputError):
+            self._within.__exit__(kind, error, trace)
         if self._autosave.path is not None:
-            self._walking.kept.append(Kept(self._autosave.path, self._autosave.chunks))
+            self.kept = Kept(self._autosave.path, self._autosave.chunks)
 
-    def open(self) -> LiveWalk:
-        """A live walk where one stands, shown in the room; to be run."""
-        ...
+    def walk_on(self) -> None:
+        """Walk where one stands, until the walk ends."""
+        if self.walk.state == "stopped":
+            before = self.walk
+            self.walk = self._new_walk(before.furthest)
+            self.walk.go_back(before.world.chunks)
+        self._room.opened(self.walk, heeds_words=self._walking.heeds_words, on_stop=self._stand)
+        try:
+            self.walk.run()
+        except InputError as problem:
+            self._fails(str(problem))
+        except (MemoryError, torch.OutOfMemoryError):
+            self._fails("The memory does not hold this walk: start again with a smaller --size or --decoder tiny.")
+        except (_AnotherBegins, _Ends):
+            raise
+        except Exception as error:
+            logging.exception("hyworld play: a walk ended")
+            self._fails(f"An error of this program stopped the walk ({error!r}): hold a key to go on.")
+
+    def copy_video(self, target: Path) -> int:
+        """Returns the number of frames; 0 if there is nothing to copy."""
+        try:
+            return self._recording.copy(target, self.walk.world)
+        except (AttributeError, RuntimeError):  # before it was entered, or after it was left
+            return 0
+
+    # What the walk tells.
+
+    def made(self, made: Made) -> None:
+        self.failures = 0
+        self._room.made(made)
+        self._recording.add(made)
+        self._autosave.keep(made.chunk)
+
+    def stands(self, chunks: int, picture: Image.Image | None) -> None:
+        self._room.stands(chunks, picture)
+
+    def working(self, chunk: int, step: int, steps: int) -> None:
+        self._room.working(chunk, step, steps)
+
+    def changed(self) -> None:
+        self._room.changed()
+
+    def note(self, text: str) -> None:
+        self._room.note(text)
+
+    def _new_walk(self, world: World) -> LiveWalk:
+        return LiveWalk(self._walking.pipeline, world, self, speeds=self._walking.speeds, on_wait=self._walking.look)
+
+    def _stand(self) -> None:
+        """The page's stop: the walk can be gone on with."""
+        self.walk.hold(Held(None))
+        self.walk.set_goes_on(False)
+
+    def _fails(self, text: str) -> None:
+        self.failures += 1
+        self._room.tell(messages.error(text))

@@ -2,6 +2,9 @@
 
 Parameter names are those of `taew2_2` and `taew2_2_super`, which count the layers of one Sequential; the places left
 out hold layers without weights. The cache is the last frame that each memory block saw.
+
+The "small" layout is the built-in world's (training/tiny_world/decoder.py): fewer channels, and none of its
+convolutions runs after an upsampling but the last.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from .layers import LayerFactory
 from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 MEMORY_BLOCKS = 3
-"""Per stage."""
+"""Per stage of the released layouts."""
 
 FRAME_GROWTH = (1, 2, 2)
 """Frames that each stage makes of one; every stage doubles height and width."""
@@ -81,10 +84,12 @@ class Grow(nn.Module):
 class BaseLayers(nn.ModuleDict):
     """The base layout: per stage memory blocks, `Grow`, nearest upsampling, convolution."""
 
-    def __init__(self, channels: int, make: LayerFactory) -> None:
+    blocks = (MEMORY_BLOCKS,) * 3
+
+    def __init__(self, config: TinyDecoderConfig, make: LayerFactory) -> None:
         super().__init__()
         widths = (256, 128, 64, 64)
-        self["1"] = make.conv2d(channels, widths[0], 3, padding=1)
+        self["1"] = make.conv2d(config.latent_channels, widths[0], 3, padding=1)
         for stage, (dim, next_dim) in enumerate(pairwise(widths)):
             place = 3 + 6 * stage
             self.update({str(place + i): MemoryBlock(dim, make) for i in range(MEMORY_BLOCKS)})
@@ -106,10 +111,12 @@ class BaseLayers(nn.ModuleDict):
 class SuperLayers(nn.ModuleDict):
     """The "super" layout: per stage memory blocks, convolution and pixel shuffle, `Grow`."""
 
-    def __init__(self, channels: int, make: LayerFactory) -> None:
+    blocks = (MEMORY_BLOCKS,) * 3
+
+    def __init__(self, config: TinyDecoderConfig, make: LayerFactory) -> None:
         super().__init__()
         widths = (512, 256, 128, 64)
-        self["0"] = make.conv2d(channels, widths[0], 1, bias=False)
+        self["0"] = make.conv2d(config.latent_channels, widths[0], 1, bias=False)
         for stage, (dim, next_dim) in enumerate(pairwise(widths)):
             place = 1 + 7 * stage
             self.update({str(place + i): SuperMemoryBlock(dim, make) for i in range(MEMORY_BLOCKS)})
@@ -128,8 +135,62 @@ class SuperLayers(nn.ModuleDict):
         return head(x)
 
 
+class SmallMemoryBlock(nn.Module):
+    """Memory block of the "small" layout: two convolutions."""
+
+    def __init__(self, dim: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.conv1 = make.conv2d(2 * dim, dim, 3, padding=1)
+        self.conv2 = make.conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        change = self.conv2(F.relu(self.conv1(torch.cat((x, recall(x)), dim=1)), inplace=True))
+        return F.relu(change.add_(x), inplace=True)
+
+
+class SmallStage(nn.Module):
+    """Memory blocks, then `growth` frames of twice the height and width of each: `[N, dim, H, W]` to `next_dim`."""
+
+    def __init__(self, dim: int, next_dim: int, blocks: int, growth: int, make: LayerFactory) -> None:
+        super().__init__()
+        self.growth = growth
+        self.blocks = nn.ModuleList(SmallMemoryBlock(dim, make) for _ in range(blocks))
+        self.grow = make.conv2d(dim, growth * 4 * next_dim, 1)
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        for block in self.blocks:
+            x = block(x, recall)
+        frames = self.grow(x).unflatten(1, (self.growth, -1)).flatten(0, 1)
+        return F.relu(F.pixel_shuffle(frames, 2), inplace=True)
+
+
+class SmallLayers(nn.Module):
+    """The "small" layout, channels last: on a CPU its convolutions then need no reordering."""
+
+    def __init__(self, config: TinyDecoderConfig, make: LayerFactory) -> None:
+        super().__init__()
+        self.blocks = config.blocks
+        self.stem = make.conv2d(config.latent_channels, config.widths[0], 3, padding=1)
+        self.stages = nn.ModuleList(
+            SmallStage(dim, next_dim, blocks, growth, make)
+            for (dim, next_dim), blocks, growth in zip(
+                pairwise(config.widths), config.blocks, FRAME_GROWTH, strict=True
+            )
+        )
+        self.head = make.conv2d(config.widths[-1], 3 * PATCH**2, 3, padding=1)
+
+    def forward(self, x: Tensor, recall: Recall) -> Tensor:
+        def recall_channels_last(frames: Tensor) -> Tensor:
+            return recall(frames.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+        x = F.relu(self.stem((torch.tanh(x / 3) * 3).contiguous(memory_format=torch.channels_last)))
+        for stage in self.stages:
+            x = stage(x, recall_channels_last)
+        return self.head(x)
+
+
 class TinyDecoder(nn.Module):
-    """TAEHV decoder for Wan 2.2 latents, in the base or the "super" layout.
+    """TAEHV decoder for Wan 2.2 latents, in one of the layouts of `TinyDecoderConfig`.
 
     Computes in its input's dtype, which must be the weights' unless `operations` (the namespace of Conv2d) casts.
     """
@@ -143,9 +204,9 @@ class TinyDecoder(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        layers = {"base": BaseLayers, "super": SuperLayers}[config.layout]
+        layers = {"base": BaseLayers, "super": SuperLayers, "small": SmallLayers}[config.layout]
         self.config = config
-        self.decoder = layers(config.latent_channels, LayerFactory(operations, device, dtype))
+        self.decoder = layers(config, LayerFactory(operations, device, dtype))
 
     @property
     def latent_channels(self) -> int:
@@ -155,8 +216,8 @@ class TinyDecoder(nn.Module):
     def reach(self) -> int:
         """See `StreamingDecoder`: each memory block looks one frame back."""
         latents, rate = 0.0, 1
-        for growth in FRAME_GROWTH:
-            latents += MEMORY_BLOCKS / rate
+        for blocks, growth in zip(self.decoder.blocks, FRAME_GROWTH, strict=True):
+            latents += blocks / rate
             rate *= growth
         return math.ceil(latents)
 
@@ -169,6 +230,11 @@ class TinyDecoder(nn.Module):
         Returns frames `[B, 3, 4n, 16h, 16w]` in [-1, 1] (4n - 3 where the stream begins) and the next cache.
         Raises `InputError` for latents of another shape or a cache of another stream.
         """
+        frames, cache = self.decode_unbounded(latents, cache)
+        return frames.clamp_(-1, 1), cache
+
+    def decode_unbounded(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
+        """As `decode_stream`, but what leaves [-1, 1] is not brought back: for training."""
         check_latents(latents, self.config.latent_channels)
         stream = StreamStep(cache)
         batch = latents.shape[0]
@@ -177,7 +243,7 @@ class TinyDecoder(nn.Module):
             return stream.extend(frames.unflatten(0, (batch, -1)), 1, axis=1)[:, :-1].flatten(0, 1)
 
         pixels = F.pixel_shuffle(self.decoder(rearrange(latents, "B C n h w -> (B n) C h w"), recall), PATCH)
-        video = rearrange(2 * pixels.clamp(0, 1) - 1, "(B f) C H W -> B C f H W", B=batch)
+        video = rearrange(2 * pixels - 1, "(B f) C H W -> B C f H W", B=batch)
         # The first latent of a video stands for one frame: the last of the four that are made of it.
         return video[:, :, VAE_TEMPORAL_STRIDE - 1 if stream.begins else 0 :], stream.cache()
 

@@ -34,7 +34,7 @@ _OTHER_MODELS = (
         "is a text encoder: give it where a text encoder is asked for, and the transformer here",
     ),
     (
-        r"^decoder\.\d+\.",
+        r"^decoder\.(\d+|stem)\.",
         "is a tiny decoder (TAEHV): give it where a tiny decoder is asked for, and the transformer here",
     ),
     (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -113,8 +114,10 @@ def vae_config_from(state: Mapping[str, Tensor], metadata: Mapping[str, str] | N
 
 
 def tiny_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
-    """Latent channels and layout of a TAEHV file (Wan 2.2 variant); raises `InputError` for anything else."""
+    """Sizes of a TAEHV file (Wan 2.2 variant) or of the built-in world's; raises `InputError` for anything else."""
     wanted = "the tiny decoder of Wan 2.2 5B is taew2_2 or taew2_2_super"
+    if "decoder.stem.weight" in state:
+        return _small_config_from(state)
     layout = "super" if "decoder.0.weight" in state else "base"
     stem, head = state.get("decoder.0.weight", state.get("decoder.1.weight")), state.get("decoder.22.weight")
     if stem is None or head is None or "decoder.7.conv.weight" not in state:
@@ -124,6 +127,23 @@ def tiny_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
         name = OTHER_TINY_DECODERS.get(channels, "a tiny decoder of another model")
         raise InputError(f"This is {name} with {channels} latent channels; {wanted} (48 channels).")
     return TinyDecoderConfig(latent_channels=channels, layout=layout)
+
+
+def _small_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
+    """Sizes of the "small" layout, which has three stages."""
+    try:
+        stem, head = state["decoder.stem.weight"], state["decoder.head.weight"]
+        stages = [state[f"decoder.stages.{stage}.blocks.0.conv2.weight"] for stage in range(3)]
+    except KeyError as error:
+        raise InputError(f"This tiny decoder is incomplete, it has no tensor {error}: get the file again.") from None
+    names = [re.match(r"decoder\.stages\.(\d)\.blocks\.\d+\.conv2\.weight", name) for name in state]
+    counts = Counter(name.group(1) for name in names if name)
+    return TinyDecoderConfig(
+        latent_channels=stem.shape[1],
+        layout="small",
+        widths=(stages[0].shape[0], stages[1].shape[0], stages[2].shape[0], head.shape[1]),
+        blocks=(counts["0"], counts["1"], counts["2"]),
+    )
 
 
 def _without_prefix(state: Mapping[str, T]) -> dict[str, T]:

@@ -82,11 +82,11 @@ def test_growing_chunks_are_asked_for_in_time():
 def test_chunks_on_their_way_are_not_forgotten():
     pacing = Pacing()
     pacing.made(0, 1.0, 0.0, 0.4)
-    pacing.made(1, 1.0, 0.5, 0.9)
-    pacing.playing(0, 1.0, 0.92)  # written before chunk 1 arrived
-    assert pacing.due(1.0) == pytest.approx(2.92 - 0.4 - LEAD)
-    pacing.playing(1, 1.0, 1.92)
-    assert pacing.due(2.0) == pytest.approx(2.92 - 0.4 - LEAD)
+    pacing.made(1, 1.0, 0.4, 0.45)
+    pacing.playing(0, 1.0, 0.46)  # written before chunk 1 arrived
+    assert pacing.due(0.5) == pytest.approx(2.46 - 0.4 - LEAD)
+    pacing.playing(1, 1.0, 1.46)
+    assert pacing.due(1.5) == pytest.approx(2.46 - 0.4 - LEAD)
 
 
 def test_a_screen_cannot_claim_more_than_was_made():

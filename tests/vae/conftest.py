@@ -14,6 +14,7 @@ from torch import Tensor
 from hyworld.config import TinyDecoderConfig, VAEConfig
 from hyworld.vae import TinyDecoder, WanVAE
 from hyworld.verify import REFERENCE
+from hyworld.weights.random import randomise
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,12 @@ def tiny(tiny_weights) -> TinyDecoder:
     return decoder.eval()
 
 
-@pytest.fixture(scope="session", params=["vae", "tiny"])
+@pytest.fixture(scope="session")
+def small() -> TinyDecoder:
+    """The built-in world's layout, with random weights: no other program knows it."""
+    return randomise(TinyDecoder(TinyDecoderConfig(latent_channels=6, layout="small", widths=(24, 16, 16, 8))), 4)
+
+
+@pytest.fixture(scope="session", params=["vae", "tiny", "small"])
 def decoder(request) -> WanVAE | TinyDecoder:
     return request.getfixturevalue(request.param)

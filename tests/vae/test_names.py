@@ -165,6 +165,21 @@ def test_tiny_decoder_is_read_off_the_tensors(layout, channels):
     assert tiny_config_from(state | {"encoder.0.weight": meta(64, 12, 3, 3)}) == config
 
 
+def test_the_sizes_of_a_small_decoder_are_read_off_the_tensors():
+    config = TinyDecoderConfig(latent_channels=16, layout="small", widths=(20, 12, 8, 6), blocks=(2, 1, 3))
+    state = TinyDecoder(config, device="meta").state_dict()
+    assert tiny_config_from(state) == config
+    del state["decoder.stages.2.blocks.0.conv2.weight"]
+    with pytest.raises(InputError, match=r"incomplete.*stages\.2\.blocks\.0\.conv2"):
+        tiny_config_from(state)
+
+
+@pytest.mark.parametrize("sizes", [{"layout": "large"}, {"widths": (8, 8, 8)}, {"blocks": (1, 0, 1)}])
+def test_sizes_that_no_tiny_decoder_has_are_refused(sizes):
+    with pytest.raises(InputError, match=f"TinyDecoderConfig.{next(iter(sizes))} must be"):
+        TinyDecoderConfig(**sizes)
+
+
 @pytest.mark.parametrize(("channels", "name"), [(16, "taew2_1"), (32, "taehv1_5"), (128, "taeltx")])
 def test_tiny_decoders_of_other_models_are_refused_by_name(channels, name):
     state = TinyDecoder(TinyDecoderConfig(latent_channels=channels), device="meta").state_dict()

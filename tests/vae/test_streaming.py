@@ -134,6 +134,7 @@ def test_encoder_runs_in_half_precision(vae):
         lambda operations: WanVAE(VAEConfig(encoder_dim=8, decoder_dim=8), operations=operations, device="meta"),
         lambda operations: TinyDecoder(TinyDecoderConfig(), operations=operations, device="meta"),
         lambda operations: TinyDecoder(TinyDecoderConfig(layout="super"), operations=operations, device="meta"),
+        lambda operations: TinyDecoder(TinyDecoderConfig(layout="small"), operations=operations, device="meta"),
     ],
 )
 def test_every_convolution_comes_from_the_host(build):

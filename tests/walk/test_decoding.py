@@ -27,11 +27,12 @@ def world_of(chunks: int) -> World:
     return World(TEXT, 0, (6, *SIZE), history=tuple(Step(latents, cameras, ()) for latents, cameras in parts))
 
 
-@pytest.fixture(scope="module", params=["full", "tiny base", "tiny super"])
+@pytest.fixture(scope="module", params=["full", "tiny base", "tiny super", "tiny small"])
 def decoder(request: pytest.FixtureRequest, vae: WanVAE) -> StreamingDecoder:
     if request.param == "full":
         return vae
-    return randomise(TinyDecoder(TinyDecoderConfig(latent_channels=6, layout=request.param.split()[1])), 3)
+    sizes = TinyDecoderConfig(latent_channels=6, layout=request.param.split()[1], widths=(24, 16, 16, 8))
+    return randomise(TinyDecoder(sizes), 3)
 
 
 def made_again(decoder: StreamingDecoder, world: World, **options) -> tuple[torch.Tensor, ...]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One call on the GPU machine: training/tiny_world/gpu_run.sh STAGE MINUTES [TOTAL] [further options]
 #
-# STAGE    check | probe | vae | flow | judged | evaluate
+# STAGE    check | probe | vae | flow | judged | decoder | evaluate
 # MINUTES  how long this call trains. Starting, compiling and the report at the end come on top, about 1.5 minutes: 7.5
 #          is the most that fits a call of ten minutes.
 # TOTAL    minutes of all calls of this stage together: where its learning rate ends (default: MINUTES).
@@ -24,8 +24,9 @@ case $stage in
   probe) program=(training.tiny_world.probe) ;;
   vae) program=(training.tiny_world.vae "${clock[@]}") ;;
   flow | judged) program=(training.tiny_world.network --stage "$stage" "${clock[@]}") ;;
+  decoder) program=(training.tiny_world.decoder "${clock[@]}") ;;
   evaluate) program=(benchmarks.tiny_world --out "$out") ;;
-  *) echo "There is no stage $stage: check, probe, vae, flow, judged or evaluate." >&2; exit 2 ;;
+  *) echo "There is no stage $stage: check, probe, vae, flow, judged, decoder or evaluate." >&2; exit 2 ;;
 esac
 # A program that hangs leaves half a minute to write what there is.
 timeout 570 python3 -m "${program[@]}" "$@" 2>&1 | tee "$out/$stage.log"

@@ -97,10 +97,13 @@ class Clips:
 
 
 @torch.no_grad()
-def encoded(
+def filmed(
     vae: WanVAE, scenes: Scenes, poses: Tensor, *, compiled: bool = False, at_once: int = 8
-) -> Iterator[Tensor]:
-    """Normalised latents `[S, Z, at_once, h, w]`, float32, in pieces, of videos along start-relative `poses`."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Videos along start-relative `poses` in pieces: frames `[S, 3, F, H, W]` in [-1, 1], float32, and their latents.
+
+    The latents `[S, Z, at_once, h, w]` are normalised, float32.
+    """
     placed = scenes.start[:, None] @ frame_poses(poses)
     parameter = next(vae.parameters())
     cache: VAECache | None = None
@@ -113,7 +116,7 @@ def encoded(
         piece = torch.cat((piece[:, :1].expand(-1, padding, -1, -1), piece), dim=1)
         video = render(scenes, piece, FOCAL, SIZE, compiled=compiled)[:, :, padding:]
         latents, cache = vae.encode_stream(video.to(parameter.dtype), cache)
-        yield latents.float()
+        yield video, latents.float()
 
 
 class LatentPool:
@@ -132,8 +135,8 @@ class LatentPool:
         for part in torch.arange(len(scenes)).split(batch):
             some, poses = scenes[part].to(device), walks.poses[part].to(device)
             at = (torch.arange(self._next, self._next + len(part)) % self.capacity).to(device)
-            pieces = encoded(vae, some, poses, compiled=compiled)
-            self.latents[at] = torch.cat(list(pieces), dim=2).half()
+            pieces = [latents for _, latents in filmed(vae, some, poses, compiled=compiled)]
+            self.latents[at] = torch.cat(pieces, dim=2).half()
             self.viewmats[at] = torch.linalg.inv(poses)
             self.labels[at] = walks.labels[part].to(device)
             self.memory[at] = walks.memory[part].to(device)

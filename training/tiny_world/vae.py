@@ -60,11 +60,15 @@ def loss_of(vae: WanVAE, video: Tensor, noise: Tensor | None = None) -> tuple[Te
     noise = torch.randn_like(latents) if noise is None else noise
     decoded, _ = vae.decode_stream((latents + NOISE * spread * noise).to(dtype))
     error = decoded.float() - video
+    return picture_loss(error) + BOUND * latents.square().mean(), error.detach().square().mean()
+
+
+def picture_loss(error: Tensor) -> Tensor:
+    """Loss of an error `[B, 3, F, H, W]` of pixels, of their differences to the neighbours, and of means of squares."""
     edges = error.diff(dim=3).abs().mean() + error.diff(dim=4).abs().mean()
     # A loss on cell means speeds up the start.
     coarse = sum(F.avg_pool3d(error, (1, side, side)).square().mean() for side in COARSE)
-    loss = error.abs().mean() + 0.5 * edges + 2 * error.square().mean() + 4 * coarse + BOUND * latents.square().mean()
-    return loss, error.detach().square().mean()
+    return error.abs().mean() + 0.5 * edges + 2 * error.square().mean() + 4 * coarse
 
 
 def psnr(mean_squared_error: float) -> float:

@@ -24,6 +24,7 @@ const RATE_OVER = 64;
 export class Frames {
   #waiting = [];
   #due = 0;
+  #shown = 0;
   #began = 0;
   #times = [];
   counts = { frames: 0, stalls: 0, late: 0, skipped: 0 };
@@ -104,9 +105,10 @@ export class Frames {
     const goesOn = this.#due && (!isLate || !wasMissing || this.expects(this.#began));
     if (goesOn) {
       if (isLate) this.counts[wasMissing ? "stalls" : "late"]++;
-      this.#times.push(this.period + behind);
+      this.#times.push(now - this.#shown);
       if (this.#times.length > RATE_OVER) this.#times.shift();
     }
+    this.#shown = now;
     // What was late makes the rest late too: no frame is left out, and the server sees how much play is left.
     this.#due = (goesOn && !isLate ? this.#due : now) + this.period;
   }

@@ -37,6 +37,13 @@ export class Player {
     else bitmap.close();
   }
 
+  /** Drop what waits and show nothing. */
+  blank() {
+    this.frames.clear();
+    this.#still++;
+    this.element.width = this.element.width;
+  }
+
   destroy() {
     cancelAnimationFrame(this.#frame);
     document.removeEventListener("visibilitychange", this.onVisible);

@@ -37,7 +37,7 @@ export class Strip {
     this.#fillTo(0);
   }
 
-  /** What the world looks like before its first chunk. */
+  /** What the world looks like before its first chunk, if that is known. @param {Blob} [picture] */
   start(picture) {
     this.#picture(0, picture);
   }
@@ -121,8 +121,8 @@ export class Strip {
     this.#fillTo(chunks);
     const { image } = this.#cells[chunks];
     URL.revokeObjectURL(image.src);
-    image.hidden = !picture;
-    if (picture) image.src = URL.createObjectURL(picture);
+    image.hidden = !picture?.size;
+    if (picture?.size) image.src = URL.createObjectURL(picture);
   }
 
   #key(event) {

@@ -22,7 +22,7 @@ import { liveTextsFor } from "./texts.js";
 import { Wire } from "./wire.js";
 
 const NO_STATE = { goes_on: false, can_tell: false, heeds_words: true, words: "" };
-const MAP_MARGIN = 14;
+const MAP_MARGIN = 24;
 /** Milliseconds between two looks at the numbers. */
 const DETAILS_MS = 500;
 
@@ -107,6 +107,7 @@ export class LiveView {
     this.onFull = () => set(this.full, { "aria-pressed": String(this.#isFull) });
     document.addEventListener("fullscreenchange", this.onFull);
     this.#keepFromGraph();
+    this.#drawMap();
     this.#showState();
   }
 
@@ -208,12 +209,23 @@ export class LiveView {
     else if (!before?.goes_on) this.#goesOnSince = performance.now();
     this.player.frames.fps = state.fps;
     this.element.style.setProperty("--hyw-ratio", state.size[1] / state.size[0]);
+    if (state.path) this.#snapshot(state);
     this.strip.limit(state.furthest);
-    this.route.set(state.path);
     if (this.player.frames.isEmpty) this.#standAt(state.chunks);
-    this.map.show(this.route.walk, this.#latent);
+    this.#drawMap();
     this.#showState();
     this.onState(state);
+  }
+
+  /** All there is to know of a walk, on coming in or when another one begins; pictures may follow. */
+  #snapshot({ path, picture }) {
+    this.#newest = this.#playing = -1;
+    this.#keys.clear();
+    this.delays.forget();
+    this.strip.limit(0);
+    this.strip.start();
+    this.route.set(path);
+    if (!picture) this.player.blank();
   }
 
   #showState() {
@@ -238,6 +250,12 @@ export class LiveView {
     this.#latent = chunks * CHUNK_LATENTS - 1;
     this.strip.current(chunks);
     this.map.moveTo(this.#latent);
+  }
+
+  #drawMap() {
+    const { walk } = this.route;
+    this.map.element.hidden = !walk;
+    if (walk) this.map.show(walk, this.#latent);
   }
 
   #working({ chunk, step, of }) {
@@ -268,7 +286,9 @@ export class LiveView {
     this.strip.working();
     this.strip.made(chunk, thumbnail, capsOf(inputs.at(-1)?.keys ?? []));
     this.route.add(chunk, path);
-    this.map.show(this.route.walk, this.#latent);
+    this.#drawMap();
+    // Who reads too slowly gets chunks without their frames.
+    if (!pictures.length) return this.player.frames.isEmpty && this.#standAt(chunk + 1);
     this.delays.made(chunk, inputs, pictures.length);
     this.player.play(chunk, pictures);
   }
