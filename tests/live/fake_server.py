@@ -83,32 +83,35 @@ class Walk:
     def here(self) -> Place:
         return self.path[4 * self.chunks - 1] if self.chunks else (0, 0, 0, 0, 0)
 
-    def state_for(self, socket: web.WebSocketResponse, picture: bool = False) -> str:
-        return json.dumps(
-            {
-                "type": "state",
-                "role": "walks" if socket is self.sockets[0] else "watches",
-                "state": self.state,
-                "chunks": self.chunks,
-                "furthest": len(self.path) // 4,
-                "size": SIZE,
-                "fps": FPS,
-                "words": self.words,
-                "heeds_words": self.heeds_words,
-                "can_tell": self.can_tell,
-                "goes_on": self.goes_on,
-                "seed": "7",
-                "speeds": {"move": MOVE, "turn": 3},
-                "path": self.path,
-                "picture": picture,
-            }
-        )
+    def state_for(self, socket: web.WebSocketResponse, *, whole: bool = False, picture: bool = False) -> str:
+        state = {
+            "type": "state",
+            "role": "walks" if socket is self.sockets[0] else "watches",
+            "state": self.state,
+            "chunks": self.chunks,
+            "furthest": len(self.path) // 4,
+            "size": SIZE,
+            "fps": FPS,
+            "words": self.words,
+            "heeds_words": self.heeds_words,
+            "can_tell": self.can_tell,
+            "goes_on": self.goes_on,
+            "seed": "7",
+            "speeds": {"move": MOVE, "turn": 3},
+            "picture": picture,
+        }
+        return json.dumps({**state, "path": self.path} if whole else state)
 
-    async def tell_state(self, picture: bool = False) -> None:
+    async def tell_state(self, *, picture: bool = False) -> None:
         for socket in list(self.sockets):
-            await self.tell(socket, self.state_for(socket, picture))
+            await self.tell(socket, self.state_for(socket, picture=picture))
             if picture:
                 await self.tell(socket, self.still())
+
+    async def welcome(self, socket: web.WebSocketResponse) -> None:
+        await self.tell(socket, self.state_for(socket, whole=True, picture=True))
+        await self.tell(socket, message({"type": "thumbnails", "first": 0}, self.thumbnails))
+        await self.tell(socket, self.still())
 
     def still(self) -> bytes:
         return message({"type": "picture"}, [jpeg(f"after {self.chunks}", self.here())])
@@ -203,9 +206,7 @@ class Walk:
         socket = web.WebSocketResponse(max_msg_size=16 * 1024)
         await socket.prepare(request)
         self.sockets.append(socket)
-        await self.tell(socket, self.state_for(socket, picture=True))
-        await self.tell(socket, message({"type": "thumbnails", "first": 0}, self.thumbnails))
-        await self.tell(socket, self.still())
+        await self.welcome(socket)
         async for said in socket:
             if said.type is WSMsgType.TEXT:
                 await self.hear(socket, json.loads(said.data))
@@ -242,7 +243,8 @@ class Walk:
         if fields.get("seed") == "13":
             return web.json_response({"error": "The seed 13 is not for walking."}, status=400)
         self.begin()
-        await self.tell_state(picture=True)
+        for socket in list(self.sockets):
+            await self.welcome(socket)
         return web.json_response({})
 
     async def post_world(self, request: web.Request) -> web.Response:

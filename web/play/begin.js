@@ -3,6 +3,7 @@
  */
 
 import { html, set } from "../js/editor/dom.js";
+import { reasonOf } from "./save.js";
 
 /** Pictures that ship with the built-in world. */
 const SCENES = 8;
@@ -48,8 +49,8 @@ export class Begin {
     const walks = role === "walks";
     for (const control of [this.go, this.load]) control.disabled = !walks;
     this.wordsField.hidden = !canTell;
-    if (!walks) this.#say(this.t("notWalker"));
-    else if (this.said.textContent === this.t("notWalker")) this.#say("");
+    if (!walks) this.say(this.t("notWalker"));
+    else if (this.said.textContent === this.t("notWalker")) this.say("");
   }
 
   #listen() {
@@ -125,31 +126,22 @@ export class Begin {
   }
 
   async #send(address, body, words) {
-    this.#say(words);
+    this.say(words);
     this.go.disabled = this.load.disabled = true;
     try {
       const answer = await fetch(address, { method: "POST", body });
-      if (!answer.ok) throw new Error(reasonIn(await answer.text()) || answer.statusText);
-      this.#say("");
+      if (!answer.ok) throw new Error(await reasonOf(answer));
+      this.say("");
       this.begun();
     } catch (error) {
-      this.#say(this.t("failed", { reason: error.message }), "error");
+      this.say(this.t("failed", { reason: error.message }), "error");
     } finally {
       this.go.disabled = this.load.disabled = false;
     }
   }
 
-  #say(text, kind = "") {
+  say(text, kind = "") {
     this.said.className = `said ${kind}`;
     this.said.textContent = text;
-  }
-}
-
-/** The server answers with JSON; what stands before it may not. */
-function reasonIn(text) {
-  try {
-    return JSON.parse(text).error;
-  } catch {
-    return text;
   }
 }

@@ -20,6 +20,7 @@ const ENGLISH = {
   loading: "Loading the world…",
   saveVideo: "Save video",
   saveWorld: "Save world",
+  saving: "Saving…",
   failed: "That did not work: {reason}",
 };
 
@@ -39,6 +40,7 @@ const CHINESE = {
   loading: "正在载入世界…",
   saveVideo: "保存视频",
   saveWorld: "保存世界",
+  saving: "正在保存…",
   failed: "未成功：{reason}",
 };
 

@@ -37,9 +37,8 @@ export class Player {
     else bitmap.close();
   }
 
-  /** Drop what waits and show nothing. */
+  /** Show nothing. */
   blank() {
-    this.frames.clear();
     this.#still++;
     this.element.width = this.element.width;
   }

@@ -89,8 +89,8 @@ export class LiveView {
       command: (name) => this.#command(name),
     });
     this.strip = new Strip(t, (chunks) => this.#goBack(chunks));
-    const stop = onStop && (() => (this.#say({ type: "stop" }), onStop()));
-    const on = { goesOn: (on) => this.#goesOn(on), words: (text) => this.#say({ type: "words", text }), stop };
+    const stop = onStop && (() => (this.#tell({ type: "stop" }), onStop()));
+    const on = { goesOn: (on) => this.#goesOn(on), words: (text) => this.#tell({ type: "words", text }), stop };
     this.controls = new Controls(t, on, tools);
     this.place = html("div", { class: "hyw-counts" });
     this.full = button("full", t("full"), () => this.#fill());
@@ -114,7 +114,7 @@ export class LiveView {
   /** Connect, and again whenever the socket is lost, until `close`. */
   open() {
     if (this.wire.isOpen) return;
-    this.#notice(this.t("connecting"));
+    this.say(this.t("connecting"));
     this.wire.open();
   }
 
@@ -122,7 +122,7 @@ export class LiveView {
   close(words = "") {
     this.wire.close();
     this.#connection(false);
-    this.#notice(words);
+    this.say(words);
   }
 
   /** Whether it is connected, or trying to be. */
@@ -133,6 +133,12 @@ export class LiveView {
   /** Give the picture the focus, so that keys walk. */
   focus() {
     this.screen.focus();
+  }
+
+  /** Show a line below the picture, in place of the one before. @param {"note" | "error"} kind */
+  say(text, kind = "note") {
+    this.message.className = `hyw-message hyw-${kind}`;
+    this.message.textContent = text;
   }
 
   /** @returns {Stats} */
@@ -154,7 +160,7 @@ export class LiveView {
     return this.#connected && this.#state?.role === "walks";
   }
 
-  #say(message) {
+  #tell(message) {
     if (this.#walks) this.wire.send(message);
   }
 
@@ -164,13 +170,13 @@ export class LiveView {
   }
 
   #goesOn(on) {
-    this.#say({ type: "goes_on", on });
+    this.#tell({ type: "goes_on", on });
   }
 
   #goBack(chunks) {
     if (!this.#walks) return;
     this.delays.forget();
-    this.#say({ type: "back", chunks });
+    this.#tell({ type: "back", chunks });
     this.focus();
   }
 
@@ -184,18 +190,18 @@ export class LiveView {
     this.#connected = connected;
     this.delays.forget();
     this.strip.working();
-    this.#notice(connected ? "" : this.t("lost"));
+    this.say(connected ? "" : this.t("lost"));
     this.#showState();
   }
 
   #told(message) {
     if (message.type === "state") this.#stateIs(message);
     if (message.type === "working") this.#working(message);
-    if (message.type === "note") this.#notice(message.text);
-    if (message.type === "error") this.#notice(message.text, "error");
+    if (message.type === "note") this.say(message.text);
+    if (message.type === "error") this.say(message.text, "error");
     if (message.type === "ended") {
       this.strip.working();
-      this.#notice(message.text || this.t("ended"));
+      this.say(message.text || this.t("ended"));
       this.onEnded(message.text);
     }
   }
@@ -203,8 +209,8 @@ export class LiveView {
   #stateIs(state) {
     const before = this.#state;
     this.#state = state;
-    if (state.role === "watches") this.#notice(this.t("watches"));
-    else if (before?.role === "watches") this.#notice("");
+    if (state.role === "watches") this.say(this.t("watches"));
+    else if (before?.role === "watches") this.say("");
     if (!state.goes_on) this.#goesOnSince = Infinity;
     else if (!before?.goes_on) this.#goesOnSince = performance.now();
     this.player.frames.fps = state.fps;
@@ -225,6 +231,7 @@ export class LiveView {
     this.strip.limit(0);
     this.strip.start();
     this.route.set(path);
+    this.player.frames.clear();
     if (!picture) this.player.blank();
   }
 
@@ -300,15 +307,16 @@ export class LiveView {
     this.map.moveTo(this.#latent);
     const latents = this.#keys.get(frame.chunk) ?? [];
     this.screen.showKeys(latents[Math.max(0, Math.ceil(this.#latent) % CHUNK_LATENTS)] ?? []);
-    if (frame.at === frame.of - 1 && this.player.frames.isEmpty) this.screen.showKeys([]);
-    if (now - this.#detailed < DETAILS_MS) return;
+    const isLast = this.player.frames.isEmpty;
+    if (isLast) this.screen.showKeys([]);
+    if (now - this.#detailed < DETAILS_MS && !isLast) return;
     this.#detailed = now;
     this.#showDetails();
   }
 
   #began(chunk) {
     const { frames } = this.player;
-    this.#say({ type: "playing", chunk, left: frames.seconds + frames.period / 1000 });
+    this.#tell({ type: "playing", chunk, left: frames.seconds + frames.period / 1000 });
     for (const before of this.#keys.keys()) if (before < chunk) this.#keys.delete(before);
     this.#playing = chunk;
     this.#chunks = chunk + 1;
@@ -334,11 +342,6 @@ export class LiveView {
         }),
     ];
     this.details.textContent = parts.filter(Boolean).join(" · ");
-  }
-
-  #notice(text, kind = "note") {
-    this.message.className = `hyw-message hyw-${kind}`;
-    this.message.textContent = text;
   }
 
   get #isFull() {
