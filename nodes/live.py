@@ -28,6 +28,8 @@ from .record import Record
 from .schema import Trajectory, World, schema
 from .walking import Walking, said, walked
 
+LARGEST_SIDE = 4096
+
 VIDEO, WORLD = 0, 1
 """Numbers of outputs."""
 
@@ -35,7 +37,7 @@ VIDEO, WORLD = 0, 1
 class LiveWalk(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        side = {"default": 0, "min": 0, "max": 4096, "step": PIXEL_MULTIPLE, "optional": True}
+        side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": PIXEL_MULTIPLE, "optional": True}
         return schema(
             node_id="HYWorldLiveWalk",
             display_name="HY-WorldPlay Live Walk",
@@ -129,7 +131,10 @@ class LiveWalk(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls) -> bool | str:
+    def validate_inputs(cls, width: int | None = None) -> bool | str:
+        # One input alone: the host repeats an error for every input named here, and leaves its range to us.
+        if isinstance(width, int) and not 0 <= width <= LARGEST_SIDE:
+            return f"The width must be 0 to {LARGEST_SIDE} pixels, got {width}."
         return check_walk(cls.hidden.unique_id, None)
 
     @classmethod

@@ -17,7 +17,7 @@ websocket = pytest.importorskip("websocket", reason='no websocket-client: pip in
 Message = dict[str, Any]
 """A text message, or the header of a binary one with its pictures in place of their lengths."""
 
-PATIENCE = 60.0
+PATIENCE = 40.0
 
 
 class Walker:
@@ -68,6 +68,8 @@ class Walker:
 
     def walk(self, *keys: str, to: int) -> int:
         """Hold keys until the world has `to` chunks, then let go; returns how many it has when it stands still."""
+        if not self.state:
+            self.stands()
         self.hold(*keys)
         self.chunk(to - 1)
         self.hold()

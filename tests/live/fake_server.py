@@ -191,7 +191,9 @@ class Walk:
             places.append(place)
         self.path[4 * chunk :] = places
         count = 16 if chunk else 13
-        pictures = [jpeg(f"chunk {chunk + 1} frame {i}", places[max(0, 3 - (count - 1 - i) // 4)]) for i in range(count)]
+        pictures = [
+            jpeg(f"chunk {chunk + 1} frame {i}", places[max(0, 3 - (count - 1 - i) // 4)]) for i in range(count)
+        ]
         thumbnail = jpeg(str(chunk + 1), place, (48, 86))
         self.thumbnails[chunk:] = [thumbnail]
         self.chunks = chunk + 1

@@ -46,6 +46,7 @@ function addView(node) {
     connect: () => addressOf(walks.get(view)),
     locale: app.extensionManager.setting.get("Comfy.Locale") ?? "en",
     onStop: () => {},
+    onEnded: (text) => view.close(text || view.t("ended")),
   });
   const widget = node.addDOMWidget(WIDGET, WIDGET, view.element, { serialize: false, getMinHeight: () => VIEW_HEIGHT });
   // Of the two, this one keeps it out of the saved workflow, the option out of the prompt.
