@@ -170,6 +170,11 @@ class Room:
         return holder in ("", visitor)
 
     @property
+    def picture(self) -> bytes | None:
+        """Where one stands, as a JPEG, if there is anything to see."""
+        return None if self._show is None else self._show.picture
+
+    @property
     def _shown(self) -> Show:
         assert self._being_walked is not None, "no walk was opened"
         return self._being_walked

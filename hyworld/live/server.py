@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import ipaddress
 import json
 import secrets
@@ -186,7 +187,12 @@ class Server:
         world = self._walking.world
         if world is None:
             raise web.HTTPNotFound
-        return await self._download(request, "walk.world", "application/octet-stream", world.save)
+        picture = self._room.picture
+
+        def save(file: Path) -> None:
+            world.save(file, thumbnail=None if picture is None else Image.open(io.BytesIO(picture)))
+
+        return await self._download(request, "walk.world", "application/octet-stream", save)
 
     async def _save_video(self, request: web.Request) -> web.StreamResponse:
         return await self._download(request, "walk.mp4", "video/mp4", self._walking.copy_video)

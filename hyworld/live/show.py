@@ -95,6 +95,11 @@ class Show:
 
     # The loop.
 
+    @property
+    def picture(self) -> bytes | None:
+        """Where one stands, as a JPEG, if there is anything to see."""
+        return self._picture
+
     def welcome(self, member: Member) -> None:
         """Tell a member all there is to know."""
         self.tell_state(member, whole=True)
@@ -126,8 +131,8 @@ class Show:
         }
         if whole:
             state["path"] = path_of(now.furthest.path)
-        # A state with the path is not replaced by one without.
-        member.tell(state, latest="" if whole else "state")
+        # A newer state replaces one that waits, but not one with the path, nor that of the picture behind it.
+        member.tell(state, latest="" if whole or state["picture"] else "state")
 
     def close(self) -> None:
         """Nothing more is told."""

@@ -27,18 +27,16 @@ SLOWEST_SEND = 20.0
 """Seconds for one message to leave; a slower reader is let go."""
 
 
-async def serve(
-    request: web.Request, room: Room, visitor: str, *, heartbeat: float = HEARTBEAT, slowest_send: float = SLOWEST_SEND
-) -> web.WebSocketResponse:
+async def serve(request: web.Request, room: Room, visitor: str) -> web.WebSocketResponse:
     """Answer a request for a WebSocket with `room`, until the socket or the room closes.
 
     visitor: see `Member`. Who may come in is asked before: see `guard.same_origin` for one question.
     """
     # No compression: pictures are compressed, and a small message cannot become a large one.
-    socket = web.WebSocketResponse(max_msg_size=messages.MOST_BYTES, heartbeat=heartbeat, compress=False)
+    socket = web.WebSocketResponse(max_msg_size=messages.MOST_BYTES, heartbeat=HEARTBEAT, compress=False)
     await socket.prepare(request)
     member = room.join(visitor)
-    sending = asyncio.create_task(_send(socket, request, member, slowest_send))
+    sending = asyncio.create_task(_send(socket, request, member))
     ear = _Ear(room, member)
     try:
         async for message in socket:
@@ -57,12 +55,12 @@ async def serve(
     return socket
 
 
-async def _send(socket: web.WebSocketResponse, request: web.Request, member: Member, slowest: float) -> None:
+async def _send(socket: web.WebSocketResponse, request: web.Request, member: Member) -> None:
     try:
         while (message := await member.next()) is not None:
             sent = socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message)
-            await asyncio.wait_for(sent, slowest)
-        await asyncio.wait_for(socket.close(code=WSCloseCode.GOING_AWAY), slowest)
+            await asyncio.wait_for(sent, SLOWEST_SEND)
+        await asyncio.wait_for(socket.close(code=WSCloseCode.GOING_AWAY), SLOWEST_SEND)
     except (asyncio.TimeoutError, ConnectionError):
         _cut(request)
 
