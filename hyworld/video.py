@@ -18,7 +18,7 @@ from torch import Tensor
 from .atomic import check_new_file, discard, numbered, publish, temporary_name, undisturbed
 from .config import FRAMES_PER_SECOND
 from .errors import InputError
-from .mp4 import LONGEST_SIDE, check_encoder, encode_chunk, write_ordinary
+from .mp4 import LONGEST_SIDE, OPTIONS, QUICK, check_encoder, encode_chunk, write_ordinary
 
 LEAST_SPACE = 1 << 20
 """Bytes that must be free at the start; a video of a few seconds is larger."""
@@ -39,6 +39,7 @@ class VideoWriter:
     height, width: in pixels.
     overwrite: replace `path` if it exists.
     or_next: if `path` exists when the video is complete, take path-2, path-3, … instead.
+    quick: encode in a quarter of the time, into a file a tenth larger; for a walk in real time.
     frames_written: number of frames in the file.
 
     Raises `InputError` for another ending, a missing folder, no right to write, a full disk, an existing file without
@@ -54,11 +55,13 @@ class VideoWriter:
         fps: int = FRAMES_PER_SECOND,
         overwrite: bool = False,
         or_next: bool = False,
+        quick: bool = False,
     ) -> None:
         self.path = Path(path)
         self.frames_written = 0
         self._size = (height, width)
         self._fps = fps
+        self._options = QUICK if quick else OPTIONS
         self._overwrite = overwrite
         self._or_next = or_next
         self._file: BinaryIO | None = None
@@ -175,7 +178,7 @@ class VideoWriter:
         if self._failure is not None:
             return
         try:
-            end = self._add(*encode_chunk(frames, first=self.frames_written, fps=self._fps))
+            end = self._add(*encode_chunk(frames, first=self.frames_written, fps=self._fps, options=self._options))
         except OSError as error:
             sentence = str(self._explained(error))
             if self._file is not None and self.frames_written:

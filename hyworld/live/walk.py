@@ -148,7 +148,8 @@ class LiveWalk:
         What `on_wait`, `on_progress` and the networks raise ends it; `world` then has all whole chunks.
         """
         try:
-            self._arrive()
+            if self._place is None:
+                self._arrive()
             while not self._stopping:
                 self._obey()
                 try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from hyworld.camera.tokens import KEYS
+from hyworld.live.controls import Controls, Held
 from hyworld.live.pacing import LEAD, Pacing
 
 
@@ -105,3 +109,31 @@ def test_receipts_of_another_line_change_nothing():
     due = pacing.due(1.5)
     pacing.playing(7, 1.0, 1.6)
     assert pacing.due(1.7) == due
+
+
+@pytest.mark.parametrize("computing", [0.1, 0.4, 0.8])
+def test_a_key_is_seen_after_a_chunks_play_its_computing_and_the_lead_at_most(computing: float):
+    """A minute of keys pressed at any time, on a screen that has every chunk as soon as it is made."""
+    dice = random.Random(3)
+    presses = sorted(dice.uniform(3, 60) for _ in range(60))
+    controls, pacing, now = Controls(), Pacing(), 0.0
+    controls.hold(Held(0.0, ("w",)))
+    seen: dict[float, float] = {}
+    ends = 0.0
+    for n in range(70):
+        now = max(now, pacing.due(now))
+        while presses and presses[0] <= now:
+            controls.hold(Held(presses.pop(0), ("w", dice.choice([*KEYS][4:8]))))
+        inputs = controls.take(now)
+        assert inputs is not None
+        pacing.made(n, 1.0, now, now + computing)
+        now += computing
+        starts = max(now, ends)
+        pacing.playing(n, 1.0, starts)
+        ends = starts + 1.0
+        for latent, given in enumerate(inputs):
+            seen.setdefault(given.since, starts + latent / 4)
+    delays = sorted(at - since for since, at in seen.items())
+    assert len(delays) > 40
+    assert delays[-1] <= 1.0 + computing + LEAD + 1e-6
+    assert delays[0] >= computing

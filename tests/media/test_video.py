@@ -202,9 +202,9 @@ def test_a_rewound_video_has_what_was_kept_and_what_followed(tmp_path: Path, kep
             video.write(flat(3, colour))
         video.rewind(kept)
         assert video.frames_written == kept
-        video.write(flat(2, (250, 250, 250)))
+        video.write(flat(3, (250, 250, 250)))
     frames = read(tmp_path / "a.mp4")
-    want = [colour for colour in colours for _ in range(3)][:kept] + [(250, 250, 250)] * 2
+    want = [colour for colour in colours for _ in range(3)][:kept] + [(250, 250, 250)] * 3
     assert len(frames) == len(want)
     for frame, colour in zip(frames, want, strict=True):
         assert np.abs(frame.mean(axis=(0, 1)) - colour).max() < 4
@@ -236,3 +236,12 @@ def test_a_copy_is_a_video_of_its_own(tmp_path: Path):
         video.write(flat(3, (30, 200, 30)))
     assert [len(read(tmp_path / name)) for name in ("a.mp4", "b.mp4", "c.mp4")] == [9, 6, 3]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(("quick", "effort"), [(False, b"subme=7 "), (True, b"subme=1 ")])
+def test_a_quick_video_is_encoded_with_less_effort(tmp_path: Path, quick: bool, effort: bytes):
+    with VideoWriter(tmp_path / "a.mp4", 64, 96, quick=quick) as video:
+        for _ in range(2):
+            video.write(flat(4, (200, 30, 30)))
+    assert effort in (tmp_path / "a.mp4").read_bytes()  # x264 writes down its settings
+    assert len(read(tmp_path / "a.mp4")) == 8
