@@ -218,6 +218,8 @@ test("the route follows another way, and looks where the camera looks", () => {
   assert.equal(position[2], 20.5);
   assert.ok(Math.abs(rotation[2] - 1) < 1e-9, "yaw to the right is towards x");
   assert.equal(poseAt(-3).position[2], 0);
+  route.set([]);
+  assert.equal(poseAt(7).position[2], 23, "the map may still show the walk before");
 });
 
 /** A server and the browser's sockets. */

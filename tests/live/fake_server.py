@@ -222,16 +222,20 @@ class Walk:
     async def do(self, request: web.Request) -> web.Response:
         """What a test asks for: to say something, to lose sockets, to be slow."""
         asked = await request.json()
-        if "say" in asked:
-            await self.say(**asked["say"])
         for name in ("computing", "can_tell", "heeds_words", "mute"):
             if name in asked:
                 setattr(self, name, asked[name])
+        if "end" in asked:
+            await self.say(type="ended", text=asked["end"])
+            for socket in list(self.sockets):
+                await socket.close()
         if asked.get("drop"):
             for socket in list(self.sockets):
                 assert socket._req is not None and socket._req.transport is not None
                 socket._req.transport.abort()
         await self.tell_state()
+        if "say" in asked:
+            await self.say(**asked["say"])
         return web.json_response({})
 
     async def log(self, request: web.Request) -> web.Response:

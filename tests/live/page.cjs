@@ -194,7 +194,7 @@ async function words(page, parts) {
 async function messages(page, parts) {
   const seen = [];
   for (const type of ["note", "error", "ended"]) {
-    await ask("/do", { say: { type, text: `A ${type}.` } });
+    await ask("/do", { say: { type, text: type } });
     await page.waitForTimeout(250);
     seen.push([await parts.message(), (await parts.part(".hyw-message").getAttribute("class")).split("-").at(-1)]);
   }
@@ -227,6 +227,16 @@ async function lost(page, parts) {
   await page.waitForFunction((count) => document.querySelectorAll(".hyw-chunks img:not([hidden])").length >= count - 1, cells);
   const after = { cells: await parts.cells.count(), place: await parts.place(), picture: await shown(page) };
   return { held, back, message, silent, again, cells, after };
+}
+
+/** The server ends the walk and closes the socket; `open` connects again. */
+async function ended(page, parts) {
+  await ask("/do", { end: "The walk has ended: 3 chunks." });
+  await until(page, ({ sockets }) => !sockets);
+  await page.waitForTimeout(1500);
+  const seen = { message: await parts.message(), sockets: (await log()).sockets };
+  await page.evaluate(() => liveView.open());
+  return { ...seen, again: await until(page, ({ sockets }) => sockets === 1) };
 }
 
 async function watch(page, parts, context) {
@@ -315,7 +325,15 @@ async function fullScreen(page, parts) {
   await picture(page, "full");
   await page.keyboard.press("f");
   await page.waitForFunction(() => !document.fullscreenElement);
-  return { wide: box.width / page.viewportSize().width };
+  // Telephones that fill the screen with videos alone.
+  await page.evaluate(() => Object.defineProperty(document, "fullscreenEnabled", { value: false, configurable: true }));
+  await page.keyboard.press("f");
+  const filled = await parts.screen.boundingBox();
+  await page.keyboard.press("Escape");
+  await page.evaluate(() => delete document.fullscreenEnabled);
+  const left = !(await page.locator(".hyw-fill").count());
+  const share = (width) => width / page.viewportSize().width;
+  return { wide: share(box.width), filled: share(filled.width), left };
 }
 
 /** Two fingers on a telephone: the left half moves, the right half turns. */
@@ -362,6 +380,7 @@ inBrowser({ ...scene, width: 1280, height: 900 }, async (page) => {
   seen.gamepad = await byGamepad(page, parts);
   seen.full = await fullScreen(page, parts);
   seen.lost = await lost(page, parts);
+  seen.ended = await ended(page, parts);
   const { other, seen: watching } = await watch(page, parts, page.context());
   seen.watch = watching;
   seen.begin = await begin(other, partsOf(other));

@@ -128,6 +128,8 @@ def test_a_gamepad_keeps_its_deflection(seen: dict[str, Any]) -> None:
 
 def test_full_screen(seen: dict[str, Any]) -> None:
     assert seen["full"]["wide"] > 0.97
+    assert seen["full"]["filled"] > 0.97
+    assert seen["full"]["left"]
 
 
 def test_a_lost_socket_releases_keys_and_is_replaced(seen: dict[str, Any]) -> None:
@@ -144,6 +146,10 @@ def test_the_walk_survives_a_reload(seen: dict[str, Any]) -> None:
     assert lost["after"]["cells"] == lost["cells"]
     assert lost["after"]["place"].startswith(f"chunk {lost['cells'] - 1} of {lost['cells'] - 1}")
     assert lost["after"]["picture"][:2] == [288, 160]
+
+
+def test_the_end_of_a_walk_is_no_lost_connection(seen: dict[str, Any]) -> None:
+    assert seen["ended"] == {"message": "The walk has ended: 3 chunks.", "sockets": 0, "again": True}
 
 
 def test_one_walks_and_another_watches(seen: dict[str, Any]) -> None:
@@ -169,7 +175,7 @@ def test_another_walk_begins(seen: dict[str, Any]) -> None:
 
 
 def test_notes_and_errors_are_one_line(seen: dict[str, Any]) -> None:
-    assert seen["messages"] == [["A note.", "note"], ["A error.", "error"], ["A ended.", "note"]]
+    assert seen["messages"] == [["note", "note"], ["error", "error"], ["ended", "note"]]
 
 
 def test_fingers(seen: dict[str, Any]) -> None:

@@ -21,12 +21,13 @@ export class Route {
 
   /** What `PathMap` shows; undefined before the first place. */
   get walk() {
-    if (!this.#places.length) return undefined;
-    const poses = this.#places.map(poseOf);
+    const places = this.#places;
+    if (!places.length) return undefined;
+    const poses = places.map(poseOf);
     const last = poses.length - 1;
     const poseAt = (at) => {
       const i = Math.min(Math.max(at, 0), last);
-      const [from, to] = [this.#places[Math.floor(i)], this.#places[Math.ceil(i)]];
+      const [from, to] = [places[Math.floor(i)], places[Math.ceil(i)]];
       return poseOf(between(from, to, i % 1));
     };
     return { poses, counts: countsOf(last), poseAt };

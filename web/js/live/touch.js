@@ -40,6 +40,7 @@ export class TouchSticks {
     const stick = x < box.width / 2 ? "move" : "turn";
     if ([...this.#fingers.values()].some((finger) => finger.stick === stick)) return;
     event.preventDefault();
+    event.stopPropagation();
     this.screen.setPointerCapture(event.pointerId);
     // The graph may be zoomed: the ring lies in pixels of the layout.
     const zoom = box.width / this.screen.offsetWidth || 1;

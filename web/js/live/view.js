@@ -33,8 +33,8 @@ const DETAILS_MS = 500;
  * @property {string} [locale] as in ComfyUI's settings
  * @property {() => void} [onStop] gives the view a stop button; called after the server was told
  * @property {(state: object) => void} [onState] the server's newest `state` message
- * @property {(text: string) => void} [onEnded] the walk has ended; the socket stays for another one: `close` if there
- *   will be none
+ * @property {(text: string) => void} [onEnded] the walk has ended; if the server then closes the socket, the view does
+ *   not connect again until `open`
  * @property {Element[]} [tools] further controls beside the switch, such as the page's save buttons
  *
  * @typedef {object} Stats
@@ -51,6 +51,7 @@ const DETAILS_MS = 500;
 export class LiveView {
   #state = null;
   #connected = false;
+  #ended = false;
   #goesOnSince = Infinity;
   #newest = -1;
   #playing = -1;
@@ -114,13 +115,14 @@ export class LiveView {
   /** Connect, and again whenever the socket is lost, until `close`. */
   open() {
     if (this.wire.isOpen) return;
+    this.#ended = false;
     this.say(this.t("connecting"));
     this.wire.open();
   }
 
   /** Disconnect; the last picture stays. `words` are shown as the message. */
   close(words = "") {
-    this.wire.close();
+    this.#ended = true;
     this.#connection(false);
     this.say(words);
   }
@@ -157,7 +159,7 @@ export class LiveView {
   }
 
   get #walks() {
-    return this.#connected && this.#state?.role === "walks";
+    return this.#connected && this.#state?.role === "walks" && this.#state.state !== "stopped";
   }
 
   #tell(message) {
@@ -190,7 +192,9 @@ export class LiveView {
     this.#connected = connected;
     this.delays.forget();
     this.strip.working();
-    this.say(connected ? "" : this.t("lost"));
+    // Who ends a walk for good closes the socket after it.
+    if (!connected && this.#ended) this.wire.close();
+    else this.say(connected ? "" : this.t("lost"));
     this.#showState();
   }
 
@@ -199,16 +203,22 @@ export class LiveView {
     if (message.type === "working") this.#working(message);
     if (message.type === "note") this.say(message.text);
     if (message.type === "error") this.say(message.text, "error");
-    if (message.type === "ended") {
-      this.strip.working();
-      this.say(message.text || this.t("ended"));
-      this.onEnded(message.text);
-    }
+    if (message.type === "ended") this.#end(message.text);
+  }
+
+  #end(text) {
+    this.#ended = true;
+    if (this.#state) this.#state = { ...this.#state, state: "stopped" };
+    this.strip.working();
+    this.#showState();
+    this.say(text || this.t("ended"));
+    this.onEnded(text);
   }
 
   #stateIs(state) {
     const before = this.#state;
     this.#state = state;
+    this.#ended = false;
     if (state.role === "watches") this.say(this.t("watches"));
     else if (before?.role === "watches") this.say("");
     if (!state.goes_on) this.#goesOnSince = Infinity;
@@ -350,10 +360,13 @@ export class LiveView {
 
   /** Fill the screen, or leave it. Telephones that cannot have the page filled. */
   #fill() {
+    const fillPage = () => {
+      this.element.classList.toggle("hyw-fill");
+      this.onFull();
+    };
     if (document.fullscreenElement === this.element) document.exitFullscreen();
-    else if (document.fullscreenEnabled) this.element.requestFullscreen();
-    else this.element.classList.toggle("hyw-fill");
-    this.onFull();
+    else if (document.fullscreenEnabled) this.element.requestFullscreen().catch(fillPage);
+    else fillPage();
     this.focus();
   }
 
