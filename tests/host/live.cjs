@@ -27,7 +27,24 @@ function viewOf(page) {
   };
 }
 
-const stands = (page) => page.waitForFunction(() => /stands still/.test(document.querySelector(".hyw-walker .hyw-head").innerText), null, PATIENCE);
+const stands = (page) =>
+  page.waitForFunction(
+    () => /stands still/.test(document.querySelector(".hyw-walker .hyw-head").innerText),
+    null,
+    PATIENCE,
+  );
+
+/** Wait until all that was walked has been played, too. */
+const atEnd = (page) =>
+  page.waitForFunction(
+    () => {
+      const place = document.querySelector(".hyw-walker .hyw-counts").innerText;
+      const [at, of] = place.match(/\d+/g) ?? [];
+      return at === of && /stands still/.test(place);
+    },
+    null,
+    PATIENCE,
+  );
 
 /** Wait until the walk has come so far. */
 const furthest = (page, chunks) =>
@@ -43,7 +60,7 @@ async function walk(page, view, keys, more = 1) {
   for (const key of keys) await page.keyboard.down(key);
   await furthest(page, before + more);
   for (const key of keys) await page.keyboard.up(key);
-  await stands(page);
+  await atEnd(page);
   return view.chunks();
 }
 
@@ -84,7 +101,7 @@ async function start(page) {
 }
 
 async function first(page, view) {
-  const before = { enabled: await view.part("button.hyw-switch").isEnabled() };
+  const before = { enabled: await view.part("button.hyw-switch").isEnabled(), message: await view.message() };
   await picture(page, "idle");
   await start(page);
   await page.waitForTimeout(500);
@@ -104,14 +121,14 @@ async function walking(page, view) {
   await picture(page, "walking");
   await furthest(page, 2);
   await page.keyboard.up("w");
-  await stands(page);
+  await atEnd(page);
   const forward = await view.chunks();
   const turned = await walk(page, view, ["ArrowLeft"]);
   await page.keyboard.press("q");
   await page.keyboard.press("Delete");
   await stands(page);
-  await page.waitForTimeout(500);
-  await stands(page);
+  await furthest(page, turned[1] + 1);
+  await atEnd(page);
   return {
     forward,
     turned,
@@ -155,7 +172,7 @@ async function branch(page, view) {
     PATIENCE,
   );
   await page.keyboard.up("d");
-  await stands(page);
+  await atEnd(page);
   return { before, back, after: await view.chunks() };
 }
 

@@ -65,7 +65,7 @@ def seen(
 
 
 def test_the_first_picture_is_there_when_it_can_be_walked(seen: dict[str, Any]) -> None:
-    assert not seen["first"]["before"]["enabled"], "nothing to steer before the run"
+    assert seen["first"]["before"] == {"enabled": False, "message": "Press Run, then walk here."}
     assert seen["first"]["lit"]
     assert seen["first"]["field"], "a CLIP is wired"
 

@@ -48,6 +48,7 @@ function addView(node) {
     onStop: () => {},
     onEnded: (text) => view.close(text || view.t("ended")),
   });
+  view.say(view.t("run"));
   const widget = node.addDOMWidget(WIDGET, WIDGET, view.element, { serialize: false, getMinHeight: () => VIEW_HEIGHT });
   // Of the two, this one keeps it out of the saved workflow, the option out of the prompt.
   widget.serialize = false;
