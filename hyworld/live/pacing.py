@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
 from typing import NamedTuple
 
 LEAD = 0.1
 """Seconds for pictures to be encoded, sent and decoded, and for a chunk that takes longer than those before."""
 
 JUDGED_BY = 5
-"""Chunks of which the slowest tells how long the next one may take, unless it is out of all proportion."""
+"""Chunks of which the slowest tells how long the next one may take, unless it stands alone."""
 
-PROPORTION = 2.0
-"""Times the median: beyond lie chunks for which kernels were built or another program ran."""
+ALONE = 1.25
+"""Times the slowest but one: beyond lie chunks for which kernels were built or another program ran."""
 
 NOTICED = 0.03
 """Seconds of lateness that a screen's own beat explains."""
 
 MOST_LATE = 1.0
-FORGIVEN = 0.98
+FORGIVEN = 0.95
 """What is left of the extra time after a chunk in time."""
 
 
 class _Expected(NamedTuple):
+    made: float
     starts: float
     play: float
-    joins: bool  # it was there before the one before had ended
 
 
 class Pacing:
@@ -51,9 +50,8 @@ class Pacing:
     def made(self, chunk: int, play: float, asked: float, now: float) -> None:
         """A chunk was made, which plays so long."""
         self._computing.append(now - asked)
-        joins = self._ends is not None and self._ends > now
-        starts = self._ends if self._ends is not None and joins else now
-        self._expected[chunk] = _Expected(starts, play, joins)
+        starts = now if self._ends is None else max(self._ends, now)
+        self._expected[chunk] = _Expected(now, starts, play)
         self._ends = starts + play
         self._play = play
 
@@ -64,18 +62,17 @@ class Pacing:
         """
         if chunk not in self._expected:
             return
-        began = self._expected[chunk]
-        self._learn(now - began.starts, began.joins)
-        ahead = {index: other.play for index, other in self._expected.items() if index >= chunk}
+        self._learn(self._expected[chunk], now)
+        ahead = {index: other for index, other in self._expected.items() if index >= chunk}
         known = 0.0
-        for play in ahead.values():  # the rest is on its way
-            if known + play / 2 <= left:
-                known += play
+        for other in ahead.values():  # the rest is on its way
+            if known + other.play / 2 <= left:
+                known += other.play
         self._ends = now - max(0.0, known - left)
-        for index, play in ahead.items():
-            self._expected[index] = _Expected(self._ends, play, joins=True)
-            self._ends += play
-        self._expected = {index: self._expected[index] for index in ahead}
+        for index, other in ahead.items():
+            ahead[index] = other._replace(starts=self._ends)
+            self._ends += other.play
+        self._expected = ahead
 
     def restart(self) -> None:
         """Nothing plays any more: one stands still, or elsewhere."""
@@ -84,13 +81,12 @@ class Pacing:
 
     def _computes(self) -> float:
         """Seconds the next chunk takes; more than the play of one would only fill the screen's buffer."""
-        return min(max(self._computing), PROPORTION * median(self._computing), self._play)
+        slowest = sorted(self._computing)[-2:]
+        return min(slowest[-1], ALONE * slowest[0], self._play)
 
-    def _learn(self, late: float, joins: bool) -> None:
-        """Ask earlier by what a chunk was late; a little less so with every one in time."""
-        if not joins:  # the screen stood still: all of the way is seen
-            self._late = min(MOST_LATE, max(0.0, late - LEAD))
-        elif late > NOTICED:
-            self._late = min(MOST_LATE, self._late + late + NOTICED)
+    def _learn(self, began: _Expected, now: float) -> None:
+        """Ask earlier if the way to the screen is long; a little less so with every chunk in time."""
+        if now > began.starts + NOTICED:  # it was played as it came
+            self._late = min(MOST_LATE, max(0.0, now - began.made - LEAD))
         else:
             self._late *= FORGIVEN

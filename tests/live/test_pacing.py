@@ -49,18 +49,30 @@ def test_a_long_way_to_the_screen_is_learned():
     assert max(gaps) < 0.06  # a frame
 
 
-def test_a_hiccup_is_learned_and_forgotten_with_the_next_start():
-    pacing, ends = Pacing(), 0.0
-    for n in range(10):
+def test_a_hiccup_on_the_way_is_learned_and_forgotten():
+    pacing, ends, leads = Pacing(), 0.0, []
+    for n in range(40):
         asked = pacing.due(ends)
+        leads.append(ends - asked)
         pacing.made(n, 1.0, asked, asked + 0.4)
-        ends = max(ends, asked + 0.4) + (0.5 if n == 5 else 0.0) + 1.0
-        pacing.playing(n, 1.0, ends - 1.0)
-    assert ends - pacing.due(ends) > 0.4 + LEAD + 0.4
-    pacing.restart()
-    pacing.made(20, 1.0, 50.0, 50.4)
-    pacing.playing(20, 1.0, 50.42)
-    assert pacing.due(50.5) == pytest.approx(51.42 - 0.4 - LEAD)
+        starts = max(ends, asked + 0.4 + (0.5 if n == 5 else 0.02))
+        ends = starts + 1.0
+        pacing.playing(n, 1.0, starts)
+    assert leads[5] == pytest.approx(0.4 + LEAD)
+    assert leads[6] == pytest.approx(0.4 + 0.5)
+    assert leads[-1] < 0.4 + LEAD + 0.1
+
+
+def test_a_chunk_computed_late_does_not_make_the_way_long():
+    pacing, ends = Pacing(), 0.0
+    for n in range(8):
+        asked = pacing.due(ends)
+        made = asked + (1.2 if n == 5 else 0.4)
+        pacing.made(n, 1.0, asked, made)
+        starts = max(ends, made + 0.02)
+        ends = starts + 1.0
+        pacing.playing(n, 1.0, starts)
+    assert ends - pacing.due(ends) == pytest.approx(0.4 * 1.25 + LEAD)
 
 
 def test_a_chunk_that_took_long_once_does_not_make_the_others_early():
@@ -70,7 +82,7 @@ def test_a_chunk_that_took_long_once_does_not_make_the_others_early():
     assert pacing.due(30.0) == pytest.approx(31.0 - 1.0 - LEAD)
     for n, made in ((1, 31.0), (2, 32.0), (3, 33.0)):
         pacing.made(n, 1.0, made - 0.4, made)
-    assert pacing.due(33.0) == pytest.approx(34.0 - 0.8 - LEAD)
+    assert pacing.due(33.0) == pytest.approx(34.0 - 0.5 - LEAD)
 
 
 def test_growing_chunks_are_asked_for_in_time():
@@ -86,7 +98,7 @@ def test_growing_chunks_are_asked_for_in_time():
 def test_chunks_on_their_way_are_not_forgotten():
     pacing = Pacing()
     pacing.made(0, 1.0, 0.0, 0.4)
-    pacing.made(1, 1.0, 0.4, 0.45)
+    pacing.made(1, 1.0, 0.05, 0.45)
     pacing.playing(0, 1.0, 0.46)  # written before chunk 1 arrived
     assert pacing.due(0.5) == pytest.approx(2.46 - 0.4 - LEAD)
     pacing.playing(1, 1.0, 1.46)

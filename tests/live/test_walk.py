@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hyworld import InputError, Pipeline, World
+from hyworld import InputError, Pipeline, Trajectory, World
 from hyworld.live.pacing import LEAD
 from hyworld.live.walk import LiveWalk
 from hyworld.walk.world import told_by_chunk
@@ -56,6 +57,9 @@ def test_the_recorded_path_and_prompts_walked_again_are_the_same_world(pipeline:
     assert world.chunks == 4
     assert told_by_chunk(world) == {0: "a street", 2: "it rains"}
     assert again(pipeline, walk.start, world) == world
+    saved = Trajectory.from_json(json.loads(json.dumps(world.path.to_json())))
+    *_, last = pipeline.walk(walk.start, saved, prompts=told_by_chunk(world))
+    assert last.world == world
     assert walk.chunks[-1].chunk.world == world
     assert [made.chunk.index for made in walk.chunks] == [0, 1, 2, 3]
     assert [len(made.chunk.frames) for made in walk.chunks] == [13, 16, 16, 16]
