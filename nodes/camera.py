@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..hyworld.camera import Speeds, draw_top_down
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, Presses, parse_keys, relabel, trajectory_from_keys
+from ..hyworld.camera.load3d import pose_from_load3d
 from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
 from .path_text import fingerprint, is_json, read_path
@@ -77,10 +78,17 @@ class CameraTrajectory(io.ComfyNode):
                     default=DEFAULT_PATH,
                     multiline=True,
                     tooltip="Tokens separated by commas: w s a d move, up down left right turn, orbit_left orbit_right "
-                    "circle; '+' combines keys, '-N' lasts N latents. Or pose JSON, or the name of a .json file.",
+                    "circle; '+' combines keys, '-N' lasts N latents. Or pose JSON, or a file of cameras (.json, .npz, "
+                    "COLMAP's images.txt) in the input folder.",
                 ),
                 *speed_inputs(),
                 io.Boolean.Input("third_person", default=False, optional=True, tooltip=_THIRD_PERSON),
+                io.Load3DCamera.Input(
+                    "camera",
+                    optional=True,
+                    tooltip="A camera of ComfyUI's 3D nodes (Load 3D) for the first pose. The walk is the same; its "
+                    "cameras, saved for another program, stand in that 3D scene.",
+                ),
             ],
             outputs=[
                 Trajectory.Output(display_name="trajectory", tooltip="For the Streaming Sampler."),
@@ -111,8 +119,11 @@ class CameraTrajectory(io.ComfyNode):
         move_speed: float = Speeds().move,
         turn_speed: float = Speeds().turn_deg,
         third_person: bool = False,
+        camera: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         walk = read_path(path, move_speed, turn_speed, third_person)
+        if camera is not None:
+            walk = walk.moved_to(pose_from_load3d(camera))
         told = ran(path, move_speed, turn_speed)
         return drawn(walk, cls, walk, walk.chunks, shown=is_json(path), told=told)
 

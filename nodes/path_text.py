@@ -1,10 +1,11 @@
-"""The path field of Camera Trajectory: tokens, pose JSON, or the name of a file of pose JSON."""
+"""The path field of Camera Trajectory: tokens, pose JSON, or the name of a file of cameras."""
 
 from __future__ import annotations
 
 import hashlib
 
 from ..hyworld.camera import Speeds, Trajectory
+from ..hyworld.camera.formats.colmap import CAMERAS, IMAGES
 from ..hyworld.camera.pose_json import PoseError
 from ..hyworld.errors import InputError
 from .host.files import UnreadableError, called, pose_file, read_pose_file
@@ -18,7 +19,10 @@ def read_path(text: str, move_speed: float, turn_speed: float, third_person: boo
     try:
         if file.lower().endswith(".npz"):
             return Trajectory.load(str(pose_file(file)), third_person=third_person)
-        return Trajectory.from_json_text(read_pose_file(file), called(file), third_person)
+        images_or_json, *cameras = map(read_pose_file, _parts(file))
+        if cameras:
+            return Trajectory.from_colmap_text(cameras[0], images_or_json, called(file), third_person)
+        return Trajectory.from_json_text(images_or_json, called(file), third_person)
     except UnreadableError:
         raise
     except PoseError as error:
@@ -30,12 +34,13 @@ def read_path(text: str, move_speed: float, turn_speed: float, third_person: boo
 
 
 def fingerprint(text: object) -> str:
-    """Hash of the file that the text names, so that an edited file is read again; never raises."""
+    """Hash of the files that the text names, so that an edited file is read again; never raises."""
     file = file_name(text) if isinstance(text, str) else None
     if file is None:
         return ""
     try:
-        return hashlib.sha256(pose_file(file).read_bytes()).hexdigest()
+        content = b"".join(pose_file(part).read_bytes() for part in _parts(file))
+        return hashlib.sha256(content).hexdigest()
     except (InputError, OSError):
         return ""
 
@@ -43,7 +48,12 @@ def fingerprint(text: object) -> str:
 def file_name(text: str) -> str | None:
     """The name of a camera file, if the text is one."""
     name = text.strip()
-    return name if name.lower().endswith((".json", ".npz")) and not name.startswith(("{", "[")) else None
+    return name if name.lower().endswith((".json", ".npz", IMAGES)) and not name.startswith(("{", "[")) else None
+
+
+def _parts(file: str) -> list[str]:
+    """The files that belong to the one named: COLMAP's cameras lie beside its images."""
+    return [file, file[: -len(IMAGES)] + CAMERAS] if file.lower().endswith(IMAGES) else [file]
 
 
 def is_json(text: str) -> bool:

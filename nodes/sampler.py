@@ -33,6 +33,9 @@ from .preview import PreviewPlayer
 from .results import Results
 from .schema import Actions, Trajectory, World, schema
 
+WORTH_SAYING = 100e6
+"""Bytes of frames in memory."""
+
 
 class StreamingSampler(io.ComfyNode):
     @classmethod
@@ -185,7 +188,7 @@ def _walk(
             raise_if_interrupted()
             bar.update((progress.chunk - start.chunks) * steps + progress.step)
 
-        if results.image_bytes:
+        if results.image_bytes >= WORTH_SAYING:
             bar.say(f"images is wired: {plan.frames} frames will take {results.image_bytes / 1e9:.1f} GB of memory")
         load = stack.enter_context(in_memory(plan.walker, patcher, plan.vae, plan.decoder, start))
         if plan.walker.network.fused and plan.ahead:

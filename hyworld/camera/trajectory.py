@@ -13,7 +13,7 @@ from ..config import CHUNK_LATENTS, WAN_5B
 from ..errors import InputError
 from .actions import NUM_LABELS
 from .actions import labels as labels_of
-from .formats import called, names_file, read, read_data, write
+from .formats import called, colmap, names_file, read, read_data, write
 from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_json_text
 from .poses import integrate
 from .recover import tokens_of
@@ -87,6 +87,12 @@ class Trajectory:
         Raises `PoseError` for pose JSON, `InputError` for other programs' JSON.
         """
         poses = read_data(read_json_text(text, name), name)
+        return cls._from_poses(scaled(to_latents(poses, name, None), name, 1.0), third_person)
+
+    @classmethod
+    def from_colmap_text(cls, cameras: str, images: str, name: str, third_person: bool = False) -> Trajectory:
+        """Path of COLMAP's cameras.txt and images.txt, one pose per latent; raises `InputError`."""
+        poses = colmap.read(cameras.splitlines(), images.splitlines(), name)
         return cls._from_poses(scaled(to_latents(poses, name, None), name, 1.0), third_person)
 
     @classmethod
@@ -176,6 +182,10 @@ class Trajectory:
             np.concatenate((self.labels, other.labels[1:])),
             self.notes + other.notes,
         )
+
+    def moved_to(self, pose: NDArray[np.float64]) -> Trajectory:
+        """The same motion from another first pose, camera-to-world `[4, 4]`."""
+        return replace(self, c2w=pose @ np.linalg.inv(self.c2w[0]) @ self.c2w)
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """Pose JSON for `from_json`; labels are written only if the poses do not imply them."""

@@ -95,14 +95,14 @@ def open_upload(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size  # from its header
+    except Image.DecompressionBombError:
+        raise _too_many_pixels() from None
     except Exception:  # a reader of pictures may raise anything
         raise InputError(
             f"This is no picture that can be read: give a file of the kind {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
         ) from None
     if width * height > MOST_PIXELS:
-        raise InputError(
-            f"The picture is {width}x{height}, more than {MOST_PIXELS // 1_000_000} million pixels: make it smaller."
-        )
+        raise _too_many_pixels()
     try:
         return open_picture(path)
     except InputError:
@@ -145,6 +145,10 @@ def _whole(text: str, name: str, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= most):
         raise InputError(f"The {name} must be a whole number from 0 to {most}, got {text[:40]!r}.")
     return int(text)
+
+
+def _too_many_pixels() -> InputError:
+    return InputError(f"The picture has more than {MOST_PIXELS // 1_000_000} million pixels: make it smaller.")
 
 
 def _too_large(what: str, most: int) -> TooLargeError:

@@ -204,9 +204,10 @@ class TinyDecoder(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        layers = {"base": BaseLayers, "super": SuperLayers, "small": SmallLayers}[config.layout]
+        layers: dict[str, type[BaseLayers | SuperLayers | SmallLayers]]
+        layers = {"base": BaseLayers, "super": SuperLayers, "small": SmallLayers}
         self.config = config
-        self.decoder = layers(config, LayerFactory(operations, device, dtype))
+        self.decoder = layers[config.layout](config, LayerFactory(operations, device, dtype))
 
     @property
     def latent_channels(self) -> int:

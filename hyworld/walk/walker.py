@@ -23,6 +23,7 @@ from ..dit import Inputs, KVMemory, TextKV, WorldPlayDiT
 from ..errors import InputError
 from ..fingerprint import Fingerprint
 from ..gpu import current
+from ..heap import give_back
 from ..memory import sample_points, select_memory_frames
 from .decoding import Decoding
 from .fit import fitted
@@ -259,6 +260,8 @@ class Walker:
             )
         if self.decoding is not None and cache is not None:
             self.decoding.caches.put(step, cache)
+        if self.device.type == "cpu":
+            give_back()
         return Chunk(world.chunks, frames, world.and_then(step))
 
     def bytes_needed(self, latent_size: tuple[int, int]) -> tuple[int, int]:

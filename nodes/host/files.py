@@ -46,7 +46,7 @@ def read_pose_file(name: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
-        raise UnreadableError(f"{called(name)} cannot be read as text: choose a pose JSON file.") from None
+        raise UnreadableError(f"{called(name)} cannot be read as text: choose another file.") from None
 
 
 def called(name: str) -> str:

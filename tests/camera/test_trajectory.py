@@ -238,3 +238,12 @@ def test_load_passes_speeds_and_third_person_on() -> None:
     assert path.labels[1] == label("none", "left")
     text = json.dumps(Trajectory.from_tokens("w+left-1").to_json())
     assert Trajectory.load(text, third_person=True).labels[1] == label("none", "left")
+
+
+def test_moved_to_keeps_the_motion() -> None:
+    path = Trajectory.from_tokens("w-2, left-3, d+up-2")
+    pose = Trajectory.from_tokens("right-5, w-3").c2w[-1]
+    moved = path.moved_to(pose)
+    np.testing.assert_allclose(moved.c2w[0], pose, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.inv(moved.c2w[0]) @ moved.c2w, path.c2w, atol=1e-12)
+    assert (moved.labels == path.labels).all()

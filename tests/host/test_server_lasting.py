@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ import torch
 from hyworld import World
 
 from .client import Client, Prompt, RejectedError
-from .conftest import street_picture
 from .installation import Installation
 from .results import assert_same, frames, latents, text, video
 from .server import ComfyServer
@@ -122,7 +120,13 @@ def test_new_words_hold_from_their_chunk_on(client: Client) -> None:
     assert "Two prompts of the schedule hold after 2 chunks" in twice.error
 
 
+def unfinished(server: ComfyServer) -> set[str]:
+    """What walks left that ended with an error."""
+    return {file.name for file in (server.input.parent / "output" / "hyworld_unfinished").glob("*")}
+
+
 def test_the_video_is_that_of_the_frames_and_copied_as_it_is(server: ComfyServer, client: Client) -> None:
+    others = unfinished(server)
     prompt = with_frames(walk("w-7", seed=7))
     prompt["film"] = node("SaveVideo", video=[SAMPLER, 4], filename_prefix="test/film", format="auto", codec="auto")
     run = client.run(prompt)
@@ -131,8 +135,7 @@ def test_the_video_is_that_of_the_frames_and_copied_as_it_is(server: ComfyServer
     whole = frames(client, run)
     assert (film.shape, rate) == (whole.shape, 16)
     assert np.abs(film.astype(int) - whole).mean() < 12
-    folder = server.input.parent / "output" / "hyworld_unfinished"
-    assert not list(folder.glob("*")), "a walk that ended leaves nothing there"
+    assert unfinished(server) == others, "a walk that ended leaves nothing there"
 
 
 def test_frames_are_made_only_if_they_are_wired(client: Client) -> None:
@@ -156,36 +159,8 @@ def test_a_world_reads_as_a_line(client: Client) -> None:
     assert text(run, "path line") == "Path of 8 latents, 2 chunks: w-3, right-4"
 
 
-def test_a_killed_server_leaves_a_video_and_a_world_to_go_on_in(comfyui: Installation, tmp_path: Path) -> None:
-    path = "w-3, right-16, w-8, left-12"
-    with ComfyServer(comfyui, tmp_path / "killed") as server:
-        street_picture().save(server.input / "street.png")
-        client = Client(server.url)
-        prompt = slowed(walk(path, seed=11), 0.15)
-        prompt["film"] = node("SaveVideo", video=[SAMPLER, 4], filename_prefix="film", format="auto", codec="auto")
-        run = client.queue(prompt)
-        client.follow(run, until=lambda event: event.kind == "progress" and event.data["value"] >= 6 * 4 + 2)
-        server.kill()
-    folder = server.input.parent / "output" / "hyworld_unfinished"
-    world = World.load(next(folder.glob("*.world")))
-    assert world.chunks >= 4
-    with av.open(str(next(folder.glob("*.mp4")))) as film:
-        assert sum(1 for _ in film.decode(video=0)) >= 13 + 16 * 3
-    assert not [file for file in folder.iterdir() if file.name.startswith(".")]
-
-    with ComfyServer(comfyui, tmp_path / "again") as again:
-        street_picture().save(again.input / "street.png")
-        kept = again.input.parent / "output" / "hyworld_unfinished"
-        shutil.copytree(folder, kept)
-        client = Client(again.url)
-        on = client.run(on_from(f"hyworld_unfinished/{next(kept.glob('*.world')).name} [output]", "left-8"))
-        assert on.status == "success", on.error
-        whole = client.run(walk(path, seed=11))
-        assert_same(world.latents, World.load(next(kept.glob("*.world"))).latents)
-        assert latents(client, whole).shape[2] == 40
-
-
 def test_a_cancelled_walk_leaves_nothing_unfinished(server: ComfyServer, client: Client) -> None:
+    others = unfinished(server)
     prompt = slowed(walk("w-31", seed=12), 0.1)
     prompt["film"] = node("SaveVideo", video=[SAMPLER, 4], filename_prefix="film", format="auto", codec="auto")
     run = client.queue(prompt)
@@ -193,7 +168,7 @@ def test_a_cancelled_walk_leaves_nothing_unfinished(server: ComfyServer, client:
     client.interrupt()
     client.follow(run)
     assert run.status == "interrupted"
-    assert not list((server.input.parent / "output" / "hyworld_unfinished").glob("*"))
+    assert unfinished(server) == others
 
 
 def test_actions_read_as_a_line(client: Client) -> None:

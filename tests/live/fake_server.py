@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,8 @@ class Walk:
         return message({"type": "picture"}, [jpeg(f"after {self.chunks}", self.here())])
 
     async def tell(self, socket: web.WebSocketResponse, what: str | bytes) -> None:
-        try:
+        with suppress(ConnectionError):
             await (socket.send_str(what) if isinstance(what, str) else socket.send_bytes(what))
-        except ConnectionError:
-            pass
 
     async def say(self, **fields: Any) -> None:
         for socket in list(self.sockets):
@@ -231,7 +230,8 @@ class Walk:
                 await socket.close()
         if asked.get("drop"):
             for socket in list(self.sockets):
-                assert socket._req is not None and socket._req.transport is not None
+                assert socket._req is not None
+                assert socket._req.transport is not None
                 socket._req.transport.abort()
         await self.tell_state()
         if "say" in asked:

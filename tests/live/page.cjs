@@ -69,7 +69,7 @@ async function walk(page, parts) {
   await page.waitForTimeout(4000);
   const held = { down: await parts.caps("hyw-down"), here: await parts.caps("hyw-here") };
   const caption = await parts.part(".hyw-said").innerText();
-  const work = await parts.part(".hyw-chunk-work").count();
+  const work = await parts.part(".hyw-working").count();
   await page.keyboard.down("ArrowRight");
   await page.waitForTimeout(3500);
   await picture(page, "walking");

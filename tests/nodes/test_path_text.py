@@ -230,3 +230,29 @@ def test_orbits_stay_third_person_where_the_box_is_not_ticked(path_text: Any) ->
 )
 def test_is_json(path_text: Any, text: str, told: bool) -> None:
     assert path_text.is_json(text) is told
+
+
+COLMAP_CAMERAS = "1 PINHOLE 640 480 500 500 320 240\n"
+COLMAP_IMAGES = "".join(f"{i} 1 0 0 0 0 0 {-0.1 * i} 1 {i}.png\n\n" for i in range(1, 6))
+
+
+def test_colmap_is_named_by_its_images(path_text: Any, input_folder: Path) -> None:
+    (input_folder / "sparse").mkdir()
+    cameras, images = input_folder / "sparse" / "cameras.txt", input_folder / "sparse" / "images.txt"
+    images.write_text(COLMAP_IMAGES, encoding="utf-8")
+    with pytest.raises(Exception, match="is not in ComfyUI's input folder"):
+        path_text.read_path("sparse/images.txt", 0.08, 3.0, False)
+    cameras.write_text(COLMAP_CAMERAS, encoding="utf-8")
+    path = path_text.read_path("sparse/images.txt", 0.08, 3.0, False)
+    np.testing.assert_allclose(path.c2w[:, 2, 3], np.arange(1, 6) / 10)
+    before = path_text.fingerprint("sparse/images.txt")
+    cameras.write_text(COLMAP_CAMERAS.replace("500", "400"), encoding="utf-8")
+    assert path_text.fingerprint("sparse/images.txt") != before
+
+
+def test_no_link_leads_colmap_out_of_the_input_folder(path_text: Any, input_folder: Path, outside: Path) -> None:
+    (input_folder / "sparse").mkdir()
+    (input_folder / "sparse" / "images.txt").write_text(COLMAP_IMAGES, encoding="utf-8")
+    (input_folder / "sparse" / "cameras.txt").symlink_to(outside)
+    with pytest.raises(Exception, match="is not in ComfyUI's input folder"):
+        path_text.read_path("sparse/images.txt", 0.08, 3.0, False)

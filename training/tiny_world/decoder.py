@@ -180,7 +180,7 @@ def train(
     device: torch.device,
     compiled: bool,
     lr: float = 1e-3,
-    batch: int = 16,
+    batch: int = 8,
     capacity: int = 512,
     first_walks: int = 96,
     fresh_walks: int = 32,

@@ -11,7 +11,7 @@ from torch import Tensor
 from hyworld.camera import Trajectory
 from hyworld.config import VAE_TEMPORAL_STRIDE
 from hyworld.dit import WorldPlayDiT
-from hyworld.vae import WanVAE
+from hyworld.vae import TinyDecoder, WanVAE
 
 from .batched import walk
 from .paths import FOCAL, frame_poses
@@ -68,7 +68,7 @@ def first_latents(vae: WanVAE, scenes: Scenes) -> Tensor:
 
 
 @torch.no_grad()
-def decoded(vae: WanVAE, latents: Tensor, *, at_once: int = 8) -> Tensor:
+def decoded(vae: WanVAE | TinyDecoder, latents: Tensor, *, at_once: int = 8) -> Tensor:
     """Latents `[S, C, L, h, w]` → frames `[S, 3, F, H, W]` in [-1, 1], float32; `at_once` scenes and latents a call."""
     dtype = next(vae.parameters()).dtype
     videos = []

@@ -232,3 +232,16 @@ def check_vae_and_prompt_of_another_model_are_refused() -> str:
             refused(lambda: walk(load_tiny(), vae=small_vae(48)), "The VAE has 48 latent channels", "Tiny World"),
         )
     )
+
+
+def check_a_3d_camera_is_the_first_pose_and_the_walk_the_same() -> str:
+    """LOAD3D_CAMERA stands at (1, 2, 3) and looks along -x, in three.js' axes (y up)."""
+    camera = {"position": {"x": 1, "y": 2, "z": 3}, "target": {"x": 0, "y": 2, "z": 3}, "zoom": 1}
+    path, _, _ = run_node("HYWorldCameraTrajectory", path=PATH)
+    placed, _, _ = run_node("HYWorldCameraTrajectory", path=PATH, camera={**camera, "cameraType": "perspective"})
+    first, second = torch.from_numpy(placed.c2w[:2].copy())
+    require(torch.allclose(first[:3, 3], torch.tensor([1.0, -2.0, -3.0]).double()), "y and z are turned over")
+    ahead = (second - first)[:3, 3]
+    require(torch.allclose(ahead, torch.tensor([-0.08, 0.0, 0.0]).double()), f"the walk goes along -x, not {ahead}")
+    model = load_tiny()
+    return close(walk(model, placed).world.latents, walk(model, path).world.latents, 1e-3, "the walk")

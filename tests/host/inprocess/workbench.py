@@ -77,7 +77,7 @@ class Walk(NamedTuple):
 
 def walk(
     model: Any,
-    path: str = "w-3, right-4",
+    path: Any = "w-3, right-4",
     *,
     vae: Any = None,
     positive: Any = None,
@@ -85,14 +85,14 @@ def walk(
     preview: bool = False,
     **inputs: Any,
 ) -> Walk:
-    """The Streaming Sampler along `path`, 2 chunks if not told otherwise; VAE and prompt default to fitting ones."""
+    """The Streaming Sampler along `path` (tokens or a trajectory), with a fitting VAE and prompt."""
     channels = model.model.diffusion_model.config.latent_channels
     height, width = (0, 0) if "first_frame" in inputs or "world" in inputs else size
     chosen: dict[str, Any] = {
         "model": model,
         "vae": vae or small_vae(channels),
         "positive": positive or prompt(model.model.diffusion_model.config.text_dim),
-        "trajectory": pack("hyworld").Trajectory.from_tokens(path),
+        "trajectory": pack("hyworld").Trajectory.from_tokens(path) if isinstance(path, str) else path,
         "chunks": 0,
         "seed": SEED,
         "decoder": pack("nodes.host.vae").FULL_DECODER,

@@ -55,5 +55,5 @@ export function walkOf(text, { notation, speeds, thirdPerson = false, relabels =
 function kindOf(text, notation) {
   const source = text.trim();
   if (!source) return "empty";
-  return notation.name === "tokens" && (/^[{[]/.test(source) || /\.json$/i.test(source)) ? "json" : "path";
+  return notation.name === "tokens" && (/^[{[]/.test(source) || /(\.json|\.npz|images\.txt)$/i.test(source)) ? "json" : "path";
 }

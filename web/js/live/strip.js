@@ -6,6 +6,9 @@
 
 import { html, set } from "../editor/dom.js";
 
+/** Pixels beside the last cell. */
+const GAP = 6;
+
 export class Strip {
   #cells = [];
   #current = 0;
@@ -17,9 +20,9 @@ export class Strip {
    */
   constructor(t, back) {
     this.t = t;
-    this.row = html("ol", { "aria-label": t("strip") });
     this.progress = html("i");
     this.work = html("li", { class: "hyw-chunk-work", "aria-hidden": "true" }, this.progress);
+    this.row = html("ol", { "aria-label": t("strip") }, this.work);
     this.element = html("div", { class: "hyw-chunks" }, this.row);
     set(this.row, {
       onclick: (event) => {
@@ -74,18 +77,19 @@ export class Strip {
     }
     const { offsetLeft, offsetWidth } = this.#cells[chunks].item;
     const { scrollLeft, clientWidth } = this.element;
-    // Room for the chunk in work.
-    const right = offsetLeft + 2 * offsetWidth;
+    const right = offsetLeft + offsetWidth + this.work.offsetWidth + GAP;
     if (right > scrollLeft + clientWidth) this.element.scrollLeft = right - clientWidth;
     else if (offsetLeft < scrollLeft) this.element.scrollLeft = offsetLeft - offsetWidth;
   }
 
   /** A chunk is in work, with this share of it done; undefined: none is. */
   working(chunk, share) {
-    if (chunk === undefined) return this.work.remove();
+    // Its room is kept, so that nothing moves.
+    this.work.classList.toggle("hyw-working", chunk !== undefined);
+    if (chunk === undefined) return;
     this.progress.style.height = `${100 * share}%`;
     const next = this.#cells[chunk + 1]?.item ?? null;
-    if (this.work.parentNode !== this.row || this.work.nextSibling !== next) this.row.insertBefore(this.work, next);
+    if (this.work.nextSibling !== next) this.row.insertBefore(this.work, next);
   }
 
   set enabled(enabled) {
@@ -113,7 +117,9 @@ export class Strip {
       html("span", {}, chunks ? String(chunks) : this.t("start")),
     );
     const item = html("li", {}, button);
-    this.row.append(item);
+    const last = this.#cells.at(-1);
+    if (last) last.item.after(item);
+    else this.row.prepend(item);
     return { item, button, image, caps };
   }
 

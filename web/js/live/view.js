@@ -178,6 +178,8 @@ export class LiveView {
   #goBack(chunks) {
     if (!this.#walks) return;
     this.delays.forget();
+    this.player.frames.clear();
+    this.#standAt(chunks);
     this.#tell({ type: "back", chunks });
     this.focus();
   }
@@ -185,7 +187,7 @@ export class LiveView {
   #command(name) {
     if (name === "full") this.#fill();
     if (name === "goesOn" && this.#state) this.#goesOn(!this.#state.goes_on);
-    if (name === "back" && this.#state?.chunks) this.#goBack(this.#state.chunks - 1);
+    if (name === "back" && this.#chunks) this.#goBack(this.#chunks - 1);
   }
 
   #connection(connected) {
