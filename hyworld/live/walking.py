@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -35,6 +35,8 @@ MOST_FAILURES = 3
 """Errors without a chunk between them; then a world is left alone until another one begins."""
 
 NOTHING_WALKED = "Nothing has been walked here yet, so there is no video: hold a key first."
+
+NO_MEMORY = "The memory does not hold this walk: start hyworld play with a smaller --size or --decoder tiny."
 
 MakeWorld = Callable[[], World]
 
@@ -152,6 +154,8 @@ class Walking:
             try:
                 world = job.make()
                 self._next = _Place(self, world)
+            except (MemoryError, torch.OutOfMemoryError):
+                job.world.set_exception(InputError(NO_MEMORY))
             except Exception as error:
                 job.world.set_exception(error)
             else:
@@ -182,6 +186,7 @@ class _Place:
     def __init__(self, walking: Walking, start: World) -> None:
         self.failures = 0
         self.kept: Kept | None = None
+        self._problem: dict[str, Any] | None = None
         self._walking = walking
         self._room = walking.room
         self._start = start
@@ -214,12 +219,15 @@ class _Place:
             self.walk = self._new_walk(before.furthest)
             self.walk.go_back(before.world.chunks)
         self._room.opened(self.walk, heeds_words=self._walking.heeds_words, on_stop=self._stand)
+        if self._problem is not None:  # not before, since what waits to be sent goes when a walk is opened
+            self._room.tell(self._problem)
+            self._problem = None
         try:
             self.walk.run()
         except InputError as problem:
             self._fails(str(problem))
         except (MemoryError, torch.OutOfMemoryError):
-            self._fails("The memory does not hold this walk: start again with a smaller --size or --decoder tiny.")
+            self._fails(NO_MEMORY)
         except (_AnotherBegins, _Ends):
             raise
         except Exception as error:
@@ -263,4 +271,6 @@ class _Place:
 
     def _fails(self, text: str) -> None:
         self.failures += 1
-        self._room.tell(messages.error(text))
+        self._problem = messages.error(text)
+        if self.failures == MOST_FAILURES:
+            self._room.tell(self._problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import time
 from pathlib import Path
 
 import av
@@ -12,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hyworld import InputError, Pipeline, World
+from hyworld import InputError, Pipeline, World, video
 from hyworld.live.files import page_files
+from hyworld.walk import file
 from hyworld.walk.file import thumbnail
 
 from .browser import first_world, form, playing, png, run
@@ -28,8 +30,8 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def frames_of(video: bytes) -> int:
-    with av.open(io.BytesIO(video)) as container:
+def frames_of(mp4: bytes) -> int:
+    with av.open(io.BytesIO(mp4)) as container:
         return sum(1 for _ in container.decode(video=0))
 
 
@@ -53,12 +55,12 @@ def test_a_key_held_makes_chunks_and_they_are_the_world(pipeline: Pipeline):
             await page.told("state", lambda state: state["state"] == "standing")
             chunks = page.state["chunks"]
 
-            status, video = await browser.get("/video")
+            status, mp4 = await browser.get("/video")
             assert status == 200
-            assert frames_of(video) == 16 * chunks - 3
-            status, file = await browser.get("/world")
+            assert frames_of(mp4) == 16 * chunks - 3
+            status, saved = await browser.get("/world")
             assert status == 200
-            Path("saved.world").write_bytes(file)
+            Path("saved.world").write_bytes(saved)
             world = World.load("saved.world")
             assert world == played.walking.world
             assert thumbnail("saved.world") is not None
@@ -81,12 +83,42 @@ def test_the_video_of_a_walk_that_is_being_walked(pipeline: Pipeline):
                 await page.told("chunk")
             before = page.state["chunks"]
             assert played.walking.world is not None
-            status, video = await browser.get("/video")
+            status, mp4 = await browser.get("/video")
             assert status == 200
-            assert frames_of(video) >= 16 * before - 3
-            assert frames_of(video) % 16 == 13
+            assert frames_of(mp4) >= 16 * before - 3
+            assert frames_of(mp4) % 16 == 13
             assert page.state["state"] == "computing"
             await page.told("chunk")
+
+    run(doing())
+
+
+def test_saving_holds_up_neither_keys_nor_walk(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    """A disk that takes four seconds."""
+
+    def slowly(function):
+        def called(*arguments, **options):
+            time.sleep(4)
+            return function(*arguments, **options)
+
+        return called
+
+    async def doing() -> None:
+        async with playing(pipeline, autosave=0) as played, played.browser() as browser, browser.page() as page:
+            await page.say("goes_on", on=True)
+            await page.told("chunk")
+            monkeypatch.setattr(video, "write_ordinary", slowly(video.write_ordinary))
+            monkeypatch.setattr(file, "save", slowly(file.save))
+            saves = asyncio.gather(browser.get("/video"), browser.get("/world"))
+            await asyncio.sleep(0.5)
+            chunks = 0
+            while not saves.done():
+                await page.say("input", at=time.monotonic() * 1000)
+                heard = await page.told("heard")
+                assert time.monotonic() - heard["at"] / 1000 < 2
+                chunks += (await page.told("chunk"))["type"] == "chunk"
+            assert chunks >= 2
+            assert [status for status, _ in await saves] == [200, 200]
 
     run(doing())
 
@@ -147,8 +179,8 @@ def test_a_saved_world_is_loaded_and_walked_on_in(pipeline: Pipeline, tmp_path: 
 
     async def doing() -> None:
         async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
-            file = (tmp_path / "two.world").read_bytes()
-            assert await browser.post("/world", file, headers=LOUD) == (200, {"chunks": 2})
+            sent = (tmp_path / "two.world").read_bytes()
+            assert await browser.post("/world", sent, headers=LOUD) == (200, {"chunks": 2})
             await page.told("state", lambda state: state["chunks"] == 2)
             assert len(page.state["path"]) == 8
             assert played.walking.world == saved
@@ -300,17 +332,17 @@ def test_what_was_walked_is_kept_at_the_end(pipeline: Pipeline):
 
     run(doing())
     files = kept[0].kept
-    assert [file.path.name for file in files] == ["live.world", "live-2.world"]
-    for file in files:
-        assert World.load(file.path).chunks == file.chunks >= 1
+    assert [left.path.name for left in files] == ["live.world", "live-2.world"]
+    for left in files:
+        assert World.load(left.path).chunks == left.chunks >= 1
 
 
 def test_every_file_of_the_page_is_there_and_no_other(pipeline: Pipeline):
     async def doing() -> None:
         async with playing(pipeline) as played, played.browser() as browser:
-            for name, file in page_files().items():
+            for name, path in page_files().items():
                 async with browser.session.get(f"/{name}") as answer:
-                    assert await answer.read() == file.read_bytes()
+                    assert await answer.read() == path.read_bytes()
                     if name.endswith(".js"):
                         assert answer.content_type == "text/javascript"
             for name in ("js/package.json", "play", "play/", "scenes/8.png", "docs/x.md"):
