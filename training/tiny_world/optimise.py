@@ -131,10 +131,12 @@ class Optimiser:
                 mean.copy_(tensors[f"ema.{key}"])
                 if f"moment.{key}" in tensors:
                     step = torch.tensor(float(self.step_count), device=weights.device if weights.is_cuda else "cpu")
+                    moment = _from_octaves(tensors[f"moment.{key}"])
                     self.adam.state[weights] = {
                         "step": step,
                         "exp_avg": torch.zeros_like(weights),
-                        "exp_avg_sq": _from_octaves(tensors[f"moment.{key}"].to(weights.device)),
+                        # The fused AdamW asks for the weights' strides, which may be channels last.
+                        "exp_avg_sq": torch.zeros_like(weights).copy_(moment),
                     }
             torch._foreach_copy_(self._computing, self.master)
         return about
