@@ -20,13 +20,16 @@ from .host.lora import lora_notes
 from .host.model import require_worldplay
 from .host.prompt import text_behind, wired_outputs
 from .host.run import ProgressBar
-from .host.vae import FULL_DECODER, HostVAE, decoder_names
+from .host.vae import HostVAE, decoder_names, fastest_decoder
 from .literals import check_walk
 from .memory import in_memory
 from .plan import pipeline_of, start_of
 from .record import Record
 from .schema import Trajectory, World, schema
 from .walking import Walking, said, walked
+
+AUTO = "auto"
+"""Of decoders: `fastest_decoder`."""
 
 LARGEST_SIDE = 4096
 
@@ -79,10 +82,11 @@ class LiveWalk(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "decoder",
-                    options=decoder_names(),
-                    default=FULL_DECODER,
+                    options=[AUTO, *decoder_names()],
+                    default=AUTO,
                     optional=True,
-                    tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher.",
+                    tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher. auto is "
+                    "the tiny one in the built-in world, and else the VAE.",
                 ),
                 io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
                 io.Int.Input("height", **side, tooltip="Height in pixels without a first frame; 0 is the model's own."),
@@ -152,7 +156,7 @@ class LiveWalk(io.ComfyNode):
         world: WorldValue | None = None,
         clip: Any = None,
         seed: int = 0,
-        decoder: str = FULL_DECODER,
+        decoder: str = AUTO,
         width: int = 0,
         height: int = 0,
         kv_memory: KVChoice = "auto",
@@ -165,6 +169,7 @@ class LiveWalk(io.ComfyNode):
         wired = wired_outputs(prompt, node)
         with place_of_running_node() as place:
             host_vae = HostVAE(vae)
+            decoder = fastest_decoder(host_vae) if decoder == AUTO else decoder
             pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
             words = words_of(positive, text_behind(prompt, node, "positive"))
             start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed)

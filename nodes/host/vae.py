@@ -27,6 +27,7 @@ from .files import listed_file, names_alone
 from .run import raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
+BUILT_IN_DECODER = "tiny (of the built-in world)"
 
 
 class TinyHostVAE:
@@ -205,15 +206,22 @@ HostDecoder = HostVAE | HostTinyDecoder
 
 
 def decoder_names() -> list[str]:
-    """The VAE itself, and the tiny decoders in `models/vae_approx`."""
+    """The VAE itself, and the tiny decoders: that of the built-in world, and those in `models/vae_approx`."""
     names = folder_paths.get_filename_list("vae_approx")
-    return [FULL_DECODER, *(name for name in names if "taew2_2" in name.lower())]
+    return [FULL_DECODER, BUILT_IN_DECODER, *(name for name in names if "taew2_2" in name.lower())]
+
+
+def fastest_decoder(vae: HostVAE) -> str:
+    """The name of the fastest decoder that needs no file of the user's."""
+    return BUILT_IN_DECODER if vae.latent_channels == TINY.vae.z_dim and builtin.DECODER.is_file() else FULL_DECODER
 
 
 def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     """The decoder of that name; raises `InputError` if the file is missing or holds no tiny decoder."""
     if name == FULL_DECODER:
         return vae
+    if name == BUILT_IN_DECODER:
+        return HostTinyDecoder(builtin.decoder(builtin.preset(TINY.name)), vae.dtype)
     path = listed_file("vae_approx", name, f"choose {FULL_DECODER}")
     with names_alone(path, name):
         return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)

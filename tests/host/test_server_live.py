@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hyworld import World
@@ -166,6 +167,23 @@ def test_the_built_in_world_heeds_no_words(server: ComfyServer, client: Client) 
     assert (walker.state["can_tell"], walker.state["heeds_words"]) == (True, False)
     walker.say("stop")
     client.follow(run)
+
+
+def test_auto_is_the_tiny_decoder_of_the_built_in_world(server: ComfyServer, client: Client) -> None:
+    prompt = again(live(decoder="auto"), decoder="tiny (of the built-in world)")
+    prompt["full"] = sampler_node(first_frame=["first", 0], trajectory=[LIVE, 2])
+    for name in ("again", "full"):
+        film = node("SaveVideo", video=[name, 4], filename_prefix="live/film", format="auto", codec="auto")
+        prompt[f"film {name}"] = film
+    run = client.queue(prompt)
+    walker = walker_of(client, run, server.url)
+    walker.walk("w", to=2)
+    walker.say("stop")
+    client.follow(run)
+    assert run.status == "success", run.error
+    walked, tiny, full = (video(client, run, name)[0] for name in ("film", "film again", "film full"))
+    np.testing.assert_array_equal(walked, tiny)
+    assert not np.array_equal(walked, full)
 
 
 def test_the_hosts_cancel_stops_within_a_step_and_keeps_the_walk(server: ComfyServer, client: Client) -> None:
