@@ -182,7 +182,8 @@ class LiveWalk(io.ComfyNode):
             record = Record(start, video=VIDEO in wired, keep=not wired & {VIDEO, WORLD})
             try:
                 with record, in_memory(pipeline.walker, patcher, host_vae, frames_from, start) as load:
-                    pipeline.encode_text = None if clip is None else encoder_of(clip, load)
+                    if clip is not None:
+                        pipeline.encode_text = encoder_of(clip, start.text.shape[-1], load)
                     walking = Walking(place, record, load, ProgressBar(pipeline.walker.recipe.steps, node))
                     world = walking.walk(pipeline, start, Speeds(move_speed, turn_speed), goes_on, notes)
                     path = walked(start, world)

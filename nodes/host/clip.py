@@ -32,13 +32,22 @@ class TinyCLIP:
         return [[self._encode(tokens).to(comfy.model_management.intermediate_device()), {"pooled_output": None}]]
 
 
-def encoder_of(clip: Any, then: Callable[[], None]) -> TextEncoder:
-    """Prompt → embeddings by a CLIP socket's object; `then` is called after each, as it may have taken the GPU."""
+def encoder_of(clip: Any, width: int, then: Callable[[], None]) -> TextEncoder:
+    """Prompt → embeddings `[1, L, width]` by a CLIP socket's object, which raises `InputError` for other widths.
+
+    then: called after each, as the encoder may have taken the GPU.
+    """
 
     def encode(prompt: str) -> Tensor:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
         then()
-        return words_of(conditioning)[0].text
+        text = words_of(conditioning)[0].text
+        if text.shape[-1] != width:
+            raise InputError(
+                f"These words cannot be told: this CLIP makes {text.shape[-1]} numbers of each token, but the model "
+                f"takes {width}, so wire the CLIP that the prompt comes from."
+            )
+        return text
 
     return encode
 

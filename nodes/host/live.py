@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -119,6 +120,12 @@ def place_of_running_node() -> Iterator[Place]:
 async def _join(request: web.Request) -> web.StreamResponse:
     """A WebSocket to the room of a node, for the client that queued it."""
     if not same_origin(request):
+        origin, host = (request.headers.get(name, "no one") for name in ("Origin", "Host"))
+        logging.warning(
+            "HY-WorldPlay: A page of %s may not walk on %s: a proxy in between must pass on the Host header.",
+            origin,
+            host,
+        )
         raise web.HTTPForbidden(text="This page is not of this server.")
     asked = request.query
     place = _places.get((asked.get("prompt_id", ""), asked.get("node_id", "")))

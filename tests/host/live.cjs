@@ -1,6 +1,7 @@
 // Walks in Live Walk by real keys: walk, turn, go back, other words, lost focus, full screen, a page loaded again, stop;
 // then once more, to be cancelled.
-// Usage: node live.cjs '{"url": …, "chromium": …, "profile": …, "workflow": …, "vue": …, "pictures": folder or null}'
+// Usage: node live.cjs '{"url": …, "chromium": …, "profile": …, "workflow": …, "vue": …, "pictures": folder or null,
+//   "documentation": file or nothing}'
 // Prints one line of JSON: what was seen after each step.
 "use strict";
 const { readFileSync } = require("node:fs");
@@ -250,6 +251,25 @@ async function cancel(page, view) {
   return { ended: await page.evaluate(() => globalThis.ended), message: await view.message() };
 }
 
+/** A walk in the built-in world, around what stands in its middle, for the help page. */
+async function document(page, view) {
+  await start(page);
+  await view.screen.click({ position: { x: 60, y: 60 } });
+  await walk(page, view, ["w"], 1);
+  await walk(page, view, ["ArrowLeft"], 1);
+  await walk(page, view, ["ArrowRight"], 1);
+  await page.keyboard.down("e");
+  const [, before] = await view.chunks();
+  await furthest(page, before + 2);
+  await page.waitForTimeout(700);
+  await page.locator(".hyw-walker").first().screenshot({ path: scene.documentation });
+  await page.keyboard.up("e");
+  await atEnd(page);
+  const details = await view.part(".hyw-details").innerText();
+  await stop(page, view);
+  return { details };
+}
+
 inBrowser({ ...scene, width: 1500, height: 1050 }, async (page) => {
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
@@ -257,6 +277,7 @@ inBrowser({ ...scene, width: 1500, height: 1050 }, async (page) => {
   if (scene.vue && !(await hasVueRenderer(page))) return { skipped: "this front end has no Vue renderer yet" };
   await prepare(page);
   const view = viewOf(page);
+  if (scene.documentation) return document(page, view);
   const seen = {
     first: await first(page, view),
     walking: await walking(page, view),

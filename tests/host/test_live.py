@@ -137,3 +137,17 @@ def test_the_hosts_cancel_keeps_the_walk_and_says_where(seen: dict[str, Any], se
 
 def test_nothing_went_wrong_in_the_page(seen: dict[str, Any]) -> None:
     assert [error for error in seen["errors"] if "hyw" in error.lower()] == []
+
+
+@pytest.mark.skipif("HYWORLD_DOCS" not in os.environ, reason="renews the documentation's picture: set HYWORLD_DOCS=1")
+def test_picture_of_a_walk_in_the_built_in_world(node: str, chromium: str, server: ComfyServer, tmp_path: Path) -> None:
+    file = REPOSITORY / "web" / "docs" / "images" / "live_walk.png"
+    scene = {
+        "url": server.url,
+        "chromium": chromium,
+        "profile": str(tmp_path / "profile"),
+        "workflow": str(TEMPLATE),
+        "vue": False,
+        "documentation": str(file),
+    }
+    assert "frames/s" in drive(node, "live.cjs", scene)["details"]

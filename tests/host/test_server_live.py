@@ -159,6 +159,21 @@ def test_without_a_clip_there_are_no_new_words(server: ComfyServer, client: Clie
     assert run.status == "success", run.error
 
 
+def test_words_of_another_clip_are_refused_and_the_walk_goes_on(server: ComfyServer, client: Client) -> None:
+    prompt = {**live(clip=["other", 0]), "other": node("TestOtherCLIP", width=768)}
+    run = client.queue(prompt)
+    walker = walker_of(client, run, server.url)
+    walked = walker.walk("w", to=1)
+    walker.say("words", text="it starts to rain")
+    said = walker.until(lambda message: message["type"] in ("note", "error"))["text"]
+    assert said.startswith("These words cannot be told: this CLIP makes 768 numbers of each token, but the model takes")
+    assert walker.walk("w", to=walked + 1) > walked
+    assert walker.state["words"] == "a quiet street"
+    walker.say("stop")
+    client.follow(run)
+    assert run.status == "success", run.error
+
+
 def test_the_built_in_world_heeds_no_words(server: ComfyServer, client: Client) -> None:
     prompt = changed(live(clip=["world", 1]), "model", model_name="tiny (built in, no download)")
     run = client.queue(prompt)
