@@ -338,9 +338,11 @@ for (const [name, languages, folder] of [
   });
 }
 
-test("modules of the live view do nothing on being imported: the host imports them all", async () => {
-  const folder = new URL("../../web/js/live/", import.meta.url);
+test("modules of view and page do nothing on being imported: the host imports all below web", async () => {
   const before = Object.keys(globalThis);
-  for (const file of readdirSync(folder).filter((name) => name.endsWith(".js"))) await import(new URL(file, folder));
+  for (const path of ["../../web/js/live/", "../../web/play/"]) {
+    const folder = new URL(path, import.meta.url);
+    for (const file of readdirSync(folder).filter((name) => name.endsWith(".js"))) await import(new URL(file, folder));
+  }
   assert.deepEqual(Object.keys(globalThis), before);
 });
