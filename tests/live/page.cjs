@@ -314,7 +314,8 @@ async function byGamepad(page, parts) {
   const pushed = (await inputs()).at(-1);
   await page.evaluate(() => (navigator.getGamepads = () => []));
   await page.keyboard.press("Escape");
-  return { gauges, move: pushed.move, turn: pushed.turn, released: (await inputs()).at(-1).move };
+  const isStill = ({ heard }) => heard.at(-1).move?.every((value) => !value);
+  return { gauges, move: pushed.move, turn: pushed.turn, released: await until(page, isStill) };
 }
 
 async function fullScreen(page, parts) {
