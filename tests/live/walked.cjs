@@ -18,9 +18,15 @@ async function stands(page, at, of) {
   await page.waitForFunction((text) => document.querySelector(".hyw-counts").textContent === text, words, PATIENCE);
 }
 
-async function whereItStands(page) {
-  await page.waitForFunction(() => document.querySelector(".hyw-counts").textContent.endsWith("still"), null, PATIENCE);
-  return page.locator(".hyw-counts").innerText();
+/** Time stands still, and the last frame is shown; returns how many chunks there are. */
+async function isAtItsEnd(page) {
+  const found = await page.waitForFunction(
+    () => /^chunk (\d+) of \1 · time stands still$/.exec(document.querySelector(".hyw-counts").textContent)?.[1],
+    null,
+    PATIENCE,
+  );
+  await page.waitForTimeout(1500);
+  return Number(await found.jsonValue());
 }
 
 async function save(page, name, file) {
@@ -43,12 +49,11 @@ inBrowser({ ...scene, width: 1280, height: 900 }, async (page) => {
   await reach(page, 4);
   await page.keyboard.up("ArrowRight");
   await page.keyboard.up("w");
-  const first = await whereItStands(page);
-  await page.waitForTimeout(1500); // its last frames still play
+  const chunks = await isAtItsEnd(page);
   const stats = await page.evaluate(() => liveView.stats);
 
   await page.locator(".hyw-chunks button").nth(2).click();
-  const back = await whereItStands(page);
+  await stands(page, 2, chunks);
   await page.locator(".hyw-words").fill("it snows");
   await page.keyboard.press("Enter");
   await page.locator(".hyw-screen").focus();
@@ -64,5 +69,5 @@ inBrowser({ ...scene, width: 1280, height: 900 }, async (page) => {
   await page.waitForFunction(() => document.querySelectorAll(".hyw-chunks button").length === 1, null, PATIENCE);
   await page.locator("input[accept='.world']").setInputFiles(scene.world);
   await stands(page, 3, 3);
-  return { errors, first, back, stats, details: await page.locator(".hyw-message").innerText() };
+  return { errors, chunks, stats, details: await page.locator(".hyw-message").innerText() };
 }).catch(failing);
