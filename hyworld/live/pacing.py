@@ -31,19 +31,21 @@ class _Expected(NamedTuple):
 class Pacing:
     """Follows the play of one screen. Times in seconds, moments on any one clock.
 
-    Without receipts (`playing`) it assumes a screen that plays every chunk as soon as it can.
+    Without receipts (`playing`) it assumes a screen that plays every chunk as soon as it can. A client that plays
+    nothing, but records, says that it has nothing left to play: the next chunk is then due at once.
     """
 
     def __init__(self) -> None:
         self._computing: deque[float] = deque(maxlen=JUDGED_BY)
         self._expected: dict[int, _Expected] = {}
         self._ends: float | None = None
+        self._plays = True
         self._late = 0.0
         self._play = 0.0  # of the newest chunk
 
     def due(self, now: float) -> float:
         """The moment to ask for the next chunk; `now` if nothing plays."""
-        if self._ends is None:
+        if self._ends is None or not self._plays:
             return now
         return self._ends - self._computes() - LEAD - self._late
 
@@ -56,12 +58,13 @@ class Pacing:
         self._play = play
 
     def playing(self, chunk: int, left: float, now: float) -> None:
-        """The screen began to play a chunk and has so many seconds to play, this included.
+        """The screen began to play a chunk and has so many seconds to play, this included; 0: it plays nothing.
 
         Nothing changes if the chunk is not one that was made since the last `restart`.
         """
         if chunk not in self._expected:
             return
+        self._plays = left > 0
         self._learn(self._expected[chunk], now)
         ahead = {index: other for index, other in self._expected.items() if index >= chunk}
         known = 0.0

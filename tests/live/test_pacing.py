@@ -149,3 +149,15 @@ def test_a_key_is_seen_after_a_chunks_play_its_computing_and_the_lead_at_most(co
     assert len(delays) > 40
     assert delays[-1] <= 1.0 + computing + LEAD + 1e-6
     assert delays[0] >= computing
+
+
+def test_a_client_that_plays_nothing_never_waits() -> None:
+    pacing = Pacing()
+    pacing.made(0, 1.0, asked=0.0, now=0.3)
+    assert pacing.due(0.4) > 0.4
+    pacing.playing(0, 0.0, now=0.4)
+    assert pacing.due(0.4) <= 0.4
+    pacing.made(1, 1.0, asked=0.4, now=0.7)
+    assert pacing.due(0.7) <= 0.7
+    pacing.playing(1, 1.0, now=0.75)  # a screen takes over
+    assert pacing.due(0.8) > 0.8
