@@ -251,6 +251,18 @@ async function cancel(page, view) {
   return { ended: await page.evaluate(() => globalThis.ended), message: await view.message() };
 }
 
+/** A run that fails before there is a walk: the view does not wait for one. */
+async function broken(page, view) {
+  await page.evaluate(() => {
+    globalThis.ended = null;
+    theNode().widgets.find(({ name }) => name === "width").value = 32;
+  });
+  await pressRun(page);
+  await page.waitForFunction(() => globalThis.ended, null, PATIENCE);
+  await page.waitForTimeout(5000);
+  return { ended: await page.evaluate(() => globalThis.ended), message: await view.message() };
+}
+
 /** A walk in the built-in world, around what stands in its middle, for the help page. */
 async function document(page, view) {
   await start(page);
@@ -288,6 +300,7 @@ inBrowser({ ...scene, width: 1500, height: 1050 }, async (page) => {
     reload: await reload(page, view),
     stop: await stop(page, view),
     cancel: await cancel(page, view),
+    broken: await broken(page, view),
   };
   await useVue(page, false);
   return { ...seen, errors };

@@ -135,6 +135,12 @@ def test_the_hosts_cancel_keeps_the_walk_and_says_where(seen: dict[str, Any], se
     shutil.rmtree(folder)
 
 
+def test_the_view_waits_for_no_walk_that_failed_before_it_began(seen: dict[str, Any]) -> None:
+    broken = seen["broken"]
+    assert broken["ended"] == "execution_error"
+    assert broken["message"].startswith(("The walk has ended.", "The first frame is 96x64, but 32x64 is asked for"))
+
+
 def test_nothing_went_wrong_in_the_page(seen: dict[str, Any]) -> None:
     assert [error for error in seen["errors"] if "hyw" in error.lower()] == []
 

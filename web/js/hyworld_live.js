@@ -13,6 +13,12 @@ const WIDGET = "hyworld_live";
 /** Message of the server: a node that this page queued has begun to walk. */
 const BEGINS = "hyworld_live";
 
+/** Messages of the host: a prompt has ended, one way or another. */
+const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+
+/** A walk says itself how it ended; a view that was not there yet would wait for ever. In milliseconds. */
+const LAST_WORDS_MS = 3000;
+
 /** Pixels of the graph, at zoom 1. */
 const VIEW_HEIGHT = 400;
 const NODE_WIDTH = 560;
@@ -29,6 +35,7 @@ app.registerExtension({
     document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
     api.addEventListener(BEGINS, ({ detail }) => show(detail));
     api.addEventListener("reconnected", findWalks);
+    for (const end of ENDS) api.addEventListener(end, () => setTimeout(findWalks, LAST_WORDS_MS));
   },
 
   nodeCreated(node) {
@@ -80,7 +87,7 @@ async function findWalks() {
   const running = await answer.json();
   for (const view of views.values()) {
     const { prompt_id } = walks.get(view) ?? {};
-    if (view.isOpen && !running.some((walk) => walk.prompt_id === prompt_id)) view.close();
+    if (view.isOpen && !running.some((walk) => walk.prompt_id === prompt_id)) view.close(view.t("ended"));
   }
   for (const walk of running) show(walk);
 }
