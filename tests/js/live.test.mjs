@@ -202,7 +202,8 @@ test("a stick is told 30 times a second at most, its last place and its release 
 
 test("a gamepad's sticks keep their deflection; what it trembles is none", () => {
   const buttons = Array.from({ length: 16 }, (_, i) => ({ pressed: i === 12 }));
-  assert.deepEqual(padState({ axes: [0.05, -0.6, 0.5, 0.03], buttons }), { keys: ["w"], move: [0, 0.6], turn: [0.5, 0] });
+  const state = { keys: ["w"], move: [0, 0.6], turn: [0.5, 0] };
+  assert.deepEqual(padState({ axes: [0.05, -0.6, 0.5, 0.03], buttons }), state);
 });
 
 test("the route follows another way, and looks where the camera looks", () => {
@@ -312,7 +313,8 @@ test("while there is no address it is asked for again", () => {
 });
 
 test("a binary message is unpacked", async () => {
-  const header = new TextEncoder().encode(JSON.stringify({ type: "chunk", format: "webp", pictures: [2, 3], thumbnail: 1 }));
+  const said = { type: "chunk", format: "webp", pictures: [2, 3], thumbnail: 1 };
+  const header = new TextEncoder().encode(JSON.stringify(said));
   const bytes = new Uint8Array([header.length, 0, 0, 0, ...header, 1, 2, 3, 4, 5, 6]);
   const { pictures, thumbnail } = unpack(bytes.buffer);
   const content = async (blob) => [blob.type, ...new Uint8Array(await blob.arrayBuffer())];

@@ -31,7 +31,9 @@ const told = async (type) => (await log()).heard.filter((message) => message.typ
 
 /** Wait until the server's log says so. */
 async function until(page, isSo, ms = 8000) {
-  for (const end = Date.now() + ms; Date.now() < end; await page.waitForTimeout(50)) if (isSo(await log())) return true;
+  for (const end = Date.now() + ms; Date.now() < end; await page.waitForTimeout(50)) {
+    if (isSo(await log())) return true;
+  }
   return false;
 }
 
@@ -133,7 +135,9 @@ async function shortcuts(page, parts) {
     addEventListener("keydown", (event) => cameThrough.push(event.key));
   });
   await parts.screen.focus();
-  for (const key of ["q", "r", ".", "Control+z", "Control+a", "Delete", "Control+Enter"]) await page.keyboard.press(key);
+  for (const key of ["q", "r", ".", "Control+z", "Control+a", "Delete", "Control+Enter"]) {
+    await page.keyboard.press(key);
+  }
   await until(page, ({ state }) => state === "standing");
   return page.evaluate(() => cameThrough);
 }
@@ -155,9 +159,16 @@ async function goBack(page, parts) {
   await page.keyboard.press("d", { delay: 60 });
   await until(page, ({ chunks }) => chunks === 3);
   await page.waitForTimeout(1500);
+  const now = await parts.place();
   const { path } = await log();
   const counts = { path: path.length, cells: await parts.cells.count() };
-  return { before, ahead, place, forward, oneBack, ...counts, now: await parts.place(), end: path.at(-1) };
+  // Another chunk of the same number is another one.
+  await page.keyboard.press("Backspace");
+  await until(page, ({ chunks }) => chunks === 2);
+  await page.keyboard.press("a", { delay: 60 });
+  await page.waitForTimeout(2500);
+  const played = (await told("playing")).slice(-2).map(({ chunk }) => chunk);
+  return { played, now, before, ahead, place, forward, oneBack, ...counts, end: path.at(-1) };
 }
 
 async function timeGoesOn(page, parts) {
@@ -224,7 +235,8 @@ async function lost(page, parts) {
   await page.waitForTimeout(1500);
   const cells = await parts.cells.count();
   await page.reload();
-  await page.waitForFunction((count) => document.querySelectorAll(".hyw-chunks img:not([hidden])").length >= count - 1, cells);
+  const isBack = (count) => document.querySelectorAll(".hyw-chunks img:not([hidden])").length >= count - 1;
+  await page.waitForFunction(isBack, cells);
   const after = { cells: await parts.cells.count(), place: await parts.place(), picture: await shown(page) };
   return { held, back, message, silent, again, cells, after };
 }
@@ -256,7 +268,8 @@ async function watch(page, parts, context) {
   await page.keyboard.press("w", { delay: 60 });
   await other.bringToFront();
   const same = async () => (await theirs.place()) === (await parts.place());
-  for (let i = 0; i < 40 && !((await theirs.stats()).frames >= 16 && (await same())); i++) await other.waitForTimeout(100);
+  const follows = async () => (await theirs.stats()).frames >= 16 && (await same());
+  for (let i = 0; i < 40 && !(await follows()); i++) await other.waitForTimeout(100);
   const frames = (await theirs.stats()).frames;
   await page.close();
   await until(other, ({ sockets }) => sockets === 1);

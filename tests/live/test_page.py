@@ -107,6 +107,7 @@ def test_going_back_and_another_way(seen: dict[str, Any]) -> None:
     assert (back["path"], back["cells"]) == (12, 4), "what lay ahead is gone"
     assert back["now"] == "chunk 3 of 3 · time stands still"
     assert back["end"][0] > 0.2, "d was pressed"
+    assert back["played"] == [2, 2]
 
 
 def test_time_goes_on(seen: dict[str, Any]) -> None:

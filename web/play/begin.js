@@ -25,7 +25,8 @@ export class Begin {
     this.ownImage = html("img", { alt: "", hidden: true });
     this.own = html("button", { type: "button", title: t("ownTip") }, t("own"));
     this.words = html("input", { type: "text", name: "words", maxlength: 4000 });
-    this.seed = html("input", { type: "number", name: "seed", min: 0, max: Number.MAX_SAFE_INTEGER, value: 0, required: true });
+    const whole = { type: "number", min: 0, max: Number.MAX_SAFE_INTEGER };
+    this.seed = html("input", { ...whole, name: "seed", value: 0, required: true });
     this.go = html("button", { type: "submit", class: "go" }, t("begin"));
     this.world = html("input", { type: "file", accept: ".world", hidden: true });
     this.load = html("button", { type: "button", class: "load" }, t("load"));

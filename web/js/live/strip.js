@@ -93,6 +93,7 @@ export class Strip {
   }
 
   set enabled(enabled) {
+    if (enabled === this.#enabled) return;
     this.#enabled = enabled;
     for (const { button } of this.#cells) button.disabled = !enabled;
   }
@@ -109,13 +110,9 @@ export class Strip {
     const name = chunks ? this.t("backTo", { chunk: chunks }) : this.t("backToStart");
     const image = html("img", { alt: "", hidden: true, draggable: "false" });
     const caps = html("b");
-    const button = html(
-      "button",
-      { type: "button", "data-chunks": chunks, title: name, "aria-label": name, tabindex: -1, disabled: !this.#enabled },
-      image,
-      caps,
-      html("span", {}, chunks ? String(chunks) : this.t("start")),
-    );
+    const number = html("span", {}, chunks ? String(chunks) : this.t("start"));
+    const attributes = { type: "button", "data-chunks": chunks, title: name, "aria-label": name, tabindex: -1 };
+    const button = html("button", { ...attributes, disabled: !this.#enabled }, image, caps, number);
     const item = html("li", {}, button);
     const last = this.#cells.at(-1);
     if (last) last.item.after(item);

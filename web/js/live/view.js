@@ -221,8 +221,7 @@ export class LiveView {
     const before = this.#state;
     this.#state = state;
     this.#ended = false;
-    if (state.role === "watches") this.say(this.t("watches"));
-    else if (before?.role === "watches") this.say("");
+    if (state.role !== before?.role || state.path) this.#roleIs(state.role, before?.role);
     if (!state.goes_on) this.#goesOnSince = Infinity;
     else if (!before?.goes_on) this.#goesOnSince = performance.now();
     this.player.frames.fps = state.fps;
@@ -230,9 +229,13 @@ export class LiveView {
     if (state.path) this.#snapshot(state);
     this.strip.limit(state.furthest);
     if (this.player.frames.isEmpty) this.#standAt(state.chunks);
-    this.#drawMap();
     this.#showState();
     this.onState(state);
+  }
+
+  #roleIs(role, before) {
+    if (role === "watches") this.say(this.t("watches"));
+    else if (before === "watches") this.say("");
   }
 
   /** All there is to know of a walk, on coming in or when another one begins; pictures may follow. */
@@ -243,6 +246,7 @@ export class LiveView {
     this.strip.limit(0);
     this.strip.start();
     this.route.set(path);
+    this.#drawMap();
     this.player.frames.clear();
     if (!picture) this.player.blank();
   }
@@ -260,7 +264,8 @@ export class LiveView {
     const doing = { standing: goesOn ? "" : this.t("standing"), stopped: this.t("stopped") }[state];
     const place = furthest ? this.t("place", { chunk: this.#chunks, chunks: furthest }) : "";
     this.place.textContent = [place, doing].filter(Boolean).join(" · ");
-    if (state !== "computing") this.screen.caption.textContent = this.#walks && state === "standing" ? this.t("waiting") : "";
+    const waits = this.#walks && state === "standing";
+    if (state !== "computing") this.screen.caption.textContent = waits ? this.t("waiting") : "";
   }
 
   /** The picture is where the world has so many chunks. */
@@ -313,7 +318,8 @@ export class LiveView {
   }
 
   #shown(frame, now) {
-    if (frame.chunk !== this.#playing) this.#began(frame.chunk);
+    // Another way may have a chunk of the same number.
+    if (frame.chunk !== this.#playing || !frame.at) this.#began(frame.chunk);
     this.delays.shown(frame, performance.timeOrigin + now);
     this.#latent = placeOfFrame(frame);
     this.map.moveTo(this.#latent);
