@@ -8,6 +8,7 @@ noise: for tests of everything but the picture.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -117,11 +118,16 @@ def decoder(of: Preset) -> TinyDecoder:
     if of is TINY:
         if not DECODER.is_file():
             raise InputError(
-                f"The tiny decoder of the built-in world is missing from {FOLDER}: leave out --decoder tiny, install "
-                "the package again, or train it with training/tiny_world."
+                f"The tiny decoder of the built-in world is missing from {FOLDER}: choose the full one, install the "
+                "package again, or train it with training/tiny_world."
             )
         return load_tiny_decoder(DECODER, dtype=torch.float32)
     return randomise(TinyDecoder(TinyDecoderConfig(latent_channels=TINY_RANDOM.vae.z_dim)), _SEED + 2)
+
+
+def live_decoder(of: Preset) -> Literal["full", "tiny"]:
+    """The decoder for walking live where nobody chose one: the full one keeps no pace on a CPU."""
+    return "tiny" if of is TINY and DECODER.is_file() else "full"
 
 
 def text_encoder() -> ByteTextEncoder:

@@ -194,7 +194,7 @@ def load(
     preset: the built-in one: "tiny" (default; walks through rooms) or "tiny-random" (draws noise).
     vae: the Wan 2.2 VAE; needed with `weights`.
     text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
-    decoder: "full" (the VAE) or "tiny" (TAEHV, faster, rougher; needs `tiny_decoder`; preset "tiny" has none).
+    decoder: "full" (the VAE) or "tiny" (TAEHV, faster, rougher; with `weights` it needs `tiny_decoder`).
     device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
     dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
     allow_base: accept a base Wan 2.2 model, which follows no camera.

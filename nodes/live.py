@@ -20,16 +20,13 @@ from .host.lora import lora_notes
 from .host.model import require_worldplay
 from .host.prompt import text_behind, wired_outputs
 from .host.run import ProgressBar
-from .host.vae import HostVAE, decoder_names, fastest_decoder
+from .host.vae import AUTO_DECODER, HostVAE, live_decoder_names
 from .literals import check_walk
 from .memory import in_memory
 from .plan import pipeline_of, start_of
 from .record import Record
 from .schema import Trajectory, World, schema
 from .walking import Walking, said, walked
-
-AUTO = "auto"
-"""Of decoders: `fastest_decoder`."""
 
 LARGEST_SIDE = 4096
 
@@ -82,8 +79,8 @@ class LiveWalk(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "decoder",
-                    options=[AUTO, *decoder_names()],
-                    default=AUTO,
+                    options=live_decoder_names(),
+                    default=AUTO_DECODER,
                     optional=True,
                     tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher. auto is "
                     "the tiny one in the built-in world, and else the VAE.",
@@ -156,7 +153,7 @@ class LiveWalk(io.ComfyNode):
         world: WorldValue | None = None,
         clip: Any = None,
         seed: int = 0,
-        decoder: str = AUTO,
+        decoder: str = AUTO_DECODER,
         width: int = 0,
         height: int = 0,
         kv_memory: KVChoice = "auto",
@@ -169,7 +166,6 @@ class LiveWalk(io.ComfyNode):
         wired = wired_outputs(prompt, node)
         with place_of_running_node() as place:
             host_vae = HostVAE(vae)
-            decoder = fastest_decoder(host_vae) if decoder == AUTO else decoder
             pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
             words = words_of(positive, text_behind(prompt, node, "positive"))
             start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed)

@@ -84,8 +84,8 @@ class StreamingSampler(io.ComfyNode):
                     "decoder",
                     options=decoder_names(),
                     default=FULL_DECODER,
-                    tooltip="What turns latents into frames: the VAE, or a tiny decoder (taew2_2) from "
-                    "models/vae_approx, faster and rougher.",
+                    tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher: the "
+                    "built-in world's own, or taew2_2 from models/vae_approx for WorldPlay.",
                 ),
                 io.Boolean.Input(
                     "preview", default=True, tooltip="Play finished chunks in the node while the walk goes on."

@@ -124,14 +124,42 @@ def test_fp8_linears_show_nearly_the_same(frames: Tensor):
 @needs_weights
 def test_the_card_is_that_of_the_files():
     card = (builtin.FOLDER / "card.md").read_text()
-    for file in (builtin.NETWORK, builtin.VAE):
+    for file in (builtin.NETWORK, builtin.VAE, builtin.DECODER):
         assert f"| `{file.name}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |" in card
-    assert sum(file.stat().st_size for file in builtin.FOLDER.rglob("*") if file.is_file()) < 24e6
+    assert builtin.DECODER.stat().st_size < 4e6
+    assert sum(file.stat().st_size for file in builtin.FOLDER.rglob("*") if file.is_file()) < 28e6
 
 
 @needs_weights
-def test_the_trained_world_has_no_tiny_decoder():
-    with pytest.raises(InputError, match="leave out --decoder tiny"):
+def test_the_tiny_decoder_shows_nearly_the_same(frames: Tensor):
+    ours = walk(load(decoder="tiny"))
+    assert 34 < psnr(ours, frames) < 60  # above, it was the full one
+    last = slice(-16, None)
+    assert psnr(ours[last], frames[last]) > 34
+
+
+@needs_weights
+def test_the_tiny_decoder_is_nearly_as_close_to_the_truth(pipeline: Pipeline):
+    """Rendered frames, encoded and decoded by both."""
+    truth = Truth(draw_scenes([HELD_OUT_SEED + scene for scene in (2, 5)]), PATH[:5]).frames()
+    want = (truth * 127.5 + 127.5).round()
+    with torch.inference_mode():
+        latents = pipeline.vae.encode_stream(truth)[0]
+        full, tiny = (
+            psnr(coder.decode_stream(latents)[0] * 127.5 + 127.5, want)
+            for coder in (pipeline.vae, builtin.decoder(TINY))
+        )
+    assert tiny > 28
+    assert tiny > full - 2
+
+
+@needs_weights
+def test_live_walking_takes_the_tiny_decoder_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
+    assert builtin.live_decoder(TINY) == "tiny"
+    assert builtin.live_decoder(TINY_RANDOM) == "full"
+    monkeypatch.setattr(builtin, "DECODER", builtin.FOLDER / "gone.safetensors")
+    assert builtin.live_decoder(TINY) == "full"
+    with pytest.raises(InputError, match="tiny decoder of the built-in world is missing .*: choose the full one"):
         load(decoder="tiny")
 
 

@@ -55,7 +55,8 @@ def bench(
         Path | None, typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=WEIGHTS)
     ] = None,
     tiny_decoder: Annotated[
-        Path | None, typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=WEIGHTS)
+        Path | None,
+        typer.Option(help="TAEHV weights, taew2_2.pth; the built-in world has its own.", rich_help_panel=WEIGHTS),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=SPEED)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=SPEED)] = "auto",

@@ -154,7 +154,8 @@ def generate(
         str, typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=MODEL)
     ] = "full",
     tiny_decoder: Annotated[
-        Path | None, typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=MODEL)
+        Path | None,
+        typer.Option(help="TAEHV weights, taew2_2.pth; the built-in world has its own.", rich_help_panel=MODEL),
     ] = None,
     allow_base: Annotated[
         bool,

@@ -27,7 +27,8 @@ from .files import listed_file, names_alone
 from .run import raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
-BUILT_IN_DECODER = "tiny (of the built-in world)"
+BUILT_IN_DECODER = "tiny (built-in world)"
+AUTO_DECODER = "auto"
 
 
 class TinyHostVAE:
@@ -206,22 +207,35 @@ HostDecoder = HostVAE | HostTinyDecoder
 
 
 def decoder_names() -> list[str]:
-    """The VAE itself, and the tiny decoders: that of the built-in world, and those in `models/vae_approx`."""
+    """The VAE itself, the built-in world's tiny decoder, and the tiny decoders in `models/vae_approx`."""
     names = folder_paths.get_filename_list("vae_approx")
     return [FULL_DECODER, BUILT_IN_DECODER, *(name for name in names if "taew2_2" in name.lower())]
 
 
-def fastest_decoder(vae: HostVAE) -> str:
-    """The name of the fastest decoder that needs no file of the user's."""
-    return BUILT_IN_DECODER if vae.latent_channels == TINY.vae.z_dim and builtin.DECODER.is_file() else FULL_DECODER
+def live_decoder_names() -> list[str]:
+    """For walking live: first `auto`, the built-in world's tiny decoder with its VAE, else the VAE."""
+    return [AUTO_DECODER, *decoder_names()]
 
 
 def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
-    """The decoder of that name; raises `InputError` if the file is missing or holds no tiny decoder."""
+    """The decoder of that name.
+
+    Raises:
+        InputError: the file is missing or holds no tiny decoder; the built-in one with another model's VAE.
+    """
+    world = builtin.preset(TINY.name)
+    if name == AUTO_DECODER:
+        lively = vae.latent_channels == world.vae.z_dim and builtin.live_decoder(world) == "tiny"
+        name = BUILT_IN_DECODER if lively else FULL_DECODER
     if name == FULL_DECODER:
         return vae
     if name == BUILT_IN_DECODER:
-        return HostTinyDecoder(builtin.decoder(builtin.preset(TINY.name)), vae.dtype)
+        if vae.latent_channels != world.vae.z_dim:
+            raise InputError(
+                f"The decoder {BUILT_IN_DECODER} reads latents of {world.vae.z_dim} channels, and this VAE's have "
+                f"{vae.latent_channels}: choose {FULL_DECODER}, or a file taew2_2 in models/vae_approx."
+            )
+        return HostTinyDecoder(builtin.decoder(world), vae.dtype)
     path = listed_file("vae_approx", name, f"choose {FULL_DECODER}")
     with names_alone(path, name):
         return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)

@@ -185,7 +185,7 @@ def test_the_built_in_world_heeds_no_words(server: ComfyServer, client: Client) 
 
 
 def test_auto_is_the_tiny_decoder_of_the_built_in_world(server: ComfyServer, client: Client) -> None:
-    prompt = again(live(decoder="auto"), decoder="tiny (of the built-in world)")
+    prompt = again(live(decoder="auto"), decoder="tiny (built-in world)")
     prompt["full"] = sampler_node(first_frame=["first", 0], trajectory=[LIVE, 2])
     for name in ("again", "full"):
         film = node("SaveVideo", video=[name, 4], filename_prefix="live/film", format="auto", codec="auto")

@@ -106,3 +106,16 @@ def test_a_call_writes_a_decoder_that_loads_and_the_next_goes_on(tmp_path: Path)
     assert again is not None
     assert again["next_seed"] == 4
     assert again["minutes"] > about["minutes"]
+
+
+def test_a_resumed_run_keeps_its_moments_as_its_weights_lie(tmp_path: Path) -> None:
+    """On a GPU the fused AdamW refuses other strides; these weights are channels last."""
+    decoder = fresh_decoder(0, CPU, torch.float32)
+    optimiser = Optimiser(decoder, lr=1e-3)
+    decoder.decode_unbounded(torch.randn(1, 24, 1, 2, 4))[0].mean().backward()
+    optimiser.step(0.0)
+    optimiser.save(tmp_path, "run")
+    again = Optimiser(fresh_decoder(0, CPU, torch.float32), lr=1e-3)
+    assert again.restore(tmp_path, "run") is not None
+    for weights in again.master:
+        assert again.adam.state[weights]["exp_avg_sq"].stride() == weights.stride()

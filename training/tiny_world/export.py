@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hyworld import builtin
 from hyworld.dit import WorldPlayDiT
+from hyworld.vae import TinyDecoder
 from hyworld.weights import load_dit, load_vae
 from hyworld.weights.remap import dit_to_diffusers
 from hyworld.weights.writer import SafetensorsWriter
@@ -42,6 +43,9 @@ without arguments.
 alone (`scenes.py`): no picture, weights or text of others. The network took {steps:,} steps ({minutes}) on walks of
 {latents} latents through {scenes:,} scenes, the last at a loss of {loss:.3f}{mix}. Runs and outcomes:
 `training/tiny_world/NOTES.md`; what it shows, measured: `docs/tiny_world.md`.
+
+**The tiny decoder** ({decoder_parameters:.1f} M) draws the VAE's latents in a small part of its time, for walking live.
+It was trained with the network and the VAE as they ship, on further walks: rendered ones and the network's own.
 
 **What it cannot do.** Draw anything but such rooms; understand prompts (no prompt changes anything); move things; run
 well at other sizes. What no picture has shown yet, it makes up as coloured patches rather than as a room; edges of what
@@ -111,6 +115,7 @@ def export(
     card = CARD.format(
         parameters=_millions(network),
         vae_parameters=_millions(vae),
+        decoder_parameters=_millions(TinyDecoder(builtin.DECODER_SIZES, device="meta")),
         height=SIZE[0],
         width=SIZE[1],
         steps=trained["step"],
@@ -122,7 +127,9 @@ def export(
         last=first_frames - 1,
         seed=HELD_OUT_SEED,
         files="\n".join(
-            f"| `{name}` | `{hashlib.sha256((out / name).read_bytes()).hexdigest()}` |" for name in (NETWORK, VAE_FILE)
+            f"| `{file.name}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |"
+            for file in (out / NETWORK, out / VAE_FILE, out / builtin.DECODER.name)
+            if file.is_file()
         ),
     )
     (out / "card.md").write_text(card)

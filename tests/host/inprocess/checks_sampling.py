@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench import (
     SEED,
     close,
+    differ,
     engine_latents,
     latents_of,
     load,
@@ -84,6 +85,42 @@ def check_a_whole_tiny_walk_equals_the_engines() -> str:
             same(ours.latents["samples"], host.denormalise(world.latents), "LATENT output"),
             same(as_bytes(ours.images), torch.cat([chunk.frames for chunk in chunks]), "frames"),
         )
+    )
+
+
+def check_the_built_in_tiny_decoder_equals_the_engines() -> str:
+    """Chosen by name, and by `auto` as Live Walk does; latents are those of the full one."""
+    host_vae = pack("nodes.host.vae")
+    vae, clip, _ = run_node("HYWorldTinyWorld")
+    with torch.inference_mode():
+        (positive,) = nodes.CLIPTextEncode().encode(clip, SENTENCE)
+    first, model = encoded(vae), load(pack("nodes.host.model").TINY_NAME)
+    chosen = {"vae": vae, "positive": positive, "first_frame": first}
+    full = walk(model, "w-3", **chosen)
+    tiny = walk(model, "w-3", decoder=host_vae.BUILT_IN_DECODER, **chosen)
+    auto = walk(model, "w-3", decoder=host_vae.AUTO_DECODER, **chosen)
+    pipeline = pack("hyworld").load(device="cpu", decoder="tiny")
+    world = pipeline.start(host_vae.HostVAE(vae).normalise(first["samples"]), SENTENCE, seed=SEED, size=SIZE)
+    (chunk,) = pipeline.walk(world, "w-3")
+    require(host_vae.decoder_names()[:2] == [host_vae.FULL_DECODER, host_vae.BUILT_IN_DECODER], "both can be chosen")
+    return " ".join(
+        (
+            same(as_bytes(tiny.images), chunk.frames, "frames by name"),
+            same(as_bytes(auto.images), chunk.frames, "frames by auto"),
+            same(tiny.world.latents, full.world.latents, "latents"),
+            differ(tiny.images, full.images, "from the full decoder's frames"),
+        )
+    )
+
+
+def check_the_built_in_tiny_decoder_is_for_its_own_vae() -> str:
+    host_vae = pack("nodes.host.vae")
+    wan = host_vae.HostVAE(small_vae())
+    require(host_vae.pick_decoder(host_vae.AUTO_DECODER, wan) is wan, "auto takes another model's VAE itself")
+    return refused(
+        lambda: host_vae.pick_decoder(host_vae.BUILT_IN_DECODER, wan),
+        "reads latents of 24 channels, and this VAE's have 48",
+        f"choose {host_vae.FULL_DECODER}",
     )
 
 
