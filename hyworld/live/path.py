@@ -10,21 +10,19 @@ from ..camera import Trajectory, integrate
 from ..camera import labels as labels_of
 from ..camera.tokens import Motion
 from ..camera.trajectory import default_intrinsics
-from ..walk import World
 
 
-def cameras_onwards(world: World, motions: Sequence[Motion], orbit_radius: float) -> Trajectory:
-    """Poses and labels of the chunk after `world`, in world coordinates.
+def cameras_onwards(here: Trajectory | None, motions: Sequence[Motion], orbit_radius: float) -> Trajectory:
+    """Poses and labels of the chunk after the one with the cameras `here`, in world coordinates.
 
-    motions: of its latents; in a new world of all but the first, which is where the world begins.
+    motions: of its latents; in a new world (None) of all but the first, which is where the world begins.
     """
     poses = integrate(motions, orbit_radius)
     # A label is of its latent alone, as is `third_person`: nobody knows yet whether the walk will orbit.
     orbits = np.array([False, *(bool(motion.orbit) for motion in motions)])
     labels = np.where(orbits, labels_of(poses, third_person=True), labels_of(poses))
-    if not world.history:
+    if here is None:
         return Trajectory(poses, default_intrinsics(len(poses)), labels)
-    here = world.history[-1].cameras
     intrinsics = np.repeat(here.intrinsics[-1:], len(motions), axis=0)
     return Trajectory(here.c2w[-1] @ poses[1:], intrinsics, labels[1:])
 

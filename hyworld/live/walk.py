@@ -153,7 +153,7 @@ class LiveWalk:
             while not self._stopping:
                 self._obey()
                 try:
-                    for chunk in self._pipeline.walk(self._here, self._cameras(), on_progress=self._report):
+                    for chunk in self._walk():
                         self._add(chunk)
                 except _DroppedError:
                     pass
@@ -209,13 +209,21 @@ class LiveWalk:
 
     # From here on: on the walking thread.
 
+    def _walk(self) -> Iterator[Chunk]:
+        return self._pipeline.walk(self._here, self._cameras(), on_progress=self._report, foresee=self._foresee)
+
     def _cameras(self) -> Iterator[Trajectory]:
         """The path, a chunk at a time; ends when there is something else to do."""
         while (inputs := self._wait()) is not None:
             motions = [given.motion for given in inputs]
             self._inputs = inputs if self._here.history else (LatentInput(Motion()), *inputs)
             self._asked = time.monotonic()
-            yield cameras_onwards(self._here, motions, self.speeds.orbit_radius)
+            here = self._here.history[-1].cameras if self._here.history else None
+            yield cameras_onwards(here, motions, self.speeds.orbit_radius)
+
+    def _foresee(self, cameras: Trajectory) -> Trajectory:
+        """The chunk after these, if what is held stays held."""
+        return cameras_onwards(cameras, [self._inputs[-1].motion] * CHUNK_LATENTS, self.speeds.orbit_radius)
 
     def _wait(self) -> tuple[LatentInput, ...] | None:
         """What the next chunk's latents are given, once it is time; None if there is something else to do."""

@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 from hyworld import InputError, Pipeline, Trajectory, World
+from hyworld.camera import Speeds
 from hyworld.live.pacing import LEAD
 from hyworld.live.walk import LiveWalk
+from hyworld.walk import walker
 from hyworld.walk.world import told_by_chunk
 
 from .conftest import Walk, held
@@ -349,3 +351,19 @@ def test_another_thread_steers(pipeline: Pipeline):
     thread.join(20)
     assert not thread.is_alive()
     assert walk.live.world.chunks == len(walk.chunks) >= 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_stays_held_is_foreseen(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    """The memory of the next chunk is chosen before it is asked for, and is the one it would have chosen."""
+    chosen: list[int] = []
+    select = walker.select_memory_frames
+    monkeypatch.setattr(
+        walker, "select_memory_frames", lambda *given: (chosen.append(len(given[0])), select(*given))[1]
+    )
+    walk = Walk(pipeline, speeds=Speeds(move=0.07))
+    world = walk.run({0: walk.hold("w"), 2: walk.hold("w", "right"), 3: lambda: None})
+    assert world.chunks == 3
+    assert chosen == [4, 8, 12, 12, 16], "the third chunk alone is another than foreseen"
+    monkeypatch.undo()
+    assert again(pipeline, walk.start, world) == world
