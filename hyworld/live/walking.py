@@ -190,6 +190,7 @@ class _Place:
         self._walking = walking
         self._room = walking.room
         self._start = start
+        self._recording: Recording | None = None
         self._within = ExitStack()
         self.walk = self._new_walk(start)
 
@@ -205,6 +206,7 @@ class _Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._recording is not None
         with suppress(Exception):  # only so that no time goes into a video that nobody will see
             self._recording.finish(self._start)
         with suppress(InputError):
@@ -237,13 +239,14 @@ class _Place:
     def copy_video(self, target: Path) -> int:
         """Returns the number of frames; 0 if there is nothing to copy."""
         try:
-            return self._recording.copy(target, self.walk.world)
-        except (AttributeError, RuntimeError):  # before it was entered, or after it was left
+            return 0 if self._recording is None else self._recording.copy(target, self.walk.world)
+        except RuntimeError:  # its thread has ended: another walk begins
             return 0
 
     # What the walk tells.
 
     def made(self, made: Made) -> None:
+        assert self._recording is not None
         self.failures = 0
         self._room.made(made)
         self._recording.add(made)
