@@ -159,7 +159,7 @@ def test_live_walking_takes_the_tiny_decoder_where_there_is_one(monkeypatch: pyt
     assert builtin.live_decoder(TINY_RANDOM) == "full"
     monkeypatch.setattr(builtin, "DECODER", builtin.FOLDER / "gone.safetensors")
     assert builtin.live_decoder(TINY) == "full"
-    with pytest.raises(InputError, match="tiny decoder of the built-in world is missing .*: choose the full one"):
+    with pytest.raises(InputError, match=r"tiny decoder of the built-in world is missing .*: choose the full one"):
         load(decoder="tiny")
 
 
