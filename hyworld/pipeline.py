@@ -38,7 +38,7 @@ from .text import check_text_source, encode_prompt, load_embeddings
 from .vae import StreamingDecoder, WanVAE
 from .walk import Chunk, Walker, Words, World
 from .walk.decoding import Decoding
-from .walk.walker import OnProgress, WalkPath
+from .walk.walker import Foresee, OnProgress, WalkPath
 from .weights import load_dit, load_tiny_decoder, load_vae
 
 TextEncoder = Callable[[str], Tensor]
@@ -155,13 +155,14 @@ class Pipeline:
         *,
         prompts: Mapping[int, str | Tensor | Words] | None = None,
         on_progress: OnProgress | None = None,
+        foresee: Foresee | None = None,
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; see `Walker.walk`.
 
         prompts: new words on the way: `{6: "it starts to rain"}` holds once the world has 6 chunks.
         """
         words = {chunk: self.words(text) for chunk, text in (prompts or {}).items()}
-        return self.walker.walk(world, path, chunks, words=words, on_progress=on_progress)
+        return self.walker.walk(world, path, chunks, words=words, on_progress=on_progress, foresee=foresee)
 
     def replay(self, world: World, first: int = 0) -> Iterator[Chunk]:
         """The chunks of `world` from `first` on, decoded again; see `Walker.replay`."""

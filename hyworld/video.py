@@ -18,7 +18,7 @@ from torch import Tensor
 from .atomic import check_new_file, discard, numbered, publish, temporary_name, undisturbed
 from .config import FRAMES_PER_SECOND
 from .errors import InputError
-from .mp4 import LONGEST_SIDE, check_encoder, encode_chunk, write_ordinary
+from .mp4 import LONGEST_SIDE, OPTIONS, QUICK, check_encoder, encode_chunk, write_ordinary
 
 LEAST_SPACE = 1 << 20
 """Bytes that must be free at the start; a video of a few seconds is larger."""
@@ -39,6 +39,7 @@ class VideoWriter:
     height, width: in pixels.
     overwrite: replace `path` if it exists.
     or_next: if `path` exists when the video is complete, take path-2, path-3, … instead.
+    quick: encode in a quarter of the time, into a file a tenth larger; for a walk in real time.
     frames_written: number of frames in the file.
 
     Raises `InputError` for another ending, a missing folder, no right to write, a full disk, an existing file without
@@ -54,15 +55,17 @@ class VideoWriter:
         fps: int = FRAMES_PER_SECOND,
         overwrite: bool = False,
         or_next: bool = False,
+        quick: bool = False,
     ) -> None:
         self.path = Path(path)
         self.frames_written = 0
         self._size = (height, width)
         self._fps = fps
+        self._options = QUICK if quick else OPTIONS
         self._overwrite = overwrite
         self._or_next = or_next
         self._file: BinaryIO | None = None
-        self._whole = 0  # bytes of finished fragments
+        self._ends: dict[int, int] = {}  # bytes of the file by the frames in it, for every whole fragment
         self._failure: Exception | None = None
         self._encoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="video")
         self._pending: deque[Future[None]] = deque()
@@ -100,6 +103,47 @@ class VideoWriter:
         """Wait until all frames are in the file; raises `InputError` if the disk is full."""
         self._wait(0)
 
+    def rewind(self, frames: int) -> None:
+        """Drop all after so many frames, which end where a `write` ended; what is written next follows them.
+
+        Returns when that is done; raises `InputError` as `flush`.
+        """
+        self.flush()
+        if frames == self.frames_written:
+            return
+        end = self._end_of(frames)
+        assert self._file is not None
+        try:
+            self._file.truncate(end)
+        except OSError as error:
+            raise self._explained(error) from error
+        self._file.seek(end)
+        self.frames_written = frames
+        self._ends = {count: end for count, end in self._ends.items() if count <= frames}
+
+    def copy(self, target: Path, frames: int | None = None) -> int:
+        """Write the first `frames` (default: all), which end where a `write` ended, to `target`, an ordinary MP4.
+
+        Returns their number; without any there is no file. Raises `InputError` if the disk is full.
+        """
+        self.flush()
+        frames = self.frames_written if frames is None else frames
+        if not frames:
+            return 0
+        end, whole, cut = self._end_of(frames), temporary_name(target), temporary_name(target)
+        assert self._file is not None
+        try:
+            shutil.copyfile(self._file.name, cut)
+            os.truncate(cut, end)
+            write_ordinary(cut, whole)
+            os.replace(whole, target)
+        except OSError as error:
+            raise self._explained(error) from error
+        finally:
+            discard(cut)
+            discard(whole)
+        return frames
+
     def __enter__(self) -> VideoWriter:
         return self
 
@@ -115,12 +159,12 @@ class VideoWriter:
                 with suppress(OSError):  # all that counts was flushed
                     self._file.close()
             if part is not None:
-                if not isinstance(self._failure, InputError):
-                    self._finish(part)
-                elif self.frames_written:
-                    os.truncate(part, self._whole)
-                else:
+                if not self.frames_written:
                     discard(part)
+                elif isinstance(self._failure, InputError):
+                    os.truncate(part, self._ends[self.frames_written])
+                else:
+                    self._finish(part)
             if self._failure is not None and error is not self._failure:
                 raise self._failure
 
@@ -134,7 +178,7 @@ class VideoWriter:
         if self._failure is not None:
             return
         try:
-            self._add(*encode_chunk(frames, first=self.frames_written, fps=self._fps))
+            end = self._add(*encode_chunk(frames, first=self.frames_written, fps=self._fps, options=self._options))
         except OSError as error:
             sentence = str(self._explained(error))
             if self._file is not None and self.frames_written:
@@ -145,11 +189,13 @@ class VideoWriter:
             self._failure = error
             raise
         self.frames_written += len(frames)
+        self._ends[self.frames_written] = end
 
-    def _add(self, header: bytes, fragment: bytes) -> None:
+    def _add(self, header: bytes, fragment: bytes) -> int:
+        """Returns the bytes of the file then."""
         if self._file is None:
             self._file = self._open_part()
-            self._file.write(header)
+            self._ends[0] = self._file.write(header)
         # The fragment's size and type go last: until then the file ends here for players.
         start = self._file.tell()
         self._file.write(bytes(8) + fragment[8:])
@@ -157,7 +203,12 @@ class VideoWriter:
         self._file.seek(start)
         self._file.write(fragment[:8])
         self._file.flush()
-        self._whole = self._file.seek(0, os.SEEK_END)
+        return self._file.seek(0, os.SEEK_END)
+
+    def _end_of(self, frames: int) -> int:
+        if frames not in self._ends:
+            raise ValueError(f"{frames} frames do not end where a chunk ended: {sorted(self._ends)}")
+        return self._ends[frames]
 
     def _open_part(self) -> BinaryIO:
         for part in numbered(self.path.with_suffix(".part.mp4")):

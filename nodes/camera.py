@@ -19,11 +19,11 @@ from .schema import Actions, Trajectory, schema
 DEFAULT_PATH = "w-7, right-8, w-8, left-8"
 DEFAULT_KEYS = "W*7, W+→*8"
 
-_MOVE = {"default": Speeds().move, "min": 0.0, "max": 10.0, "step": 0.01, "round": 0.001}
-_TURN = {"default": Speeds().turn_deg, "min": 0.0, "max": 45.0, "step": 0.5, "round": 0.01}
+MOVE = {"default": Speeds().move, "min": 0.0, "max": 10.0, "step": 0.01, "round": 0.001}
+TURN = {"default": Speeds().turn_deg, "min": 0.0, "max": 45.0, "step": 0.5, "round": 0.01}
 _SPEED_INPUTS = (
-    ("move_speed", _MOVE, "Distance a move covers per latent (4 frames). The model was trained at 0.08."),
-    ("turn_speed", _TURN, "Degrees a turn covers per latent. The model was trained at 3."),
+    ("move_speed", MOVE, "Distance a move covers per latent (4 frames). The model was trained at 0.08."),
+    ("turn_speed", TURN, "Degrees a turn covers per latent. The model was trained at 3."),
 )
 _THIRD_PERSON = "Label turns as in third-person view, where the camera circles the hero. Orbit tokens imply it."
 

@@ -1,4 +1,4 @@
-"""What a Streaming Sampler is to walk: networks, the world it starts from, the poses and words of each chunk."""
+"""What is to be walked: networks, the world it starts from, the poses and words of each chunk."""
 
 from __future__ import annotations
 
@@ -67,14 +67,26 @@ def pipeline_of(patcher: Any, vae: HostVAE, decoder: str, kv_memory: KVChoice) -
     return Pipeline(walker, vae, size=preset.size), frames_from
 
 
-def new_world(
-    pipeline: Pipeline, vae: HostVAE, words: Words, first_frame: Any, size: tuple[int, int], seed: int
+def start_of(
+    pipeline: Pipeline,
+    vae: HostVAE,
+    words: Mapping[int, Words],
+    world: World | None,
+    first_frame: Any,
+    size: tuple[int, int],
+    seed: int,
 ) -> World:
-    """The world a walk starts from; `size` is (height, width) as asked for, 0 where it was not."""
+    """The world a walk starts from: `world` with what the schedule `words` tells it now, or else a new one.
+
+    size: (height, width) as asked for, 0 where it was not.
+    """
+    if world is not None:
+        now = words_at(words, world.chunks)
+        return world if now is None else world.told(now)
     height, width = size
     first = None if first_frame is None else _normalised(first_frame, vae, width, height)
     asked = (height or pipeline.size[0], width or pipeline.size[1]) if first is None else None
-    return pipeline.start(first, words, seed=seed, size=asked)
+    return pipeline.start(first, words[min(words)], seed=seed, size=asked)
 
 
 def notes_of(start: World, known: World, of_path: tuple[str, ...]) -> list[str]:
@@ -84,12 +96,6 @@ def notes_of(start: World, known: World, of_path: tuple[str, ...]) -> list[str]:
         return list(of_path)
     those = f"Chunk {known.chunks} is" if shared == 1 else f"Chunks {start.chunks + 1} to {known.chunks} are"
     return [*of_path, f"{those} known from the last run and only decoded again (reuse)."]
-
-
-def told_now(world: World, words: Mapping[int, Words]) -> World:
-    """The world with what the schedule tells it for its next chunk."""
-    now = words_at(words, world.chunks)
-    return world if now is None else world.told(now)
 
 
 def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tensor:

@@ -21,20 +21,14 @@ from .host.idle import idle_patches
 from .host.lora import lora_notes
 from .host.model import require_worldplay
 from .host.prompt import text_behind
-from .host.run import (
-    ProgressBar,
-    explains_out_of_memory,
-    load_together,
-    memory_for_walk,
-    raise_if_interrupted,
-    running,
-)
+from .host.run import ProgressBar, raise_if_interrupted
 from .host.screen import NodeScreen
 from .host.vae import FULL_DECODER, HostVAE, decoder_names
 from .idle_inputs import is_shown, kept_outputs
 from .last_walk import LastWalk
 from .literals import check_walk
-from .plan import Plan, new_world, notes_of, pipeline_of, told_now
+from .memory import in_memory
+from .plan import Plan, notes_of, pipeline_of, start_of
 from .preview import PreviewPlayer
 from .results import Results
 from .schema import Actions, Trajectory, World, schema
@@ -164,10 +158,7 @@ class StreamingSampler(io.ComfyNode):
         words = words_of(positive, text_behind(prompt, node, "positive"))
         if actions is not None:
             trajectory = relabel(trajectory, list(actions.keys))
-        if world is None:
-            start = new_world(pipeline, host_vae, words[min(words)], first_frame, (height, width), seed)
-        else:
-            start = told_now(world, words)
+        start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed)
         walked = start.onwards(trajectory).require_chunks(chunks, onwards=start.chunks > 0)
         parts = walked.split(CHUNK_LATENTS)
         last = LastWalk(patcher, node, compact=pipeline.walker.compact_memory)
@@ -189,16 +180,9 @@ def _walk(
 ) -> WorldValue:
     """Walk as planned, with the host's memory, progress and previews; returns the world after it."""
     start, known, steps = plan.start, plan.known, plan.walker.recipe.steps
-    tiny = plan.decoder is not plan.vae
-    needed = memory_for_walk(plan.walker, start.latent_shape[1:], tiny=tiny)
     with ExitStack() as stack:
-        stack.enter_context(explains_out_of_memory(_what_would_fit(start, needed, plan.walker.compact_memory)))
-        stack.callback(plan.walker.decoding.caches.park)
         bar = ProgressBar(len(plan.parts) * steps, node_id)
         player = stack.enter_context(PreviewPlayer(NodeScreen(), str(node_id)))
-
-        def load() -> None:
-            load_together(patcher, plan.decoder.patcher, memory_required=needed)
 
         def report(progress: Progress) -> None:
             raise_if_interrupted()
@@ -206,8 +190,7 @@ def _walk(
 
         if results.image_bytes >= WORTH_SAYING:
             bar.say(f"images is wired: {plan.frames} frames will take {results.image_bytes / 1e9:.1f} GB of memory")
-        load()
-        stack.enter_context(running(patcher))
+        load = stack.enter_context(in_memory(plan.walker, patcher, plan.vae, plan.decoder, start))
         if plan.walker.network.fused and plan.ahead:
             bar.say("GPU kernels are built, some seconds the first time")
         again = plan.pipeline.replay(known, start.chunks)
@@ -229,15 +212,3 @@ def _walk(
                 load()
             began = time.perf_counter()
     return world
-
-
-def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:
-    """The error text for too little GPU memory; `needed` is in bytes."""
-    height, width = world.size
-    smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
-    example = f" such as {smaller[0]}x{smaller[1]}" if smaller else ""
-    memory = "" if compact else "kv_memory compact, "
-    return (
-        f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the "
-        f"weights): choose a smaller size{example}, {memory}weight_dtype fp8_e4m3fn, or the tiny decoder."
-    )

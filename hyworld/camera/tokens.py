@@ -142,11 +142,16 @@ def check_keys(keys: Sequence[str]) -> None:
             raise ValueError(f'has the unknown key "{shortened(key)}"{hint}')
         if key in keys[:i]:
             raise ValueError(f'has the key "{key}" twice')
-        axis, sign = KEYS[key]
-        # An orbit turns the camera too, so it opposes a turn the other way.
-        other, other_sign = signs.setdefault("yaw" if axis == "orbit" else axis, (key, sign))
+        axis, sign = _direction(key)
+        other, other_sign = signs.setdefault(axis, (key, sign))
         if other_sign != sign:
             raise ValueError(f'has the opposite keys "{other}" and "{key}"')
+
+
+def compatible(keys: Sequence[str]) -> tuple[str, ...]:
+    """Keys as they may be held together, in the order of `KEYS`: of two opposed ones the later in `keys` stays."""
+    kept = dict(map(_direction, keys))
+    return tuple(key for key in KEYS if key in keys and kept[_direction(key)[0]] == _direction(key)[1])
 
 
 def read_token(token: str) -> tuple[list[str], float]:
@@ -163,6 +168,12 @@ def read_token(token: str) -> tuple[list[str], float]:
         raise ValueError('has a "+" with no key beside it')
     check_keys(keys)
     return keys, read_count(count_text)
+
+
+def _direction(key: str) -> tuple[str, int]:
+    """What a key turns or moves, and which way; an orbit turns the camera, so it counts as a turn."""
+    axis, sign = KEYS[key]
+    return "yaw" if axis == "orbit" else axis, sign
 
 
 def read_count(text: str) -> float:

@@ -169,8 +169,13 @@ class Trajectory:
         return replace(self, labels=array)
 
     def join(self, other: Trajectory) -> Trajectory:
-        """Append `other`'s motion to the last pose, without its first pose: `len(self) + len(other) - 1` latents."""
-        continued = self.c2w[-1] @ np.linalg.inv(other.c2w[0]) @ other.c2w[1:]
+        """Append `other`'s motion to the last pose, without its first pose: `len(self) + len(other) - 1` latents.
+
+        Poses that begin at the last pose already stay as they are, bit for bit.
+        """
+        continued = other.c2w[1:]
+        if not np.array_equal(self.c2w[-1], other.c2w[0]):
+            continued = self.c2w[-1] @ np.linalg.inv(other.c2w[0]) @ continued
         return Trajectory(
             np.concatenate((self.c2w, continued)),
             np.concatenate((self.intrinsics, other.intrinsics[1:])),

@@ -12,6 +12,7 @@ from .bench import bench
 from .console import EXIT_INPUT, EXIT_OTHER, fail
 from .convert import convert
 from .generate import generate
+from .play import play
 from .trajectory import trajectory
 from .verify import verify
 from .world import world
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(generate)
+app.command()(play)
 app.command()(convert)
 app.command()(world)
 app.command()(trajectory)

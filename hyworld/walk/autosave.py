@@ -13,7 +13,7 @@ from torch import Tensor
 from ..atomic import check_new_file, discard, undisturbed
 from ..errors import InputError
 from . import file
-from .world import Chunk
+from .world import Chunk, World
 
 
 class Autosave:
@@ -21,16 +21,20 @@ class Autosave:
 
     Every few chunks the world is saved to `part` (walk.part.world, or walk.part-2.world, … if that exists), on a thread
     of its own. On exit, also by an exception, the world goes to `target`, and `part` away. Without a target, `part`
-    goes when the walk ended well, and stays, with all chunks, when it did not.
+    goes when the walk ended well, and stays, with all chunks, when it did not. A walk may go back: from there on its
+    new way is kept.
 
     path: of the file that is left, or None; final on exit.
     chunks: of the world in it.
     every: in chunks; 0 saves nothing on the way. While a save takes longer than that, the next one waits.
+    keeps: leave `part`, once there is one, when the walk ended well too.
 
     Raises `InputError` if `target` has another ending, exists without `overwrite`, or lies in no folder.
     """
 
-    def __init__(self, part: Path, *, every: int, target: Path | None = None, overwrite: bool = False) -> None:
+    def __init__(
+        self, part: Path, *, every: int, target: Path | None = None, overwrite: bool = False, keeps: bool = False
+    ) -> None:
         if target is not None:
             check_new_file(target, file.SUFFIX, overwrite=overwrite)
         self.path: Path | None = None
@@ -39,6 +43,8 @@ class Autosave:
         self._every = every
         self._target = target
         self._overwrite = overwrite
+        self._keeps = keeps
+        self._saved: World | None = None
         self._last: Chunk | None = None
         self._due: int | None = None
         self._failed = False
@@ -47,8 +53,9 @@ class Autosave:
 
     def keep(self, chunk: Chunk) -> None:
         """Note a chunk, and save its world if it is time; warns once if that fails."""
+        goes_back = self._last is not None and chunk.index <= self._last.index
         self._last = chunk
-        if self._due is None:
+        if self._due is None or goes_back:
             self._due = chunk.index + self._every
         if not self._every or chunk.world.chunks < self._due or (self._saving and not self._saving.done()):
             return
@@ -67,9 +74,9 @@ class Autosave:
                 return
             if self._target is not None:
                 self._publish(self._last, self._target)
-            elif kind is None:
+            elif kind is None and not (self._keeps and self.path is not None):
                 self._discard_part()
-            elif self._every and self.chunks < self._last.world.chunks:
+            elif self._every and self._saved is not self._last.world:
                 self._save_part(self._last)
 
     def _save_part(self, chunk: Chunk) -> None:
@@ -78,6 +85,7 @@ class Autosave:
         try:
             self.path = _save(chunk, known or self._part, overwrite=known is not None, or_next=known is None)
             self.chunks = chunk.world.chunks
+            self._saved = chunk.world
         except InputError as error:
             if not self._failed:
                 warnings.warn(f"{error} The walk goes on without saving it.", stacklevel=2)

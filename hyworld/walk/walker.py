@@ -6,10 +6,10 @@ Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -43,6 +43,9 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+
+Foresee = Callable[[Trajectory], Trajectory]
+"""A chunk's poses → those of the chunk that will probably follow."""
 
 
 class Network(Protocol):
@@ -132,6 +135,7 @@ class Walker:
         *,
         words: Mapping[int, Words] | None = None,
         on_progress: OnProgress | None = None,
+        foresee: Foresee | None = None,
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; each has the world after it.
 
@@ -141,6 +145,8 @@ class Walker:
         words: what it is told once it has so many chunks, until the next.
         chunks: 0 is as many as the path gives, with a warning of latents left over.
         on_progress: called before the first denoising step of a chunk and after each; may raise to stop.
+        foresee: of an iterator's chunk, the one that will probably follow; its memory is then chosen while the device
+            works. Not binding.
 
         Raises `InputError` at once for a world that does not fit (`fit.fitted`) or too short a path, later as `step`.
         """
@@ -153,26 +159,26 @@ class Walker:
         elif isinstance(path, Trajectory):
             notes = path.notes  # its maker has seen them
         if isinstance(path, (list, tuple)):
-            return self._chunks(world, path[: chunks or None], chain(path[1:], [None]), words, on_progress)
+            return self._chunks(world, _paired(path[: chunks or None], path[1:]), words, on_progress)
         if not isinstance(path, Trajectory):
-            return self._chunks(world, islice(path, chunks or None), repeat(None), words, on_progress)
+            asked = islice(path, chunks or None)
+            return self._chunks(world, ((part, foresee and foresee(part)) for part in asked), words, on_progress)
         n = self.recipe.chunk_latents
         onwards = world.onwards(path)
         walked = onwards.require_chunks(chunks, n, onwards=world.chunks > 0)
         for note in (onwards if chunks else walked).notes[len(notes) :]:
             warnings.warn(note, stacklevel=2)
         parts = walked.split(n)
-        return self._chunks(world, parts, chain(parts[1:], [None]), words, on_progress)
+        return self._chunks(world, _paired(parts, parts[1:]), words, on_progress)
 
     def _chunks(
         self,
         world: World,
-        parts: Iterable[Trajectory],
-        following: Iterable[Trajectory | None],
+        parts: Iterable[tuple[Trajectory, Trajectory | None]],
         words: Mapping[int, Words] | None,
         on_progress: OnProgress | None,
     ) -> Iterator[Chunk]:
-        for cameras, next_cameras in zip(parts, following, strict=False):
+        for cameras, next_cameras in parts:
             now = words_at(words, world.chunks)
             if now is not None and now.text is not world.text:
                 world = self._fitted(world.told(now))
@@ -344,6 +350,13 @@ class Walker:
             x = torch.cat((x[:, :, :held], moved), dim=2)
             report(Progress(world.chunks, step + 1))
         return x
+
+
+def _paired(
+    parts: Sequence[Trajectory], following: Sequence[Trajectory]
+) -> Iterator[tuple[Trajectory, Trajectory | None]]:
+    """Each part with what follows it, if that is known."""
+    return zip(parts, chain(following, [None]), strict=False)
 
 
 def _followed_by(viewmats: Tensor, cameras: Trajectory) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
+from torch import Tensor
 
 from ...hyworld import builtin
 from ...hyworld.errors import InputError
+from ...hyworld.pipeline import TextEncoder
 from ...hyworld.walk import Words
 
 AFTER, PROMPT = "hyworld_after", "hyworld_prompt"
@@ -27,6 +30,26 @@ class TinyCLIP:
     def encode_from_tokens_scheduled(self, tokens: str, **_: Any) -> list[list[Any]]:
         """CONDITIONING with embeddings `[1, L, text_dim]`."""
         return [[self._encode(tokens).to(comfy.model_management.intermediate_device()), {"pooled_output": None}]]
+
+
+def encoder_of(clip: Any, width: int, then: Callable[[], None]) -> TextEncoder:
+    """Prompt → embeddings `[1, L, width]` by a CLIP socket's object, which raises `InputError` for other widths.
+
+    then: called after each, as the encoder may have taken the GPU.
+    """
+
+    def encode(prompt: str) -> Tensor:
+        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+        then()
+        text = words_of(conditioning)[0].text
+        if text.shape[-1] != width:
+            raise InputError(
+                f"These words cannot be told: this CLIP makes {text.shape[-1]} numbers of each token, but the model "
+                f"takes {width}, so wire the CLIP that the prompt comes from."
+            )
+        return text
+
+    return encode
 
 
 def words_of(conditioning: Any, prompt: str = "") -> dict[int, Words]:

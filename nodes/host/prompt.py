@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
+
+from .server import server
 
 Node = dict[str, Any]
 """A node of a prompt: class_type, inputs and perhaps _meta."""
@@ -20,8 +21,8 @@ def watch_prompts(settle: Callable[[Node, set[int]], None]) -> None:
 
     Does nothing without a server (tests, scripts).
     """
-    server = getattr(sys.modules.get("server"), "PromptServer", None)
-    if not hasattr(server, "instance"):
+    host = server()
+    if host is None:
         return
 
     def receive(data: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def watch_prompts(settle: Callable[[Node, set[int]], None]) -> None:
             _prompt.set(prompt)
         return data
 
-    server.instance.add_on_prompt_handler(receive)
+    host.add_on_prompt_handler(receive)
 
 
 def _wired(nodes: dict[str, Node], name: str) -> set[int]:
@@ -43,6 +44,11 @@ def _wired(nodes: dict[str, Node], name: str) -> set[int]:
     inputs = (node["inputs"] for node in nodes.values() if isinstance(node.get("inputs"), dict))
     links = (value for given in inputs for value in given.values() if isinstance(value, list) and len(value) == 2)
     return {output for source, output in links if source == name}
+
+
+def wired_outputs(prompt: dict[str, Node] | None, node_id: str | None) -> set[int]:
+    """The outputs of a node that others take."""
+    return _wired(prompt or {}, str(node_id))
 
 
 def inputs_of(node_id: str | None) -> dict[str, Any]:

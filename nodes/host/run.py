@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from ...hyworld.config import WAN_5B
 from ...hyworld.walk import Walker
+from .server import server
 
 
 def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
@@ -71,8 +71,7 @@ class ProgressBar:
         self._done = 0
         self._node_id = node_id
         self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
-        # Not imported: there may be no server (tests, scripts).
-        self._server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+        self._server = server()
 
     def update(self, done: int) -> None:
         self._done = done

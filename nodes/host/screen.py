@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 from comfy_api import feature_flags
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from PIL import Image
+
+from .server import server
 
 PREVIEW_SIDE = 512
 """Longest side of a preview picture in pixels."""
@@ -18,6 +17,21 @@ _PICTURE = 2
 _PICTURE_OF_NODE = 4
 
 
+def running_node() -> dict[str, str]:
+    """The ids of the node that runs in this thread, as the host's messages have them; empty if none does."""
+    context = get_executing_context()
+    if context is None:
+        return {}
+    prompt = get_progress_state().dynprompt
+    return {
+        "prompt_id": context.prompt_id,
+        "node_id": context.node_id,
+        "display_node_id": prompt.get_display_node_id(context.node_id),
+        "parent_node_id": prompt.get_parent_node_id(context.node_id),
+        "real_node_id": prompt.get_real_node_id(context.node_id),
+    }
+
+
 class NodeScreen:
     """A `Screen` in the node that is running now, for as long as it is kept: the last picture stays in the node.
 
@@ -25,20 +39,9 @@ class NodeScreen:
     """
 
     def __init__(self) -> None:
-        # Not imported: there may be no server (tests, scripts).
-        self._server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+        self._server = server()
         self._client = getattr(self._server, "client_id", None)
-        self._node: dict[str, str] = {}
-        context = get_executing_context()
-        if self._client is not None and context is not None:
-            prompt = get_progress_state().dynprompt
-            self._node = {
-                "prompt_id": context.prompt_id,
-                "node_id": context.node_id,
-                "display_node_id": prompt.get_display_node_id(context.node_id),
-                "parent_node_id": prompt.get_parent_node_id(context.node_id),
-                "real_node_id": prompt.get_real_node_id(context.node_id),
-            }
+        self._node = {} if self._client is None else running_node()
 
     def show(self, picture: Image.Image) -> bool:
         """Show a picture in the node; returns False if nobody can see it."""

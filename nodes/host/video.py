@@ -31,10 +31,12 @@ class VideoFile:
     """Context manager: `add` frames inside, take `video` after it. A walk that fails leaves its file in `UNFINISHED`.
 
     size: (height, width) in pixels.
+    kept_when_cancelled: so does one that is cancelled.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._writer = VideoWriter(unfinished_folder() / "walk.mp4", *size, or_next=True)
+    def __init__(self, size: tuple[int, int], *, kept_when_cancelled: bool = False) -> None:
+        self.writer = VideoWriter(unfinished_folder() / "walk.mp4", *size, or_next=True)
+        self._kept_when_cancelled = kept_when_cancelled
         self._file: Path | None = None
 
     def __enter__(self) -> VideoFile:
@@ -43,15 +45,20 @@ class VideoFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.__exit__(kind, error, trace)
-        if was_cancelled(error):
-            self._writer.path.unlink(missing_ok=True)
+        self.writer.__exit__(kind, error, trace)
+        if was_cancelled(error) and not self._kept_when_cancelled:
+            self.writer.path.unlink(missing_ok=True)
         elif error is None:
-            self._file = _moved_to_temporary(self._writer.path)
+            self._file = _moved_to_temporary(self.writer.path)
 
     def add(self, frames: Tensor) -> None:
         """The next frames, uint8 `[F, H, W, 3]`."""
-        self._writer.write(frames)
+        self.writer.write(frames)
+
+    @property
+    def unfinished(self) -> Path | None:
+        """The file of a walk that failed, if there is one; only after leaving."""
+        return self.writer.path if self._file is None else None
 
     @property
     def video(self) -> Any:

@@ -165,6 +165,13 @@ def test_joining_does_not_depend_on_where_the_other_starts(first: str, second: s
     same(path[:cut].join(path[cut - 1 :]), path)
 
 
+@given(TOKENS, TOKENS)
+def test_joining_leaves_poses_that_begin_there_as_they_are(first: str, second: str) -> None:
+    path = Trajectory.from_tokens(f"{first}, {second}")
+    cut = len(Trajectory.from_tokens(first))
+    assert (path[:cut].join(path[cut - 1 :]).c2w == path.c2w).all()
+
+
 def test_joining_keeps_intrinsics_and_notes() -> None:
     wide = Trajectory(np.tile(np.eye(4), (2, 1, 1)), np.tile(np.eye(3), (2, 1, 1)), np.zeros(2), ("wide",))
     joined = Trajectory.from_tokens("w-1.5").join(wide)

@@ -25,14 +25,16 @@ from hyworld.weights.writer import data_bytes
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("generate",), ("world",), ("convert",), ("trajectory",), ("verify",), ("bench",)]
+    "command", [(), ("generate",), ("play",), ("world",), ("convert",), ("trajectory",), ("verify",), ("bench",)]
 )
 def test_help_names_every_option_with_a_text(hyworld, command: tuple[str, ...]):
     done = hyworld(*command, "--help")
     assert done.returncode == 0
     assert len(done.stdout) > 200
     if command == ():
-        assert all(name in done.stdout for name in ("generate", "world", "convert", "trajectory", "verify", "bench"))
+        assert all(
+            name in done.stdout for name in ("generate", "play", "world", "convert", "trajectory", "verify", "bench")
+        )
 
 
 def test_trajectory_prints_poses_and_draws_a_map(hyworld, tmp_path: Path):

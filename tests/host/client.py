@@ -90,8 +90,8 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._id = uuid.uuid4().hex
-        self._socket = websocket.create_connection(f"{url.replace('http', 'ws', 1)}/ws?clientId={self._id}")
+        self.id = uuid.uuid4().hex
+        self._socket = websocket.create_connection(f"{url.replace('http', 'ws', 1)}/ws?clientId={self.id}")
         self._socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Client:
         Raises:
             RejectedError: it did not pass validation.
         """
-        answer = self.post("/prompt", {"prompt": prompt, "client_id": self._id})
+        answer = self.post("/prompt", {"prompt": prompt, "client_id": self.id})
         if answer["node_errors"]:
             raise RejectedError(200, answer)
         return Run(answer["prompt_id"])

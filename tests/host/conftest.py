@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,25 +60,6 @@ def client(server: ComfyServer) -> Iterator[Client]:
     connected = Client(server.url)
     yield connected
     connected.close()
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """Node.js, which finds playwright-core."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("no Node.js")
-    wanted = os.environ.get("PLAYWRIGHT_CORE") or "playwright-core"
-    if subprocess.run([found, "-e", f"require({json.dumps(wanted)})"], cwd=HERE, capture_output=True).returncode:
-        pytest.skip("no playwright-core: neither in $PLAYWRIGHT_CORE nor where node looks for packages")
-    return found
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """A Chromium."""
-    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    return next(filter(None, found), None) or pytest.skip("no Chromium")
 
 
 @pytest.hookimpl(wrapper=True)

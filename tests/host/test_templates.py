@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.host, pytest.mark.browser]
 TEMPLATES = sorted(file.stem for file in (REPOSITORY / "example_workflows").glob("*.json"))
 DOCUMENTATION = REPOSITORY / "docs" / "images" / "templates"
 RUN = "quick_start"
-NEED_NO_FILE = (RUN, "walk_and_save", "walk_back")
+NEED_NO_FILE = (RUN, "live_walk", "walk_and_save", "walk_back")
 SMALLEST_SCALE = 0.75
 """At half of that old front ends stop drawing text."""
 LEAST_CONTRAST = 3.2

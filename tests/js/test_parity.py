@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from hyworld import InputError, Trajectory
 from hyworld.camera import KEYS, label_from_keys
 from hyworld.camera.keys import ARROWS, parse_keys, trajectory_from_keys
+from hyworld.camera.tokens import compatible
 
 HERE = Path(__file__).parent
 WORDS = [*KEYS, *ARROWS, "W", "Right", "idle", "none", "jump", "forward", "rigt", "orbit_rigth", "x" * 50]
@@ -84,6 +86,20 @@ def test_pose_tokens(node: str) -> None:
             assert answer["notes"] == list(path.notes)
             right += 1
     assert 100 < right < len(asked) - 100
+
+
+def test_keys_held_together(node: str) -> None:
+    """Live keys combine as in the editor: of opposed ones the last pressed counts."""
+    held = [list(keys) for count in range(5) for keys in itertools.permutations(KEYS, count)]
+    keys_js = (HERE.parents[1] / "web/js/camera/keys.js").as_uri()
+    program = (
+        f"import {{ compatible }} from {json.dumps(keys_js)}; import {{ readFileSync }} from 'node:fs';"
+        "process.stdout.write(JSON.stringify(JSON.parse(readFileSync(0, 'utf8')).map(compatible)));"
+    )
+    command = [node, "--input-type=module", "--eval", program]
+    run = subprocess.run(command, input=json.dumps(held), capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == [list(compatible(keys)) for keys in held]
 
 
 def test_key_presses(node: str) -> None:

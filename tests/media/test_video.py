@@ -192,3 +192,56 @@ def test_names_that_cannot_be_written(tmp_path: Path, name: str, message: str):
 def test_float_frames_are_a_programming_error(tmp_path: Path):
     with pytest.raises(TypeError, match="uint8"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
         video.write(torch.zeros(1, 64, 96, 3))
+
+
+@pytest.mark.parametrize("kept", [0, 3, 6, 9])
+def test_a_rewound_video_has_what_was_kept_and_what_followed(tmp_path: Path, kept: int):
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    with VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        for colour in colours:
+            video.write(flat(3, colour))
+        video.rewind(kept)
+        assert video.frames_written == kept
+        video.write(flat(3, (250, 250, 250)))
+    frames = read(tmp_path / "a.mp4")
+    want = [colour for colour in colours for _ in range(3)][:kept] + [(250, 250, 250)] * 3
+    assert len(frames) == len(want)
+    for frame, colour in zip(frames, want, strict=True):
+        assert np.abs(frame.mean(axis=(0, 1)) - colour).max() < 4
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        shown = [frame.pts * frame.time_base * 16 for frame in container.decode(video=0)]
+    assert shown == list(range(len(want)))
+
+
+def test_a_video_rewound_to_its_beginning_leaves_nothing(tmp_path: Path):
+    with VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        video.write(flat(3, (1, 2, 3)))
+        video.rewind(0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rewind_ends_where_a_write_ended(tmp_path: Path):
+    with pytest.raises(ValueError, match="do not end where"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        video.write(flat(3, (1, 2, 3)))
+        video.rewind(2)
+
+
+def test_a_copy_is_a_video_of_its_own(tmp_path: Path):
+    with VideoWriter(tmp_path / "a.mp4", 64, 96) as video:
+        for _ in range(2):
+            video.write(flat(3, (200, 30, 30)))
+        assert video.copy(tmp_path / "b.mp4") == 6
+        assert video.copy(tmp_path / "c.mp4", 3) == 3
+        assert video.copy(tmp_path / "d.mp4", 0) == 0
+        video.write(flat(3, (30, 200, 30)))
+    assert [len(read(tmp_path / name)) for name in ("a.mp4", "b.mp4", "c.mp4")] == [9, 6, 3]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+@pytest.mark.parametrize(("quick", "effort"), [(False, b"subme=7 "), (True, b"subme=1 ")])
+def test_a_quick_video_is_encoded_with_less_effort(tmp_path: Path, quick: bool, effort: bytes):
+    with VideoWriter(tmp_path / "a.mp4", 64, 96, quick=quick) as video:
+        for _ in range(2):
+            video.write(flat(4, (200, 30, 30)))
+    assert effort in (tmp_path / "a.mp4").read_bytes()  # x264 writes down its settings
+    assert len(read(tmp_path / "a.mp4")) == 8

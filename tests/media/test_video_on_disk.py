@@ -143,10 +143,10 @@ class SlowEncoder:
         self.threads: set[threading.Thread] = set()
         monkeypatch.setattr("hyworld.video.encode_chunk", self)
 
-    def __call__(self, frames: torch.Tensor, *, first: int, fps: int) -> tuple[bytes, bytes]:
+    def __call__(self, frames: torch.Tensor, *, first: int, fps: int, **options: Any) -> tuple[bytes, bytes]:
         self.threads.add(threading.current_thread())
         assert self.go.wait(20)
-        return mp4.encode_chunk(frames, first=first, fps=fps)
+        return mp4.encode_chunk(frames, first=first, fps=fps, **options)
 
 
 def test_a_chunk_is_encoded_while_the_next_is_made_and_no_more_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -188,10 +188,10 @@ def test_an_interrupt_while_a_write_waits_keeps_its_frames(tmp_path: Path, monke
 
 
 def test_a_fault_of_the_encoder_is_raised_and_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def fail(frames: torch.Tensor, *, first: int, fps: int) -> tuple[bytes, bytes]:
+    def fail(frames: torch.Tensor, *, first: int, fps: int, **options: Any) -> tuple[bytes, bytes]:
         if first:
             raise RuntimeError("encoder")
-        return mp4.encode_chunk(frames, first=first, fps=fps)
+        return mp4.encode_chunk(frames, first=first, fps=fps, **options)
 
     monkeypatch.setattr("hyworld.video.encode_chunk", fail)
     with pytest.raises(RuntimeError, match="encoder"), VideoWriter(tmp_path / "a.mp4", 64, 96) as video:

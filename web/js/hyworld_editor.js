@@ -7,6 +7,7 @@ import { presses } from "./camera/presses.js";
 import { TRAINED } from "./camera/integrate.js";
 import { tokens } from "./camera/tokens.js";
 import { PathEditor } from "./editor/editor.js";
+import { after, handOver, passToGraph } from "./graph/dom_widget.js";
 import { wiringOf } from "./graph/wiring.js";
 
 /** Which nodes have an editor, for which of their texts. */
@@ -82,24 +83,12 @@ function addEditor(node, { input, notation }) {
   after(node, "onRemoved", () => {
     editors.delete(editor);
     editor.destroy();
-    handOver(node.id, editor.element);
+    handOver(app, node.id, WIDGET, editor.element);
   });
   editors.add(editor);
-  passToGraph(editor.element);
+  passToGraph(app, editor.element);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width, NODE_WIDTH), Math.max(node.size[1], height)]);
-}
-
-/**
- * When the graph's undo replaces a node by one with the same number, the Vue renderer goes on showing the old editor:
- * put the new one there.
- */
-function handOver(id, element) {
-  requestAnimationFrame(() => {
-    const node = element.isConnected && app.canvas.graph?.getNodeById(id);
-    const editor = node?.widgets?.find(({ name }) => name === WIDGET);
-    if (editor && editor.element !== element) element.replaceWith(editor.element);
-  });
 }
 
 /** Tell the graph's own undo that an edit (a recording, a drag) is complete. */
@@ -123,28 +112,4 @@ function situationOf(node, input, isLinked, ran) {
     speedsFrom: linkedSpeeds.length ? (speedsKnown ? "run" : "link") : undefined,
     wiring: wiringOf(node),
   };
-}
-
-/** Run `then` after a method, which the object may lack. */
-function after(object, method, then) {
-  const before = object[method];
-  object[method] = function (...args) {
-    const result = before?.apply(this, args);
-    then(...args);
-    return result;
-  };
-}
-
-/** Let the wheel zoom the graph and the middle button move it; the Vue renderer does both itself. */
-function passToGraph(element) {
-  const pass = (type, handler, isMeant) =>
-    element.addEventListener(type, (event) => {
-      if (globalThis.LiteGraph?.vueNodesMode || !isMeant(event)) return;
-      event.preventDefault();
-      app.canvas[handler](event);
-    });
-  pass("wheel", "processMouseWheel", () => true);
-  pass("pointerdown", "processMouseDown", ({ button }) => button === 1);
-  pass("pointermove", "processMouseMove", ({ buttons }) => buttons & 4);
-  pass("pointerup", "processMouseUp", ({ button }) => button === 1);
 }

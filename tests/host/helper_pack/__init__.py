@@ -41,6 +41,25 @@ class OtherConditioning(io.ComfyNode):
         return io.NodeOutput([[torch.zeros(1, 77, width), {"pooled_output": None}]])
 
 
+class OtherCLIP(io.ComfyNode):
+    """Another text encoder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return helper("TestOtherCLIP", [io.Int.Input("width")], [io.Clip.Output(display_name="clip")])
+
+    @classmethod
+    def execute(cls, width: int) -> io.NodeOutput:
+        class Encoder:
+            def tokenize(self, text: str) -> str:
+                return text
+
+            def encode_from_tokens_scheduled(self, tokens: str) -> list[Any]:
+                return [[torch.zeros(1, 77, width), {"pooled_output": None}]]
+
+        return io.NodeOutput(Encoder())
+
+
 class OtherVAE(io.ComfyNode):
     """The VAE of another model, as Load VAE would give it, or what is no VAE at all."""
 
@@ -145,7 +164,7 @@ class Helpers(ComfyExtension):
     """What ComfyUI asks for the list of nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [OtherConditioning, OtherVAE, OtherModel, SlowModel, OutOfMemory, SlowDecoder]
+        return [OtherConditioning, OtherCLIP, OtherVAE, OtherModel, SlowModel, OutOfMemory, SlowDecoder]
 
 
 async def comfy_entrypoint() -> Helpers:

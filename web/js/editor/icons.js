@@ -17,6 +17,10 @@ const OUTLINES = {
   remove: "M4 4l8 8M12 4l-8 8",
   shorter: "M3.5 8h9",
   longer: "M8 3.5v9M3.5 8h9",
+  full: "M2.5 6v-3.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10",
+  stop: "M4 4h8v8H4z",
+  save: "M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.5h10",
+  say: "M2.5 8h9.5M8.5 4.5 12 8l-3.5 3.5",
 };
 
 /** @param {keyof typeof OUTLINES} name */

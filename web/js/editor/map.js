@@ -25,9 +25,11 @@ export class PathMap {
   /**
    * @param {ReturnType<import("./texts.js").textsFor>} t
    * @param {(latent: number) => void} scrub the user points at a latent
+   * @param {number} margin pixels around the path
    */
-  constructor(t, scrub) {
+  constructor(t, scrub, margin = MARGIN) {
     this.scrub = scrub;
+    this.margin = margin;
     this.drawing = svg("g");
     this.now = svg("g", { class: "hyw-now" }, svg("path", { d: cone(CONE_PX * 1.5) }), svg("circle", { r: 4.5 }));
     this.picture = svg("svg", { role: "img", "aria-label": t("map") }, this.drawing, this.now);
@@ -78,7 +80,7 @@ export class PathMap {
       return { middle: (low + high) / 2, length: Math.max(high - low, LEAST_SPAN) };
     });
     this.middle = span.map(({ middle }) => middle);
-    this.scale = Math.min(...this.#size.map((side, i) => Math.max(side - 2 * MARGIN, 20) / span[i].length));
+    this.scale = Math.min(...this.#size.map((side, i) => Math.max(side - 2 * this.margin, 20) / span[i].length));
   }
 
   #grid() {

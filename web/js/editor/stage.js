@@ -3,21 +3,14 @@
  * they are released.
  */
 
-import { KEY_NAMES } from "../camera/keys.js";
-import { capsOf } from "./caps.js";
 import { html, set } from "./dom.js";
 import { GamepadKeys } from "./gamepad.js";
+import { KeyCaps } from "./key_caps.js";
 import { pathKey } from "./keyboard.js";
 
-/** The keys as they lie on a keyboard; a dot is a gap. */
-const LAYOUT = [
-  ["orbit_left", "w", "orbit_right", ".", ".", "up", "."],
-  ["a", "s", "d", ".", "left", "down", "right"],
-];
 const SPARE_KEYS = { Space: "play", Backspace: "takeBack", Delete: "remove", Home: "toStart", End: "toEnd" };
 
 export class Stage {
-  #caps = new Map();
   #enabled = true;
 
   /**
@@ -37,17 +30,18 @@ export class Stage {
     );
     this.caption = html("div", { class: "hyw-caption" });
     this.hint = html("div", { class: "hyw-hint", "aria-hidden": "true" }, t("stageHint"));
+    const press = (key) => {
+      this.focus();
+      this.#press(key);
+    };
+    this.caps = new KeyCaps(t, press, (key) => recorder.release(key));
     this.element = html(
       "div",
       { class: "hyw-stage", role: "application", tabindex: 0, "aria-label": t("stage") },
       ...pictures,
       this.caption,
       this.hint,
-      html(
-        "div",
-        { class: "hyw-caps" },
-        ...LAYOUT.map((row) => html("div", {}, ...row.map((key) => this.#cap(key, t)))),
-      ),
+      this.caps.element,
     );
     set(this.element, {
       onkeydown: (event) => this.#keyDown(event),
@@ -72,27 +66,23 @@ export class Stage {
   }
 
   showHeld(held) {
-    this.#mark("hyw-down", held);
+    this.caps.mark("hyw-down", held);
   }
 
   /** Mark the keys that the path holds at the playhead. */
   showKeys(keys) {
-    this.#mark("hyw-here", keys);
+    this.caps.mark("hyw-here", keys);
   }
 
   set enabled(enabled) {
     this.#enabled = enabled;
     this.element.classList.toggle("hyw-locked", !enabled);
-    for (const cap of this.#caps.values()) cap.disabled = !enabled;
+    this.caps.enabled = enabled;
     if (!enabled) this.recorder.stop();
   }
 
   destroy() {
     this.#release();
-  }
-
-  #mark(name, keys) {
-    for (const key of KEY_NAMES) this.#caps.get(key).classList.toggle(name, keys.includes(key));
   }
 
   #press(key) {
@@ -120,34 +110,5 @@ export class Stage {
   #keyUp(event) {
     const key = pathKey({ code: event.code });
     if (key) this.recorder.release(key);
-  }
-
-  /** A key on the screen, for pointers: the keyboard has its own. */
-  #cap(key, t) {
-    if (key === ".") return html("i");
-    const release = () => this.recorder.release(key);
-    const cap = html(
-      "button",
-      {
-        type: "button",
-        class: "hyw-cap",
-        tabindex: -1,
-        title: t(`key.${key}`),
-        "aria-label": t(`key.${key}`),
-        onpointerdown: (event) => {
-          if (event.button) return;
-          event.preventDefault();
-          cap.setPointerCapture(event.pointerId);
-          this.focus();
-          this.#press(key);
-        },
-        onpointerup: release,
-        onpointercancel: release,
-        onlostpointercapture: release,
-      },
-      capsOf([key]),
-    );
-    this.#caps.set(key, cap);
-    return cap;
   }
 }

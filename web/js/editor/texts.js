@@ -161,9 +161,10 @@ export const LANGUAGES = { en: ENGLISH, zh: CHINESE };
 
 /**
  * @param {string} locale as in ComfyUI's settings; what the pack does not speak is English
+ * @param {Record<string, Record<string, string>>} languages other words than the editor's
  * @returns {(key: keyof typeof ENGLISH, values?: object) => string}
  */
-export function textsFor(locale = "en") {
-  const table = LANGUAGES[locale.split("-")[0]] ?? ENGLISH;
+export function textsFor(locale = "en", languages = LANGUAGES) {
+  const table = languages[locale.split("-")[0]] ?? languages.en;
   return (key, values = {}) => table[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }

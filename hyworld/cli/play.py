@@ -1,0 +1,256 @@
+"""`hyworld play`: a page on this machine in which a person walks through the world while it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .. import builtin, pipeline
+from ..camera import Speeds
+from ..config import TINY, WAN_5B, check_size
+from ..errors import InputError
+from ..live.files import page_files
+from ..live.room import Room
+from ..live.server import LOOPBACK, Server
+from ..live.walking import Kept, Walking
+from ..modes import Modes, why_slower
+from ..picture import CropChoice, open_picture
+from ..pipeline import Pipeline
+from ..walk import World
+from ..weights import open_dit, open_vae
+from .beginning import preset_for, saved_world
+from .console import console, notes, parse_size, reports_errors, stderr
+from .options import KV, Attention, Graphs, Kernels, Linears
+
+PORT = 8199
+
+SAVED = "Saved worlds"
+MODEL = "Model (default: the built-in world)"
+SERVER = "Server"
+
+
+@reports_errors
+def play(
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Picture the first walk starts from, any size. Default: the built-in world's own."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="<str>", help="What the world looks like; other words while you walk.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The same seed and the same keys give the same walk. Default: 0, or --world's."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Height x width in pixels, multiples of 32. Default: 704x1280 (tiny: 160x288)."),
+    ] = None,
+    crop: Annotated[
+        CropChoice | None,
+        typer.Option(help="The part of --image that is kept where it is larger than the frame. Default: center."),
+    ] = None,
+    move_speed: Annotated[float, typer.Option(help="Distance a key covers per latent.")] = Speeds().move,
+    turn_speed: Annotated[float, typer.Option(help="Degrees a key turns per latent.")] = Speeds().turn_deg,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. With another than 127.0.0.1, such as 0.0.0.0, others who have the printed "
+            "address, which has a token, can walk and watch; it is not encrypted.",
+            rich_help_panel=SERVER,
+        ),
+    ] = LOOPBACK,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Or the next free one, if it is taken; 0: any.", rich_help_panel=SERVER),
+    ] = PORT,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address, open nothing.", rich_help_panel=SERVER)
+    ] = False,
+    world: Annotated[
+        Path | None,
+        typer.Option(help="Go on in a saved world, with its picture, size, seed and words.", rich_help_panel=SAVED),
+    ] = None,
+    from_chunk: Annotated[
+        int | None,
+        typer.Option(min=0, help="Go on from where that world had so many chunks.", rich_help_panel=SAVED),
+    ] = None,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Go on with another model than it was made by.", rich_help_panel=SAVED)
+    ] = False,
+    autosave: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Save what is walked every so many chunks as live.world (live-2.world, …), which stays; 0: never.",
+            rich_help_panel=SAVED,
+        ),
+    ] = 4,
+    preset: Annotated[
+        Literal["tiny", "tiny-random"] | None,
+        typer.Option(
+            help="Built-in model: tiny walks through rooms (default; with --world the one that made it), tiny-random "
+            "draws noise (for tests).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
+    ] = None,
+    vae: Annotated[
+        Path | None, typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=MODEL)
+    ] = None,
+    text_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="full (the VAE) or tiny (faster, rougher). Default: tiny for the built-in world and with "
+            "--tiny-decoder, else full.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    tiny_decoder: Annotated[
+        Path | None, typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=MODEL)
+    ] = None,
+    allow_base: Annotated[
+        bool,
+        typer.Option(
+            "--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL
+        ),
+    ] = False,
+    head_dim: Annotated[
+        int | None,
+        typer.Option(min=1, help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
+    attention: Attention = "auto",
+    kernels: Kernels = "auto",
+    linears: Linears = "exact",
+    kv: KV = "auto",
+    graphs: Graphs = "auto",
+) -> None:
+    """Walk through a generated world while it is made, with keyboard, gamepad or touch, in a page of this machine.
+
+    With no options at all it walks through the built-in world, which needs no download and no GPU. Ctrl-C ends it.
+    """
+    speeds = Speeds(move=move_speed, turn_deg=turn_speed)
+    past = saved_world(
+        world,
+        from_chunk=from_chunk,
+        seed=seed,
+        any_model=any_model,
+        of_new_worlds={"--image": image, "--size": size, "--crop": crop, "--prompt": prompt},
+    )
+    built_in = preset or (preset_for(past, str(world)) if weights is None else TINY.name)
+    chosen = builtin.preset(built_in) if weights is None else WAN_5B
+    picture = None if image is None else open_picture(image)
+    height_width = chosen.size if size is None else parse_size(size)
+    check_size(*height_width)
+    if weights is not None and vae is not None and text_encoder is None and past is None:
+        # Before a minute goes into loading; but errors in the given files come first.
+        open_vae(vae)
+        open_dit(weights, allow_base=allow_base, head_dim=head_dim)
+        raise InputError(pipeline.TEXT_ENCODER_MISSING)
+    page_files()  # is the page there? also before loading
+    if decoder is None:
+        decoder = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
+    with stderr.status("loading the model"):
+        loaded = pipeline.load(
+            weights,
+            preset=built_in if weights is None else preset,
+            vae=vae,
+            text_encoder=text_encoder,
+            decoder=decoder,
+            tiny_decoder=tiny_decoder,
+            device=device,
+            dtype=dtype,
+            allow_base=allow_base,
+            head_dim=head_dim,
+            modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
+        )
+    notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
+
+    def first() -> World:
+        return past or loaded.start(picture, prompt or "", seed=seed or 0, size=height_width, crop=crop or "center")
+
+    show = None if no_browser or not _has_display() else webbrowser.open
+    kept = asyncio.run(
+        _serve(
+            loaded,
+            first,
+            show,
+            speeds,
+            autosave,
+            heeds_words=weights is not None,
+            host=host,
+            port=port,
+            size=height_width,
+        )
+    )
+    for file in kept:
+        chunks = f"{file.chunks} chunk{'s' * (file.chunks != 1)}"
+        console.print(f"{file.path}: the world with {chunks}; go on in it with --world {file.path}", markup=False)
+
+
+async def _serve(
+    loaded: Pipeline,
+    first: Callable[[], World],
+    show: Callable[[str], object] | None,
+    speeds: Speeds,
+    autosave: int,
+    *,
+    heeds_words: bool,
+    host: str,
+    port: int,
+    size: tuple[int, int],
+) -> list[Kept]:
+    """Serve until Ctrl-C; returns what autosave left.
+
+    show: is given the address.
+    """
+    loop = asyncio.get_running_loop()
+    room, ended = Room(loop), asyncio.Event()
+    walking = Walking(loaded, room, speeds=speeds, autosave=autosave, heeds_words=heeds_words)
+    server: Server | None = None
+    try:
+        await asyncio.wrap_future(walking.begin(first))
+        server = Server(walking, room, size=size, host=host, port=port)
+        await server.start()
+        with suppress(NotImplementedError):  # on Windows Ctrl-C cancels this instead
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, ended.set)
+        console.print(f"{server.address}  (Ctrl-C ends it)", markup=False)
+        if show is not None:
+            threading.Thread(target=show, args=(server.address,), daemon=True).start()
+        with suppress(asyncio.CancelledError):
+            await ended.wait()
+    finally:
+        if server is not None:
+            await server.close()
+        await asyncio.to_thread(walking.close)
+    return walking.kept
+
+
+def _has_display() -> bool:
+    """Whether a browser opened here is seen by who has started this."""
+    if sys.platform in ("win32", "darwin"):
+        return "SSH_CONNECTION" not in os.environ
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,0 +1,191 @@
+"""Live Walk."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any, get_args
+
+from comfy_api.latest import io
+
+from ..hyworld.camera import Speeds
+from ..hyworld.config import PIXEL_MULTIPLE
+from ..hyworld.modes import KVChoice
+from ..hyworld.walk import World as WorldValue
+from .camera import MOVE, TURN
+from .host.clip import encoder_of, words_of
+from .host.idle import idle_patches
+from .host.live import place_of_running_node
+from .host.lora import lora_notes
+from .host.model import require_worldplay
+from .host.prompt import text_behind, wired_outputs
+from .host.run import ProgressBar
+from .host.vae import AUTO_DECODER, HostVAE, live_decoder_names
+from .literals import check_walk
+from .memory import in_memory
+from .plan import pipeline_of, start_of
+from .record import Record
+from .schema import Trajectory, World, schema
+from .walking import Walking, said, walked
+
+LARGEST_SIDE = 4096
+
+VIDEO, WORLD = 0, 1
+"""Numbers of outputs."""
+
+
+class LiveWalk(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": PIXEL_MULTIPLE, "optional": True}
+        return schema(
+            node_id="HYWorldLiveWalk",
+            display_name="HY-WorldPlay Live Walk",
+            description=(
+                "Walk through the world while it is made: press Run, click into the picture and hold W A S D or the "
+                "arrow keys. Go back and take another way, change the words, and stop when you have what you want."
+            ),
+            search_aliases=["hyworld", "worldplay", "world model", "play", "game", "interactive", "real time", "walk"],
+            is_output_node=True,  # it can be walked with nothing wired to it
+            inputs=[
+                io.Model.Input("model", tooltip="From Load HY-WorldPlay Model, by way of LoRA nodes if you like."),
+                io.Conditioning.Input("positive", tooltip="The words that the walk begins with."),
+                io.Vae.Input("vae", tooltip="The Wan 2.2 VAE (Load VAE), or that of Tiny World."),
+                io.Latent.Input(
+                    "first_frame",
+                    optional=True,
+                    tooltip="The picture the walk starts from (Encode First Frame); without it, the prompt alone.",
+                ),
+                World.Input(
+                    "world",
+                    optional=True,
+                    tooltip="A world to go on in, such as one from Load World. First frame, size and seed are that "
+                    "world's.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="For new words on the way: with it, the node has a field for them. They hold from the next "
+                    "chunk.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    optional=True,
+                    tooltip="The same seed and the same keys give the same world.",
+                ),
+                io.Combo.Input(
+                    "decoder",
+                    options=live_decoder_names(),
+                    default=AUTO_DECODER,
+                    optional=True,
+                    tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher. auto is "
+                    "the tiny one in the built-in world, and else the VAE.",
+                ),
+                io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
+                io.Int.Input("height", **side, tooltip="Height in pixels without a first frame; 0 is the model's own."),
+                io.Combo.Input(
+                    "kv_memory",
+                    options=list(get_args(KVChoice)),
+                    default="auto",
+                    optional=True,
+                    tooltip="How remembered latents are kept: compact takes half the memory and some time, fast the "
+                    "other way round. auto is compact with triton kernels, where that costs 2 %, and else fast.",
+                ),
+                io.Float.Input(
+                    "move_speed",
+                    **MOVE,
+                    optional=True,
+                    tooltip="Distance a held key or a stick pushed all the way covers per latent (4 frames). The model "
+                    "was trained at 0.08.",
+                ),
+                io.Float.Input(
+                    "turn_speed",
+                    **TURN,
+                    optional=True,
+                    tooltip="Degrees a held key or a stick pushed all the way turns per latent. The model was trained "
+                    "at 3.",
+                ),
+                io.Boolean.Input(
+                    "goes_on",
+                    default=False,
+                    optional=True,
+                    tooltip="Time goes on while no key is held. Otherwise it stands still. Can be switched while "
+                    "walking.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(
+                    display_name="video",
+                    tooltip="The way to where you stopped, written while you walked. For Save Video.",
+                ),
+                World.Output(display_name="world", tooltip="The world where you stopped: to save, or to go on in."),
+                Trajectory.Output(
+                    display_name="trajectory",
+                    tooltip="The path you walked. A Streaming Sampler walks it again, bit for bit.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+        )
+
+    @classmethod
+    def validate_inputs(cls, width: int | None = None) -> bool | str:
+        # One input alone: the host repeats an error for every input named here, and leaves its range to us.
+        if isinstance(width, int) and not 0 <= width <= LARGEST_SIDE:
+            return f"The width must be 0 to {LARGEST_SIDE} pixels, got {width}."
+        return check_walk(cls.hidden.unique_id, None)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        """Never the same: nobody walks the same way twice."""
+        return uuid.uuid4().hex
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        vae: Any,
+        first_frame: Any = None,
+        world: WorldValue | None = None,
+        clip: Any = None,
+        seed: int = 0,
+        decoder: str = AUTO_DECODER,
+        width: int = 0,
+        height: int = 0,
+        kv_memory: KVChoice = "auto",
+        move_speed: float = Speeds().move,
+        turn_speed: float = Speeds().turn_deg,
+        goes_on: bool = False,
+    ) -> io.NodeOutput:
+        patcher = require_worldplay(model)
+        node, prompt = cls.hidden.unique_id, cls.hidden.prompt
+        wired = wired_outputs(prompt, node)
+        with place_of_running_node() as place:
+            host_vae = HostVAE(vae)
+            pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
+            words = words_of(positive, text_behind(prompt, node, "positive"))
+            start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed)
+            notes = [*lora_notes(patcher), *idle_patches(patcher)]
+            if len(words) > 1:
+                notes.append("A Live Walk takes one prompt: of the schedule, the words that hold now.")
+            for note in notes:
+                logging.warning("HY-WorldPlay: %s", note)
+
+            record = Record(start, video=VIDEO in wired, keep=not wired & {VIDEO, WORLD})
+            try:
+                with record, in_memory(pipeline.walker, patcher, host_vae, frames_from, start) as load:
+                    if clip is not None:
+                        pipeline.encode_text = encoder_of(clip, start.text.shape[-1], load)
+                    walking = Walking(place, record, load, ProgressBar(pipeline.walker.recipe.steps, node))
+                    world = walking.walk(pipeline, start, Speeds(move_speed, turn_speed), goes_on, notes)
+                    path = walked(start, world)
+            finally:
+                place.remark = record.kept
+                if record.kept:
+                    notes.append(record.kept)
+                    logging.warning("HY-WorldPlay: %s", record.kept)
+        return io.NodeOutput(record.video, world, path, ui={"text": [*said(world), *notes]})

@@ -1,0 +1,46 @@
+"""Model and decoder on the GPU for the time of a walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..hyworld.walk import Walker
+from ..hyworld.walk import World as WorldValue
+from .host.run import explains_out_of_memory, load_together, memory_for_walk, running
+from .host.vae import HostDecoder, HostVAE
+
+
+@contextmanager
+def in_memory(
+    walker: Walker, patcher: Any, vae: HostVAE, decoder: HostDecoder, world: WorldValue
+) -> Iterator[Callable[[], None]]:
+    """A context in which model and decoder are loaded for a walk in `world`, and too little memory is explained.
+
+    Gives the function that loads them again, for whatever else may have taken their place since.
+    """
+    needed = memory_for_walk(walker, world.latent_shape[1:], tiny=decoder is not vae)
+
+    def load() -> None:
+        load_together(patcher, decoder.patcher, memory_required=needed)
+
+    with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)):
+        try:
+            load()
+            with running(patcher):
+                yield load
+        finally:
+            walker.decoding.caches.park()
+
+
+def _what_would_fit(world: WorldValue, needed: int, compact: bool) -> str:
+    """The error text for too little GPU memory; `needed` is in bytes."""
+    height, width = world.size
+    smaller = next(((w, h) for w, h in ((832, 480), (640, 352), (448, 256)) if w * h < width * height), None)
+    example = f" such as {smaller[0]}x{smaller[1]}" if smaller else ""
+    memory = "" if compact else "kv_memory compact, "
+    return (
+        f"There is not enough GPU memory for a walk at {width}x{height} (about {needed / 1e9:.0f} GB beside the "
+        f"weights): choose a smaller size{example}, {memory}weight_dtype fp8_e4m3fn, or the tiny decoder."
+    )
