@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from ..errors import InputError
 from .actions import label_from_keys
 from .actions import labels as labels_of
 from .poses import integrate
+from .recover import presses
 from .tokens import DEFAULT_SPEEDS, KEYS, MAX_LATENTS, Motion, Speeds, check_keys, motion_of
 from .trajectory import Trajectory, default_intrinsics
 
@@ -29,8 +29,7 @@ class Presses:
     keys: tuple[Keys, ...]
 
     def __str__(self) -> str:
-        runs = [("+".join(held).upper() or IDLE[0], sum(1 for _ in run)) for held, run in groupby(self.keys)]
-        return ", ".join(f"{held}*{count}" for held, count in runs)
+        return presses(self.keys)
 
 
 def parse_keys(text: str) -> list[Keys]:

@@ -16,7 +16,7 @@ from .actions import labels as labels_of
 from .formats import called, colmap, names_file, read, read_data, write
 from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_json_text
 from .poses import integrate
-from .recover import tokens_of
+from .recover import in_words
 from .resample import to_frames, to_latents
 from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
 from .units import scaled
@@ -134,7 +134,7 @@ class Trajectory:
 
     def __str__(self) -> str:
         counts = f"{_count(len(self), 'latent')}, {_count(self.chunks, 'chunk')}"
-        return f"Path of {counts}: {tokens_of(self.c2w) or 'poses that no tokens walk'}"
+        return f"Path of {counts}: {in_words(self.c2w) or 'poses that no keys walk'}"
 
     def __len__(self) -> int:
         return len(self.c2w)

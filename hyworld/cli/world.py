@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import builtin
 from ..atomic import check_new_file
 from ..camera import draw_top_down
-from ..camera.recover import tokens_of
+from ..camera.recover import in_words
 from ..config import FRAMES_PER_SECOND, TINY, frames_in
 from ..errors import InputError
 from ..fingerprint import same_model
@@ -103,7 +103,7 @@ def _lines(world: World, file: Path) -> Iterator[str]:
         f"{FRAMES_PER_SECOND} fps), {height}x{width}, seed {world.seed}"
     )
     latents = len(world.path)
-    yield f"path: {tokens_of(world.path.c2w) or f'{latents} poses, not of tokens at the usual speeds'}"
+    yield f"path: {in_words(world.path.c2w) or f'{latents} poses, of no keys at the usual speeds'}"
     yield "words, by the number of chunks the world then had:"
     for chunks, words in told_by_chunk(world).items():
         yield f"  {chunks}: {_printable(words)}" if _printable(words) else f"  # {chunks}: none, or not known"

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ..camera import Trajectory
-from ..camera.recover import tokens_of
+from ..camera.recover import in_words
 from ..config import VAE_SPATIAL_STRIDE, frames_in
 from ..errors import InputError
 from ..fingerprint import Fingerprint
@@ -171,7 +171,7 @@ class World:
 
     def __str__(self) -> str:
         height, width = self.size
-        path = tokens_of(self.path.c2w)
+        path = in_words(self.path.c2w)
         walked = f", {path}" if path else ""
         chunks = f"{self.chunks} chunk{'' if self.chunks == 1 else 's'}"
         return f"World of {chunks}, {self.video_frames} frames, {width}x{height}, seed {self.seed}{walked}"

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyworld import InputError, Trajectory
-from hyworld.camera import KEYS, label_name
+from hyworld.camera import KEYS, Speeds, label_name
 from hyworld.camera.keys import Presses, parse_keys, relabel, trajectory_from_keys
+from hyworld.camera.recover import in_words, tokens_of
 
 DRIVING = [key for key in KEYS if not key.startswith("orbit")]
 
@@ -70,3 +71,16 @@ def test_presses_read_as_text_of_their_keys(sequence: list[tuple[str, ...]]) -> 
     presses = Presses(tuple(sequence))
     assert parse_keys(str(presses)) == sequence
     assert str(Presses((("w",), ("w",), ()))) == "W*2, idle*1"
+
+
+@pytest.mark.parametrize("keys", ["W*2, idle*1, W+RIGHT*3, idle*2", "S+D*1, idle*1", "idle*4"])
+def test_a_path_that_stands_still_now_and_then_reads_as_key_presses(keys: str) -> None:
+    path = trajectory_from_keys(parse_keys(keys))
+    assert in_words(path.c2w) == keys
+    assert tokens_of(path.c2w) == ""
+    assert str(path).endswith(keys)
+
+
+def test_a_path_that_always_moves_reads_as_tokens() -> None:
+    assert in_words(Trajectory.from_tokens("w-3, d+right-2").c2w) == "w-3, d+right-2"
+    assert in_words(Trajectory.from_tokens("w-3", Speeds(move=0.05)).c2w) == ""
