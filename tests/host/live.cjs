@@ -282,6 +282,28 @@ async function document(page, view) {
   return { details };
 }
 
+/** A key held in the built-in world for so many seconds, with a turn now and then: what the view counted. */
+async function pace(page, view) {
+  await start(page);
+  await view.screen.click({ position: { x: 60, y: 60 } });
+  await page.keyboard.down("w");
+  await furthest(page, 2);
+  const counted = async () => {
+    const details = await view.part(".hyw-details").innerText();
+    return { details, frames: Number(/(\d+) frames/.exec(details)?.[1]), at: await page.evaluate(() => performance.now()) };
+  };
+  const before = await counted();
+  for (let i = 0, end = Date.now() + scene.seconds * 1000; Date.now() < end; i++) {
+    await page.waitForTimeout(1730);
+    await page.keyboard.press(["ArrowLeft", "ArrowRight"][i % 2], { delay: 240 });
+  }
+  const after = await counted();
+  await page.keyboard.up("w");
+  await atEnd(page);
+  await stop(page, view);
+  return { before, after, rate: (1000 * (after.frames - before.frames)) / (after.at - before.at) };
+}
+
 inBrowser({ ...scene, width: 1500, height: 1050 }, async (page) => {
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
@@ -290,6 +312,7 @@ inBrowser({ ...scene, width: 1500, height: 1050 }, async (page) => {
   await prepare(page);
   const view = viewOf(page);
   if (scene.documentation) return document(page, view);
+  if (scene.seconds) return pace(page, view);
   const seen = {
     first: await first(page, view),
     walking: await walking(page, view),

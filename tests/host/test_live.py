@@ -157,3 +157,25 @@ def test_picture_of_a_walk_in_the_built_in_world(node: str, chromium: str, serve
         "documentation": str(file),
     }
     assert "frames/s" in drive(node, "live.cjs", scene)["details"]
+
+
+@pytest.mark.skipif("HYWORLD_PACE" not in os.environ, reason="needs a quiet machine: set HYWORLD_PACE=60 (seconds)")
+@pytest.mark.parametrize("vue", [False, True], ids=["classic", "vue"])
+def test_the_built_in_world_is_walked_in_real_time(
+    node: str, chromium: str, server: ComfyServer, tmp_path: Path, vue: bool
+) -> None:
+    seconds = float(os.environ["HYWORLD_PACE"])
+    scene = {
+        "url": server.url,
+        "chromium": chromium,
+        "profile": str(tmp_path / "profile"),
+        "workflow": str(TEMPLATE),
+        "vue": vue,
+        "seconds": seconds,
+    }
+    seen = drive(node, "live.cjs", scene, timeout=seconds + 300)
+    if "skipped" in seen:
+        pytest.skip(seen["skipped"])
+    print(f"{seen['rate']:.2f} frames/s over {seconds:g} s; {seen['after']['details']}")
+    assert seen["rate"] > 15.8
+    assert "stalls: 0" in seen["after"]["details"]
