@@ -125,6 +125,9 @@ class Walking:
                     self._walk(here)
             except InputError as problem:  # such as no room for a video
                 self.room.tell(messages.error(str(problem)))
+            except Exception as error:  # such as no folder for one: another walk can still begin
+                logging.exception("hyworld play: a walk could not begin or end")
+                self.room.tell(messages.error(f"This walk could not begin or end ({error}): begin another one."))
             if here.kept is not None:
                 self.kept.append(here.kept)
 

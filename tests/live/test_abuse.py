@@ -325,7 +325,8 @@ def test_a_wrong_message_is_answered_with_a_sentence(pipeline: Pipeline, message
             text = (await page.told("error"))["text"]
             assert text.endswith(".")
             assert len(text) < 300
-            await page.socket.send_bytes(b"\x00\xff")  # is not listened to
+            await page.socket.send_bytes(b"\x00\xff")  # no message either
+            assert (await page.told("error"))["text"].endswith(".")
             assert played.walking.world.chunks == 0
 
     run(doing())

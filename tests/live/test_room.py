@@ -14,7 +14,7 @@ import torch
 from hyworld import Chunk, Pipeline, World
 from hyworld.camera import Speeds
 from hyworld.camera.tokens import Motion
-from hyworld.live import messages
+from hyworld.live import messages, show
 from hyworld.live.controls import Held, LatentInput
 from hyworld.live.member import MOST_CHUNKS, MOST_WAITING, Member
 from hyworld.live.messages import GoBack, GoesOn, Input, Playing, Say, Stop
@@ -257,6 +257,26 @@ def test_a_chunk_that_cannot_be_encoded_does_not_stop_the_news(worlds: list[Worl
         room.made(made(worlds[2]))
         found = await told(member)
         assert [message["chunk"] for message in found if message["type"] == "chunk"] == [1]
+        room.made(Made(Chunk(2, torch.zeros(16, *SIZE, 7, dtype=torch.uint8), worlds[3]), good.inputs, 0.1))
+        room.ended("over")
+        assert [message["type"] for message in await told(member)] == ["ended"]
+
+
+def test_who_joins_a_long_walk_gets_the_newest_thumbnails(worlds: list[World], monkeypatch: pytest.MonkeyPatch):
+    """All those of a night would be more messages than may wait for anybody."""
+    monkeypatch.setattr(show, "THUMBNAILS_AT_ONCE", 1)
+    monkeypatch.setattr(show, "MOST_THUMBNAILS", 2)
+
+    async def doing() -> None:
+        room = room_of(Walk(worlds[0]))
+        await settle()
+        for world in worlds[1:]:
+            room.made(made(world))
+        await settle()
+        found = await told(room.join("a"))
+        assert [message["first"] for message in found if message["type"] == "thumbnails"] == [2, 3]
+
+    run(doing())
 
     run(doing())
 
