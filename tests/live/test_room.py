@@ -56,10 +56,16 @@ def made(world: World) -> Made:
     return Made(Chunk(world.chunks - 1, frames, world), (LatentInput(Motion(), ("w",), 1.0),) * 4, 0.1)
 
 
+ROOMS: list[Room] = []
+
+
 async def settle() -> None:
     """Until what other threads encode has come."""
-    for _ in range(20):
+    here = [room for room in ROOMS if room._loop is asyncio.get_running_loop()]
+    for n in range(2000):
         await asyncio.sleep(0.01)
+        if n >= 20 and not any(room._show._news for room in here if room._show is not None):
+            return
 
 
 async def told(member: Member) -> list[dict[str, Any]]:
@@ -77,6 +83,7 @@ async def told(member: Member) -> list[dict[str, Any]]:
 
 def room_of(walk: Walk, **options: Any) -> Room:
     room = Room(asyncio.get_running_loop(), **options)
+    ROOMS.append(room)
     room.opened(walk, heeds_words=True)
     return room
 

@@ -319,6 +319,26 @@ def test_an_error_in_a_walk_is_told_and_the_walk_goes_on(pipeline: Pipeline, mon
     run(doing())
 
 
+def test_another_walk_begins_after_one_that_no_folder_could_be_made_for(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+):
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def doing() -> None:
+        async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
+            await page.walk(1)
+            with monkeypatch.context() as patch:
+                patch.setattr("hyworld.live.walking.TemporaryDirectory", full)
+                await browser.post("/begin", form(scene="1"))
+                assert "No space left" in (await page.told("error"))["text"]
+            assert (await browser.post("/begin", form(scene="1")))[0] == 200
+            await page.told("state", lambda state: state["chunks"] == 0 and "path" in state)
+            await page.walk(1)
+
+    run(doing())
+
+
 def test_what_was_walked_is_kept_at_the_end(pipeline: Pipeline):
     kept: list = []
 
