@@ -34,7 +34,10 @@ class Recording:
         self._room = threading.Semaphore(MOST_WAITING)
 
     def add(self, made: Made) -> None:
-        """Append a chunk, in place of all that followed where it begins; returns at once, unless `MOST_WAITING` others wait."""
+        """Append a chunk, in place of all that followed where it begins.
+
+        Returns at once, unless `MOST_WAITING` others wait.
+        """
         assert made.chunk.frames is not None
         self._room.acquire()
         writing = self._thread.submit(self._write, made.chunk.index, made.chunk.frames)

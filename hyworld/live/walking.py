@@ -201,7 +201,7 @@ class _Place:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="hyworld-")))
             self._autosave = stack.enter_context(Autosave(AUTOSAVED, every=self._walking.autosave, keeps=True))
-            video = stack.enter_context(VideoWriter(folder / "walk.mp4", *self._start.size))
+            video = stack.enter_context(VideoWriter(folder / "walk.mp4", *self._start.size, quick=True))
             self._recording = stack.enter_context(Recording(video, self._start))
             self._within = stack.pop_all()
         return self

@@ -123,6 +123,24 @@ def test_saving_holds_up_neither_keys_nor_walk(pipeline: Pipeline, monkeypatch: 
     run(doing())
 
 
+def test_the_video_is_encoded_quickly(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    encode, presets = video.encode_chunk, []
+
+    def noted(frames, *, options, **more):
+        presets.append(options["preset"])
+        return encode(frames, options=options, **more)
+
+    monkeypatch.setattr(video, "encode_chunk", noted)
+
+    async def doing() -> None:
+        async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
+            await page.walk(1)
+            assert frames_of((await browser.get("/video"))[1]) >= 13
+
+    run(doing())
+    assert set(presets) == {"superfast"}
+
+
 def test_going_back_shows_the_place_and_the_video_ends_there(pipeline: Pipeline):
     async def doing() -> None:
         async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
