@@ -171,8 +171,7 @@ def play(
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
     page_files()  # is the page there? also before loading
     if decoder is None:
-        has_tiny = tiny_decoder is not None if weights is not None else chosen is TINY and builtin.DECODER.is_file()
-        decoder = "tiny" if has_tiny else "full"
+        decoder = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
     with stderr.status("loading the model"):
         loaded = pipeline.load(
             weights,

@@ -168,7 +168,7 @@ def _psnr(some: Tensor, others: Tensor) -> float:
 
 def fresh_decoder(seed: int, device: torch.device, dtype: torch.dtype) -> TinyDecoder:
     torch.manual_seed(seed)
-    return TinyDecoder(builtin.DECODER_SIZES).to(device, dtype, memory_format=torch.channels_last)
+    return TinyDecoder(builtin.DECODER_SIZES).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
 
 
 def train(
