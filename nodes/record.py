@@ -52,6 +52,10 @@ class Record:
             self._recording.add(made)
         self._saves.keep(made.chunk)
 
+    def problem(self) -> str:
+        """For who walks: that the video has ended, and why; "" if it goes on, or if that was said."""
+        return "" if self._recording is None else self._recording.problem()
+
     def finish(self, world: World) -> None:
         """The walk ended here."""
         if self._recording is not None:

@@ -27,6 +27,7 @@ class Recording:
 
     def __init__(self, video: VideoWriter, start: World) -> None:
         self.failure: Exception | None = None
+        self._said = False
         self._video = video
         self._first = start.video_frames  # of the line, the first one that the video has
         self._frames = 0  # given to the video
@@ -42,6 +43,13 @@ class Recording:
         self._room.acquire()
         writing = self._thread.submit(self._write, made.chunk.index, made.chunk.frames)
         writing.add_done_callback(lambda _: self._room.release())
+
+    def problem(self) -> str:
+        """For who walks: that the video has ended, and why; "" if it goes on, or if that was said."""
+        if self.failure is None or self._said:
+            return ""
+        self._said = True
+        return f"{self.failure} The video ends here."
 
     def copy(self, target: Path, world: World) -> int:
         """Write the video up to where `world` stands to `target`, an ordinary MP4; returns its number of frames.

@@ -253,6 +253,8 @@ class _Place:
         self.failures = 0
         self._room.made(made)
         self._recording.add(made)
+        if problem := self._recording.problem():
+            self._room.tell(messages.error(problem))
         self._autosave.keep(made.chunk)
 
     def stands(self, chunks: int, picture: Image.Image | None) -> None:

@@ -357,6 +357,25 @@ def test_another_walk_begins_after_one_that_no_folder_could_be_made_for(
     run(doing())
 
 
+def test_a_full_disk_is_told_once_while_one_walks(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video.VideoWriter, "_add", full)
+
+    async def doing() -> None:
+        async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
+            await page.hold("w")
+            text = (await page.told("error"))["text"]
+            assert "no space left" in text
+            assert text.endswith("The video ends here.")
+            await page.told("chunk")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(page.told("error"), 2)
+
+    run(doing())
+
+
 def test_what_was_walked_is_kept_at_the_end(pipeline: Pipeline):
     kept: list = []
 
