@@ -25,7 +25,7 @@ class Record:
 
     def __init__(self, start: World, *, video: bool, keep: bool) -> None:
         self._start = start
-        self._video = VideoFile(start.size, kept_when_cancelled=True) if video else None
+        self._video = VideoFile(start.size, live=True) if video else None
         self._saves = Autosave(unfinished_folder() / "walk.part.world", every=AUTOSAVE)
         self._keep = keep
         self._recording: Recording | None = None
@@ -41,14 +41,20 @@ class Record:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # To the autosave, a world that nobody takes is one of a walk that failed.
-        self._saves.__exit__(BaseException if self._keep else kind, error, trace)
-        self._open.__exit__(kind, error, trace)
+        try:
+            self._saves.__exit__(BaseException if self._keep else kind, error, trace)
+        finally:
+            self._open.__exit__(kind, error, trace)
 
     def add(self, made: Made) -> None:
         """A chunk, in place of all that followed where it begins."""
         if self._recording is not None:
             self._recording.add(made)
         self._saves.keep(made.chunk)
+
+    def problem(self) -> str:
+        """For who walks: that the video has ended, and why; "" if it goes on, or if that was said."""
+        return "" if self._recording is None else self._recording.problem()
 
     def finish(self, world: World) -> None:
         """The walk ended here."""

@@ -60,6 +60,8 @@ class Walking:
     def made(self, made: Made) -> None:
         self._room.made(made)
         self._record.add(made)
+        if problem := self._record.problem():
+            self._room.tell(messages.error(problem))
         self._load()
 
     def stands(self, chunks: int, picture: Image.Image | None) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,47 +27,56 @@ QUALITY = 90
 THUMBNAIL_SIDE = 160
 """Pixels of a thumbnail's longer side."""
 
+MOST_WAITING = 8
+"""Chunks that are encoded or wait for it. A walk that is faster than that waits, so that memory stays flat."""
+
 
 @dataclass(frozen=True)
 class Pictured:
     """An encoded chunk.
 
-    index: the chunk's.
     message: the binary chunk message.
     last: the last frame as a picture of its own, for who joins or comes back here.
     thumbnail: the same, small.
     """
 
-    index: int
     message: bytes
     last: bytes
     thumbnail: bytes
 
 
 class Pictures:
-    """Encodes the chunks of a live walk on a thread of its own.
+    """Encodes the chunks of a live walk, one after the other, on a thread of its own."""
 
-    ready: called on that thread, for one chunk after the other in the order in which they were made.
-    """
-
-    def __init__(self, ready: Callable[[Pictured], None]) -> None:
-        self._ready = ready
+    def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
+        self._room = threading.Semaphore(MOST_WAITING)
 
-    def add(self, made: Made) -> None:
-        """Encode a chunk; returns at once. Nothing happens after `close`."""
-        with suppress(RuntimeError):
-            self._thread.submit(self._encode, made)
+    def add(self, made: Made, ready: Callable[[Pictured | None], None]) -> None:
+        """Encode a chunk; returns at once, unless `MOST_WAITING` others wait. Nothing happens after `close`.
+
+        ready: called on the thread; without a chunk if it could not be encoded.
+        """
+        self._room.acquire()
+        try:
+            encoding = self._thread.submit(_encode, made, ready)
+        except RuntimeError:  # closed
+            self._room.release()
+        else:
+            encoding.add_done_callback(lambda _: self._room.release())
 
     def close(self) -> None:
         """Drop the chunks that wait, and wait for the one in work."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _encode(self, made: Made) -> None:
-        try:
-            self._ready(pictured(made))
-        except Exception:
-            logging.exception("HY-WorldPlay: A chunk of the live walk could not be shown.")
+
+def _encode(made: Made, ready: Callable[[Pictured | None], None]) -> None:
+    chunk = None
+    try:
+        chunk = pictured(made)
+    except Exception:
+        logging.exception("HY-WorldPlay: A chunk of the live walk could not be shown.")
+    ready(chunk)
 
 
 def pictured(made: Made) -> Pictured:
@@ -90,7 +99,7 @@ def pictured(made: Made) -> Pictured:
         ],
         "seconds": round(made.seconds, 4),
     }
-    return Pictured(chunk.index, pack(header, [*pictures, thumbnail]), pictures[-1], thumbnail)
+    return Pictured(pack(header, [*pictures, thumbnail]), pictures[-1], thumbnail)
 
 
 def encode(picture: Image.Image | NDArray[np.uint8]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,9 @@ from ..video import VideoWriter
 from ..walk import World
 from .walk import Made
 
+MOST_WAITING = 8
+"""Chunks that are encoded or wait for it. A walk that is faster than that waits, so that memory stays flat."""
+
 
 class Recording:
     """Writes the chunks of a live walk to `video`; a context manager inside the video's.
@@ -23,20 +27,35 @@ class Recording:
 
     def __init__(self, video: VideoWriter, start: World) -> None:
         self.failure: Exception | None = None
+        self._said = False
         self._video = video
         self._first = start.video_frames  # of the line, the first one that the video has
         self._frames = 0  # given to the video
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recording")
+        self._room = threading.Semaphore(MOST_WAITING)
 
     def add(self, made: Made) -> None:
-        """Append a chunk, in place of all that followed where it begins; returns at once."""
+        """Append a chunk, in place of all that followed where it begins.
+
+        Returns at once, unless `MOST_WAITING` others wait.
+        """
         assert made.chunk.frames is not None
-        self._thread.submit(self._write, made.chunk.index, made.chunk.frames)
+        self._room.acquire()
+        writing = self._thread.submit(self._write, made.chunk.index, made.chunk.frames)
+        writing.add_done_callback(lambda _: self._room.release())
+
+    def problem(self) -> str:
+        """For who walks: that the video has ended, and why; "" if it goes on, or if that was said."""
+        if self.failure is None or self._said:
+            return ""
+        self._said = True
+        return f"{self.failure} The video ends here."
 
     def copy(self, target: Path, world: World) -> int:
         """Write the video up to where `world` stands to `target`, an ordinary MP4; returns its number of frames.
 
-        world: of the line recorded. Waits for all chunks added. Raises what writing raised.
+        world: of the line recorded; if the walk is elsewhere by now, as far as the two go. Waits for all chunks added.
+        Raises what writing raised.
         """
         return self._thread.submit(self._copy, target, world.video_frames).result()
 
@@ -73,7 +92,7 @@ class Recording:
 
     def _copy(self, target: Path, line: int) -> int:
         self._check()
-        return self._video.copy(target, max(0, line - self._first))
+        return self._video.copy(target, min(max(0, line - self._first), self._frames))
 
     def _check(self) -> None:
         if self.failure is not None:

@@ -21,6 +21,9 @@ from .walk import LiveWalk, Made, State
 THUMBNAILS_AT_ONCE = 64
 """In a message to who joins."""
 
+MOST_THUMBNAILS = 1024
+"""For who joins: of the newest chunks, some megabytes."""
+
 Action = Callable[[], None]
 
 
@@ -56,8 +59,7 @@ class Show:
         self._members = members
         self._heeds_words = heeds_words
         self._news: deque[_News] = deque()
-        self._being_encoded: deque[tuple[int, _News]] = deque()
-        self._pictures = Pictures(self._encoded)
+        self._pictures = Pictures()
         self._closed = False
         # What who joins is told; as of the news told last.
         self._now = _now(walk)
@@ -69,10 +71,9 @@ class Show:
     # The walking thread.
 
     def made(self, made: Made) -> None:
-        news = _News()
-        self._being_encoded.append((made.chunk.index, news))
+        news, index = _News(), made.chunk.index
         self._happens(news)
-        self._pictures.add(made)
+        self._pictures.add(made, lambda chunk: self._post(self._is_ready, news, lambda: self._tell_chunk(index, chunk)))
 
     def stands(self, chunks: int, picture: Image.Image | None) -> None:
         news, now = _News(), _now(self.walk)
@@ -103,7 +104,7 @@ class Show:
     def welcome(self, member: Member) -> None:
         """Tell a member all there is to know."""
         self.tell_state(member, whole=True)
-        for first in range(0, len(self._thumbnails), THUMBNAILS_AT_ONCE):
+        for first in range(max(0, len(self._thumbnails) - MOST_THUMBNAILS), len(self._thumbnails), THUMBNAILS_AT_ONCE):
             member.show(thumbnails_message(first, self._thumbnails[first : first + THUMBNAILS_AT_ONCE]))
         if self._picture is not None:
             member.show(picture_message(self._picture), latest="picture")
@@ -162,14 +163,6 @@ class Show:
             self._news.popleft()
             tell()
 
-    def _encoded(self, chunk: Pictured) -> None:
-        """On the encoder's thread."""
-        index, news = self._being_encoded.popleft()
-        while index != chunk.index:  # which could not be encoded
-            self._post(self._is_ready, news, lambda: None)
-            index, news = self._being_encoded.popleft()
-        self._post(self._is_ready, news, lambda: self._tell_chunk(chunk))
-
     def _encode_place(self, news: _News, now: _Now, chunks: int, picture: Image.Image | None) -> None:
         def ready(encoded: bytes | None) -> None:
             self._is_ready(news, lambda: self._tell_place(now, chunks, encoded))
@@ -178,11 +171,15 @@ class Show:
             ready(None)
         else:
             future = self._loop.run_in_executor(None, encode, picture)
-            future.add_done_callback(lambda done: ready(done.result()))
+            future.add_done_callback(lambda done: ready(None if done.exception() else done.result()))
 
-    def _tell_chunk(self, chunk: Pictured) -> None:
+    def _tell_chunk(self, index: int, chunk: Pictured | None) -> None:
         # What followed where this chunk begins was another way.
-        del self._last[chunk.index :], self._thumbnails[chunk.index :]
+        del self._last[index:], self._thumbnails[index:]
+        if chunk is None:
+            self._last.append(None)
+            self._thumbnails.append(b"")
+            return
         self._last.append(chunk.last)
         self._thumbnails.append(chunk.thumbnail)
         self._picture = chunk.last

@@ -40,8 +40,8 @@ async def serve(request: web.Request, room: Room, visitor: str) -> web.WebSocket
     ear = _Ear(room, member)
     try:
         async for message in socket:
-            if message.type is WSMsgType.TEXT:
-                ear.hear(message.data)
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                ear.hear(message.data if message.type is WSMsgType.TEXT else "")
             if pause := ear.overwhelmed:
                 await asyncio.sleep(pause)
     finally:

@@ -125,6 +125,9 @@ class Walking:
                     self._walk(here)
             except InputError as problem:  # such as no room for a video
                 self.room.tell(messages.error(str(problem)))
+            except Exception as error:  # such as no folder for one: another walk can still begin
+                logging.exception("hyworld play: a walk could not begin or end")
+                self.room.tell(messages.error(f"This walk could not begin or end ({error}): begin another one."))
             if here.kept is not None:
                 self.kept.append(here.kept)
 
@@ -198,7 +201,7 @@ class _Place:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="hyworld-")))
             self._autosave = stack.enter_context(Autosave(AUTOSAVED, every=self._walking.autosave, keeps=True))
-            video = stack.enter_context(VideoWriter(folder / "walk.mp4", *self._start.size))
+            video = stack.enter_context(VideoWriter(folder / "walk.mp4", *self._start.size, quick=True))
             self._recording = stack.enter_context(Recording(video, self._start))
             self._within = stack.pop_all()
         return self
@@ -250,6 +253,8 @@ class _Place:
         self.failures = 0
         self._room.made(made)
         self._recording.add(made)
+        if problem := self._recording.problem():
+            self._room.tell(messages.error(problem))
         self._autosave.keep(made.chunk)
 
     def stands(self, chunks: int, picture: Image.Image | None) -> None:

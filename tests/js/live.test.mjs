@@ -145,6 +145,15 @@ test("a key's delay is that of the first frame that shows it", () => {
   assert.equal(quantile([], 0.5), undefined);
 });
 
+test("a key of a chunk whose frames were left out is not waited for", () => {
+  const delays = new Delays();
+  delays.sent(1000);
+  delays.made(4, Array(4).fill({ since: 1000 }), 16);
+  delays.shown({ chunk: 5, at: 0 }, 3000);
+  delays.shown({ chunk: 4, at: 0 }, 3010);
+  assert.deepEqual(delays.list, []);
+});
+
 test("letting go of everything counts only if a frame shows it", () => {
   const delays = new Delays();
   delays.sent(1000, true);
@@ -324,14 +333,14 @@ test("a binary message is unpacked", async () => {
 
 const places = (text) => (text.match(/\{\w+\}/g) ?? []).sort();
 
-for (const [name, languages, folder] of [
-  ["the view", LANGUAGES, "../../web/js/live/"],
+for (const [name, languages, folder, ...others] of [
+  ["the view", LANGUAGES, "../../web/js/live/", "../hyworld_live.js"],
   ["the page", PAGE, "../../web/play/"],
 ]) {
   test(`${name} says everything in every language, and nothing is left that nobody shows`, () => {
     const address = new URL(folder, import.meta.url);
     const files = readdirSync(address).filter((file) => file.endsWith(".js") && file !== "texts.js");
-    const source = files.map((file) => readFileSync(new URL(file, address), "utf8")).join("");
+    const source = [...files, ...others].map((file) => readFileSync(new URL(file, address), "utf8")).join("");
     for (const table of Object.values(languages)) {
       assert.deepEqual(Object.keys(table), Object.keys(languages.en));
       for (const [key, text] of Object.entries(table)) assert.deepEqual(places(text), places(languages.en[key]), key);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -17,7 +18,16 @@ from hyworld import Trajectory, World
 from hyworld.camera.tokens import Motion
 from hyworld.live.controls import LatentInput
 from hyworld.live.path import path_of
-from hyworld.live.pictures import Pictured, Pictures, encode, pack, picture_message, pictured, thumbnails_message
+from hyworld.live.pictures import (
+    MOST_WAITING,
+    Pictured,
+    Pictures,
+    encode,
+    pack,
+    picture_message,
+    pictured,
+    thumbnails_message,
+)
 from hyworld.live.walk import Made
 from hyworld.walk import Chunk, Step
 
@@ -44,6 +54,13 @@ def unpack(message: bytes) -> tuple[dict, list[bytes]]:
     return header, pictures
 
 
+def header_of(chunk: Pictured | None) -> int:
+    """The index of an encoded chunk."""
+    assert chunk is not None
+    index: int = unpack(chunk.message)[0]["chunk"]
+    return index
+
+
 def opened(picture: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(picture)))
 
@@ -58,7 +75,7 @@ def test_a_chunk_message_has_all_frames_in_order_and_what_they_show():
     assert header["inputs"] == [{"keys": [], "since": None}] + [{"keys": ["w", "left"], "since": 12345.6}] * 3
     assert header["seconds"] == 0.4
     assert len(header["path"]) == 4
-    assert (chunk.index, chunk.last, chunk.thumbnail) == (3, pictures[-2], pictures[-1])
+    assert (chunk.last, chunk.thumbnail) == (pictures[-2], pictures[-1])
 
 
 def test_still_pictures_and_thumbnails():
@@ -97,58 +114,88 @@ def test_a_map_gets_places_and_directions(tokens: str, place: list[float] | None
 
 
 def test_chunks_are_encoded_in_order_on_another_thread():
-    ready: list[tuple[Pictured, str]] = []
-    pictures = Pictures(lambda chunk: ready.append((chunk, threading.current_thread().name)))
-    began = time.perf_counter()
+    ready: list[tuple[int, str]] = []
+    go_on = threading.Event()
+    pictures = Pictures()
+
+    def take(chunk: Pictured | None) -> None:
+        go_on.wait(20)
+        ready.append((header_of(chunk), threading.current_thread().name))
+
     for index in range(3):
-        pictures.add(made(index, 704, 1280))
-    took = time.perf_counter() - began
+        pictures.add(made(index), take)
+    assert ready == [], "adding waits for no encoder"
+    go_on.set()
     deadline = time.monotonic() + 20
     while len(ready) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    waited = time.perf_counter() - began
     pictures.close()
-    assert [chunk.index for chunk, _ in ready] == [0, 1, 2]
+    assert [chunk for chunk, _ in ready] == [0, 1, 2]
     assert all(name.startswith("pictures") for _, name in ready)
-    assert took < waited / 3
-    pictures.add(made(3))  # too late, and harmless
+    for _ in range(2 * MOST_WAITING):
+        pictures.add(made(3), take)  # too late, and harmless
     assert len(ready) == 3
+
+
+def test_a_walk_that_is_faster_than_the_encoder_waits_for_it():
+    """Pixels that wait are bounded: a chunk of 704x1280 has 43 MB."""
+    began, go_on, added = threading.Event(), threading.Event(), []
+    pictures = Pictures()
+
+    def take(chunk: Pictured | None) -> None:
+        began.set()
+        go_on.wait(20)
+
+    def walk() -> None:
+        for index in range(MOST_WAITING + 3):
+            pictures.add(made(index), take)
+            added.append(index)
+
+    walking = threading.Thread(target=walk)
+    walking.start()
+    assert began.wait(20)
+    deadline = time.monotonic() + 20
+    while len(added) < MOST_WAITING and time.monotonic() < deadline:
+        time.sleep(0.01)
+    walking.join(0.2)
+    assert len(added) == MOST_WAITING
+    go_on.set()
+    walking.join(20)
+    pictures.close()
+    assert len(added) == MOST_WAITING + 3
 
 
 def test_closing_drops_what_waits():
     began, go_on, ready = threading.Event(), threading.Event(), []
 
-    def take(chunk: Pictured) -> None:
-        ready.append(chunk.index)
+    def take(chunk: Pictured | None) -> None:
+        ready.append(header_of(chunk))
         began.set()
         go_on.wait(20)
 
-    pictures = Pictures(take)
+    pictures = Pictures()
     for index in range(3):
-        pictures.add(made(index))
+        pictures.add(made(index), take)
     assert began.wait(20)
     closing = threading.Thread(target=pictures.close)
     closing.start()
-    time.sleep(0.1)
+    closing.join(0.1)
     go_on.set()
     closing.join(20)
     assert ready == [0]
 
 
 def test_one_chunk_that_cannot_be_shown_does_not_end_the_others(caplog: pytest.LogCaptureFixture):
-    ready = []
-
-    def take(chunk: Pictured) -> None:
-        ready.append(chunk.index)
-        if chunk.index == 0:
-            raise RuntimeError("gone")
-
-    pictures = Pictures(take)
-    pictures.add(made(0))
-    pictures.add(made(1))
+    ready: list[Pictured | None] = []
+    pictures = Pictures()
+    bad = made(0)
+    frames = torch.zeros(16, 64, 96, 7, dtype=torch.uint8)
+    pictures.add(bad._replace(chunk=dataclasses.replace(bad.chunk, frames=frames)), ready.append)
+    pictures.add(made(1), ready.append)
     deadline = time.monotonic() + 20
     while len(ready) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     pictures.close()
-    assert ready == [0, 1]
+    assert ready[0] is None
+    assert header_of(ready[1]) == 1
     assert "could not be shown" in caplog.text

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hyworld import InputError, Pipeline, World
-from hyworld.live.recording import Recording
+from hyworld.live.recording import MOST_WAITING, Recording
 from hyworld.live.walk import Made
 from hyworld.mp4 import encode_chunk
 from hyworld.video import VideoWriter
@@ -166,3 +166,40 @@ def test_adding_does_not_wait_for_the_encoder(tmp_path: Path, monkeypatch: pytes
         go_on.set()
         recording.finish(made(4).chunk.world)
     assert len(shown(tmp_path / "a.mp4")) == 77
+
+
+def test_a_walk_that_is_faster_than_the_encoder_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    go_on, added = threading.Event(), []
+
+    def slow(*args: Any, **options: Any) -> tuple[bytes, bytes]:
+        go_on.wait(20)
+        return encode_chunk(*args, **options)
+
+    def walk() -> None:
+        for index in range(MOST_WAITING + 4):
+            recording.add(made(index, frames=16 if index else 13))
+            added.append(index)
+
+    monkeypatch.setattr("hyworld.video.encode_chunk", slow)
+    start = made(0).chunk.world.at_chunk(0)
+    with VideoWriter(tmp_path / "a.mp4", *SIZE) as video, Recording(video, start) as recording:
+        walking = threading.Thread(target=walk)
+        walking.start()
+        walking.join(1)
+        # The writer has a chunk in work beside.
+        assert MOST_WAITING <= len(added) <= MOST_WAITING + 2
+        go_on.set()
+        walking.join(20)
+        recording.finish(made(MOST_WAITING + 3).chunk.world)
+    assert len(shown(tmp_path / "a.mp4")) == 13 + 16 * (MOST_WAITING + 3)
+
+
+def test_a_copy_of_a_way_that_is_not_written_yet_or_any_more_has_what_there_is(tmp_path: Path):
+    """The world is read on another thread than the one that walks."""
+    start = made(0).chunk.world.at_chunk(0)
+    with VideoWriter(tmp_path / "a.mp4", *SIZE) as video, Recording(video, start) as recording:
+        recording.add(made(0, frames=13))
+        recording.add(made(1))
+        assert recording.copy(tmp_path / "copy.mp4", made(2).chunk.world) == 29
+        recording.add(made(0, frames=13))
+        assert recording.copy(tmp_path / "copy.mp4", made(1).chunk.world) == 13

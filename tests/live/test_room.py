@@ -14,7 +14,7 @@ import torch
 from hyworld import Chunk, Pipeline, World
 from hyworld.camera import Speeds
 from hyworld.camera.tokens import Motion
-from hyworld.live import messages
+from hyworld.live import messages, show
 from hyworld.live.controls import Held, LatentInput
 from hyworld.live.member import MOST_CHUNKS, MOST_WAITING, Member
 from hyworld.live.messages import GoBack, GoesOn, Input, Playing, Say, Stop
@@ -56,10 +56,16 @@ def made(world: World) -> Made:
     return Made(Chunk(world.chunks - 1, frames, world), (LatentInput(Motion(), ("w",), 1.0),) * 4, 0.1)
 
 
+ROOMS: list[Room] = []
+
+
 async def settle() -> None:
     """Until what other threads encode has come."""
-    for _ in range(20):
+    here = [room for room in ROOMS if room._loop is asyncio.get_running_loop()]
+    for n in range(2000):
         await asyncio.sleep(0.01)
+        if n >= 20 and not any(room._show._news for room in here if room._show is not None):
+            return
 
 
 async def told(member: Member) -> list[dict[str, Any]]:
@@ -77,6 +83,7 @@ async def told(member: Member) -> list[dict[str, Any]]:
 
 def room_of(walk: Walk, **options: Any) -> Room:
     room = Room(asyncio.get_running_loop(), **options)
+    ROOMS.append(room)
     room.opened(walk, heeds_words=True)
     return room
 
@@ -257,6 +264,26 @@ def test_a_chunk_that_cannot_be_encoded_does_not_stop_the_news(worlds: list[Worl
         room.made(made(worlds[2]))
         found = await told(member)
         assert [message["chunk"] for message in found if message["type"] == "chunk"] == [1]
+        room.made(Made(Chunk(2, torch.zeros(16, *SIZE, 7, dtype=torch.uint8), worlds[3]), good.inputs, 0.1))
+        room.ended("over")
+        assert [message["type"] for message in await told(member)] == ["ended"]
+
+
+def test_who_joins_a_long_walk_gets_the_newest_thumbnails(worlds: list[World], monkeypatch: pytest.MonkeyPatch):
+    """All those of a night would be more messages than may wait for anybody."""
+    monkeypatch.setattr(show, "THUMBNAILS_AT_ONCE", 1)
+    monkeypatch.setattr(show, "MOST_THUMBNAILS", 2)
+
+    async def doing() -> None:
+        room = room_of(Walk(worlds[0]))
+        await settle()
+        for world in worlds[1:]:
+            room.made(made(world))
+        await settle()
+        found = await told(room.join("a"))
+        assert [message["first"] for message in found if message["type"] == "thumbnails"] == [2, 3]
+
+    run(doing())
 
     run(doing())
 

@@ -123,6 +123,24 @@ def test_saving_holds_up_neither_keys_nor_walk(pipeline: Pipeline, monkeypatch: 
     run(doing())
 
 
+def test_the_video_is_encoded_quickly(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    encode, presets = video.encode_chunk, []
+
+    def noted(frames, *, options, **more):
+        presets.append(options["preset"])
+        return encode(frames, options=options, **more)
+
+    monkeypatch.setattr(video, "encode_chunk", noted)
+
+    async def doing() -> None:
+        async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
+            await page.walk(1)
+            assert frames_of((await browser.get("/video"))[1]) >= 13
+
+    run(doing())
+    assert set(presets) == {"superfast"}
+
+
 def test_going_back_shows_the_place_and_the_video_ends_there(pipeline: Pipeline):
     async def doing() -> None:
         async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
@@ -315,6 +333,45 @@ def test_an_error_in_a_walk_is_told_and_the_walk_goes_on(pipeline: Pipeline, mon
             await page.told("state", lambda state: state["state"] == "standing" and state["chunks"] == 1)
             await page.hold("w")
             assert (await page.told("chunk"))["chunk"] == 1
+
+    run(doing())
+
+
+def test_another_walk_begins_after_one_that_no_folder_could_be_made_for(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+):
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def doing() -> None:
+        async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
+            await page.walk(1)
+            with monkeypatch.context() as patch:
+                patch.setattr("hyworld.live.walking.TemporaryDirectory", full)
+                await browser.post("/begin", form(scene="1"))
+                assert "No space left" in (await page.told("error"))["text"]
+            assert (await browser.post("/begin", form(scene="1")))[0] == 200
+            await page.told("state", lambda state: state["chunks"] == 0 and "path" in state)
+            await page.walk(1)
+
+    run(doing())
+
+
+def test_a_full_disk_is_told_once_while_one_walks(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video.VideoWriter, "_add", full)
+
+    async def doing() -> None:
+        async with playing(pipeline) as played, played.browser() as browser, browser.page() as page:
+            await page.hold("w")
+            text = (await page.told("error"))["text"]
+            assert "no space left" in text
+            assert text.endswith("The video ends here.")
+            await page.told("chunk")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(page.told("error"), 2)
 
     run(doing())
 

@@ -50,7 +50,8 @@ export class Delays {
     const isShown = ({ chunk, first }) => chunk === frame.chunk && first <= frame.at;
     for (const { at } of this.#waits.filter(isShown)) this.list.push(now - at);
     this.list.splice(0, this.list.length - MOST_DELAYS);
-    this.#waits = this.#waits.filter((wait) => !isShown(wait));
+    // Frames that were left out show nothing any more.
+    this.#waits = this.#waits.filter((wait) => !isShown(wait) && wait.chunk >= frame.chunk);
   }
 
   /** Wait for nothing that was sent: another way was taken, or the socket is lost. */

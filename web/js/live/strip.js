@@ -69,12 +69,15 @@ export class Strip {
 
   /** One stands, or the picture is, where the world has so many chunks; brings that into view. */
   current(chunks) {
-    this.#current = chunks;
     this.#fillTo(chunks);
-    for (const [i, { item, button }] of this.#cells.entries()) {
-      item.classList.toggle("hyw-ahead", i > chunks);
-      set(button, { "aria-current": i === chunks ? "step" : undefined, tabindex: i === chunks ? 0 : -1 });
+    // Only what changes: after an hour there are thousands of them.
+    const before = Math.min(this.#current, this.#cells.length - 1);
+    set(this.#cells[before].button, { "aria-current": undefined, tabindex: -1 });
+    set(this.#cells[chunks].button, { "aria-current": "step", tabindex: 0 });
+    for (let i = Math.min(before, chunks); i <= Math.max(before, chunks); i++) {
+      this.#cells[i].item.classList.toggle("hyw-ahead", i > chunks);
     }
+    this.#current = chunks;
     const { offsetLeft, offsetWidth } = this.#cells[chunks].item;
     const { scrollLeft, clientWidth } = this.element;
     const right = offsetLeft + offsetWidth + this.work.offsetWidth + GAP;
@@ -113,7 +116,7 @@ export class Strip {
     const number = html("span", {}, chunks ? String(chunks) : this.t("start"));
     const attributes = { type: "button", "data-chunks": chunks, title: name, "aria-label": name, tabindex: -1 };
     const button = html("button", { ...attributes, disabled: !this.#enabled }, image, caps, number);
-    const item = html("li", {}, button);
+    const item = html("li", { class: chunks > this.#current ? "hyw-ahead" : "" }, button);
     const last = this.#cells.at(-1);
     if (last) last.item.after(item);
     else this.row.prepend(item);
