@@ -210,7 +210,9 @@ class LiveWalk:
     # From here on: on the walking thread.
 
     def _walk(self) -> Iterator[Chunk]:
-        return self._pipeline.walk(self._here, self._cameras(), on_progress=self._report, foresee=self._foresee)
+        # On a CPU nothing would be gained: it has no time while it works, and what was not foreseen is chosen twice.
+        foresee = None if self._pipeline.walker.device.type == "cpu" else self._foresee
+        return self._pipeline.walk(self._here, self._cameras(), on_progress=self._report, foresee=foresee)
 
     def _cameras(self) -> Iterator[Trajectory]:
         """The path, a chunk at a time; ends when there is something else to do."""

@@ -61,6 +61,11 @@ export class Frames {
     return sum ? (1000 * this.#times.length) / sum : 0;
   }
 
+  /** Milliseconds until the next frame is due. */
+  get wait() {
+    return Math.max(0, this.#due - this.now());
+  }
+
   push(chunk, pictures) {
     const of = pictures.length;
     this.#waiting.push(...pictures.map((picture, at) => ({ chunk, at, of, picture })));

@@ -5,8 +5,12 @@
 import { html } from "../editor/dom.js";
 import { Frames } from "./frames.js";
 
+/** Milliseconds until a frame that is due but not decoded yet is looked for again. */
+const LOOK_AGAIN = 8;
+
 export class Player {
-  #frame = 0;
+  // By a timer, not with every screen refresh: those would be four times as many, each with work for the browser.
+  #timer = 0;
   #still = 0;
 
   /**
@@ -25,7 +29,7 @@ export class Player {
 
   play(chunk, pictures) {
     this.frames.push(chunk, pictures);
-    if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#tick());
+    if (!this.#timer) this.#tick();
   }
 
   /** Drop what waits and show one picture. */
@@ -44,7 +48,7 @@ export class Player {
   }
 
   destroy() {
-    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#timer);
     document.removeEventListener("visibilitychange", this.onVisible);
     this.#still++;
     this.frames.clear();
@@ -57,7 +61,7 @@ export class Player {
       if (frame.bitmap) this.#draw(frame.bitmap);
       this.shown(frame, performance.now());
     }
-    this.#frame = this.frames.isEmpty ? 0 : requestAnimationFrame(() => this.#tick());
+    this.#timer = this.frames.isEmpty ? 0 : setTimeout(() => this.#tick(), this.frames.wait || LOOK_AGAIN);
   }
 
   #draw(bitmap) {
