@@ -12,7 +12,8 @@ def give_back() -> None:
     """Return freed memory to the system, where the C library is glibc; elsewhere nothing.
 
     A chunk on a CPU frees some hundred megabytes in pieces. glibc keeps what lies below a piece in use: 350 MB of the
-    process, more or less from chunk to chunk. Takes some 10 ms, and the next chunk a tenth longer, which takes that memory again.
+    process, more or less from chunk to chunk. Takes some 10 ms, and what follows a little longer, which takes that
+    memory again.
     """
     trim = _trim()
     if trim is not None:
