@@ -15,6 +15,8 @@ from PIL import Image
 
 from hyworld import InputError, Pipeline, Trajectory, World
 from hyworld.camera import Speeds
+from hyworld.camera.tokens import motion_of
+from hyworld.live.controls import LatentInput
 from hyworld.live.pacing import LEAD
 from hyworld.live.walk import LiveWalk
 from hyworld.walk import walker
@@ -353,17 +355,18 @@ def test_another_thread_steers(pipeline: Pipeline):
     assert walk.live.world.chunks == len(walk.chunks) >= 1
 
 
-@pytest.mark.usefixtures("quick")
 def test_what_stays_held_is_foreseen(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
     """The memory of the next chunk is chosen before it is asked for, and is the one it would have chosen."""
+    walk = Walk(pipeline, speeds=Speeds(move=0.07))
+    walk.live._inputs = (LatentInput(motion_of(("w",), walk.live.speeds)),)
+    first, _, turning = Trajectory.from_tokens("w-7, w+right-4", walk.live.speeds).split(4)
     chosen: list[int] = []
     select = walker.select_memory_frames
     monkeypatch.setattr(
         walker, "select_memory_frames", lambda *given: (chosen.append(len(given[0])), select(*given))[1]
     )
-    walk = Walk(pipeline, speeds=Speeds(move=0.07))
-    world = walk.run({0: walk.hold("w"), 2: walk.hold("w", "right"), 3: lambda: None})
-    assert world.chunks == 3
+    parts = iter([first, walk.live._foresee(first), turning])
+    *_, last = pipeline.walk(walk.start, parts, foresee=walk.live._foresee)
     assert chosen == [4, 8, 12, 12, 16], "the third chunk alone is another than foreseen"
     monkeypatch.undo()
-    assert again(pipeline, walk.start, world) == world
+    assert again(pipeline, walk.start, last.world) == last.world
