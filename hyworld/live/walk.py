@@ -28,6 +28,9 @@ State = Literal["standing", "computing", "stopped"]
 CHORD = 0.06
 """Seconds in which keys count as pressed together, as in the path editor: the first chunk waits so long for others."""
 
+GIVE_BACK_EVERY = 16
+"""Chunks. Memory given back has to be taken again, which costs the next chunk a tenth of its time."""
+
 WAIT = 0.1
 """Seconds between two calls of `on_wait` at most."""
 
@@ -89,6 +92,7 @@ class LiveWalk:
         assert pipeline.walker.decoding is not None, "a walker without a decoder has nothing to show"
         pipeline.walk(world, iter(()))  # which refuses what does not fit
         self.speeds = speeds
+        pipeline.walker.give_back_every = GIVE_BACK_EVERY
         self._pipeline = pipeline
         self._decoding = pipeline.walker.decoding
         self._listener = listener

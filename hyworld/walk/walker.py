@@ -42,9 +42,6 @@ class Progress(NamedTuple):
     step: int
 
 
-GIVE_BACK = 4
-"""Chunks on a CPU after which freed memory goes back to the system: taking it again costs the next one a tenth."""
-
 OnProgress = Callable[[Progress], None]
 
 Foresee = Callable[[Trajectory], Trajectory]
@@ -79,7 +76,10 @@ class Walker:
     vae: fingerprint of the VAE whose latents these are.
     compact_memory: half the memory for keys and values, some more time; see `KVMemory`.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
+    give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
     """
+
+    give_back_every = 1
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class Walker:
             )
         if self.decoding is not None and cache is not None:
             self.decoding.caches.put(step, cache)
-        if self.device.type == "cpu" and (world.chunks + 1) % GIVE_BACK == 0:
+        if self.device.type == "cpu" and (world.chunks + 1) % self.give_back_every == 0:
             give_back()
         return Chunk(world.chunks, frames, world.and_then(step))
 
