@@ -290,7 +290,7 @@ async function pace(page, view) {
   await furthest(page, 2);
   const counted = async () => {
     const details = await view.part(".hyw-details").innerText();
-    return { details, frames: Number(/(\d+) frames/.exec(details)?.[1]), at: await page.evaluate(() => performance.now()) };
+    return { details, frames: Number(/(\d+) frames(?!\/)/.exec(details)?.[1]), at: await page.evaluate(() => performance.now()) };
   };
   const before = await counted();
   for (let i = 0, end = Date.now() + scene.seconds * 1000; Date.now() < end; i++) {
