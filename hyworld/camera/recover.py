@@ -27,21 +27,26 @@ def tokens_of(c2w: NDArray[np.float64]) -> str:
     Standing still has no token.
     """
     held = _held(c2w)
-    if held is None or not all(held):
-        return ""
-    return ", ".join(f"{'+'.join(keys)}-{sum(1 for _ in run)}" for keys, run in groupby(held))
+    return "" if held is None else _tokens(held)
 
 
 def in_words(c2w: NDArray[np.float64]) -> str:
     """Such tokens, or where a latent stands still, key presses (`keys.parse_keys`); "" if neither walks the poses."""
     held = _held(c2w)
-    return "" if held is None else tokens_of(c2w) or presses(held)
+    return "" if held is None else _tokens(held) or presses(held)
 
 
 def presses(held: Iterable[tuple[str, ...]]) -> str:
     """The keys held in each latent, as `keys.parse_keys` reads them."""
     runs = [("+".join(keys).upper() or "idle", sum(1 for _ in run)) for keys, run in groupby(held)]
     return ", ".join(f"{keys}*{count}" for keys, count in runs)
+
+
+def _tokens(held: list[tuple[str, ...]]) -> str:
+    """The same as tokens; "" if a latent stands still."""
+    if not all(held):
+        return ""
+    return ", ".join(f"{'+'.join(keys)}-{sum(1 for _ in run)}" for keys, run in groupby(held))
 
 
 def _held(c2w: NDArray[np.float64]) -> list[tuple[str, ...]] | None:
