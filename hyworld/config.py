@@ -129,8 +129,8 @@ class TinyDecoderConfig:
 
     latent_channels: int = 48
     layout: str = "base"
-    widths: tuple[int, int, int, int] = (128, 96, 64, 24)
-    blocks: tuple[int, int, int] = (1, 3, 5)
+    widths: tuple[int, int, int, int] = (128, 96, 48, 16)
+    blocks: tuple[int, int, int] = (1, 3, 4)
 
     def __post_init__(self) -> None:
         if self.layout not in ("base", "super", "small"):

@@ -160,8 +160,9 @@ class SmallStage(nn.Module):
     def forward(self, x: Tensor, recall: Recall) -> Tensor:
         for block in self.blocks:
             x = block(x, recall)
-        frames = self.grow(x).unflatten(1, (self.growth, -1)).flatten(0, 1)
-        return F.relu(F.pixel_shuffle(frames, 2), inplace=True)
+        # A pixel's channels stay together, so that this copies them in one piece where channels come last.
+        grown = F.relu(self.grow(x), inplace=True)
+        return rearrange(grown, "N (f p q c) H W -> (N f) (H p) (W q) c", f=self.growth, p=2, q=2).permute(0, 3, 1, 2)
 
 
 class SmallLayers(nn.Module):
