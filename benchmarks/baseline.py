@@ -17,7 +17,7 @@ from benchmarks.recording import FIRST_FULL, record
 from hyworld.bench.measure import Memory, Run, Say, release
 from hyworld.bench.probes import Clock
 from hyworld.bench.workload import Setup, Source, prompt
-from hyworld.dit import Inputs, WorldPlayDiT
+from hyworld.dit import Inputs, WanDiT
 from hyworld.errors import InputError
 from hyworld.gpu import triton_missing
 from hyworld.modes import Modes
@@ -67,7 +67,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     say("naive baseline: weights, and a walk to compare with")
     pipeline = source.build(setup)
     network, vae = pipeline.walker.network, pipeline.vae
-    assert isinstance(network, WorldPlayDiT)
+    assert isinstance(network, WanDiT)
     assert isinstance(vae, WanVAE)
     recorded = record(pipeline, source, setup)
     prefill, step, frames = recorded.prefill, recorded.step, recorded.chunk.frames

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyworld.config import PATCH
-from hyworld.dit import PLAIN, WorldPlayDiT
+from hyworld.dit import PLAIN, WanDiT
 from hyworld.dit.model import Block
 from hyworld.dit.prope import camera_projections
 from hyworld.dit.rope import rope_table
@@ -92,7 +92,7 @@ def naive_block(
 class NaiveNetwork:
     """The network with the original's method; `compiled` compiles each block, as the original does."""
 
-    def __init__(self, model: WorldPlayDiT, *, compiled: bool) -> None:
+    def __init__(self, model: WanDiT, *, compiled: bool) -> None:
         self.model = model
         self._block: Callable[..., Any] = torch.compile(naive_block) if compiled else naive_block
         self._tables: dict[tuple[int, int, int, int], tuple[Tensor, Tensor]] = {}

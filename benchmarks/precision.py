@@ -23,7 +23,7 @@ from hyworld.bench.report import environment
 from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.cli.console import parse_size
 from hyworld.config import PRESETS
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.modes import Modes
 from hyworld.pipeline import pick_device
 from hyworld.walk import Walker
@@ -39,7 +39,7 @@ def latents(pipeline: Pipeline, source: Source, setup: Setup) -> list[Tensor]:
 def in_float32(pipeline: Pipeline, source: Source) -> Pipeline:
     """The same weights in float32; the picture is still encoded in bfloat16, so that all start alike."""
     network, decoding = pipeline.walker.network, pipeline.walker.decoding
-    assert isinstance(network, WorldPlayDiT)
+    assert isinstance(network, WanDiT)
     walker = Walker(network.float(), decoding=decoding, device=source.device, dtype=torch.float32)
     return Pipeline(walker, pipeline.vae, pipeline.size)
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from .config import TINY, TINY_RANDOM, Preset, TinyDecoderConfig
-from .dit import WorldPlayDiT
+from .dit import WanDiT
 from .errors import InputError
 from .fingerprint import Fingerprint, fingerprint, same_model
 from .picture import open_picture
@@ -91,11 +91,11 @@ def fingerprints(of: Preset) -> tuple[Fingerprint, Fingerprint]:
     return dit(of).fingerprint, vae(of).fingerprint
 
 
-def dit(of: Preset) -> WorldPlayDiT:
+def dit(of: Preset) -> WanDiT:
     """The transformer of a built-in preset, float32 on the CPU."""
     if of is TINY:
         return load_dit(NETWORK, dtype=torch.float32)
-    network = randomise(WorldPlayDiT(TINY_RANDOM.dit), _SEED)
+    network = randomise(WanDiT(TINY_RANDOM.dit), _SEED)
     network.fingerprint = fingerprint(network.state_dict())
     return network
 

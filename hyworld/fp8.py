@@ -160,7 +160,7 @@ class Fp8Linear(nn.Module):
 def use_fp8(
     model: nn.Module, quantise: QuantiseRows = quantise_rows, scales: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Replace every Linear in the blocks of a `WorldPlayDiT` by `Fp8Linear`; self-attention's q, k and v become one.
+    """Replace every Linear in the blocks of a `WanDiT` by `Fp8Linear`; self-attention's q, k and v become one.
 
     quantise: rounds the layers' inputs.
     scales: of weights that are fp8 already, by parameter name: a scalar or one per output channel; no scale is 1.

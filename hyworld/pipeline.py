@@ -19,7 +19,7 @@ from torch import Tensor
 
 from . import builtin
 from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
-from .dit import WorldPlayDiT
+from .dit import WanDiT
 from .dit.graphs import GraphedNetwork
 from .errors import InputError
 from .fp8 import use_fp8
@@ -255,7 +255,7 @@ def _built_in(
 
 
 def make_walker(
-    dit: WorldPlayDiT,
+    dit: WanDiT,
     vae: WanVAE,
     decoder: StreamingDecoder,
     modes: Modes,

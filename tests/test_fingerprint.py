@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hyworld import builtin
 from hyworld.config import TINY, TINY_RANDOM
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.fingerprint import fingerprint, same_model
 from hyworld.fp8 import FP8
 from hyworld.weights.random import randomise
@@ -16,7 +16,7 @@ from hyworld.weights.random import randomise
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    return dict(randomise(WorldPlayDiT(TINY_RANDOM.dit), 1).state_dict())
+    return dict(randomise(WanDiT(TINY_RANDOM.dit), 1).state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -32,7 +32,7 @@ def test_scaled_fp8_is_no_other_model(state: dict[str, Tensor]) -> None:
 
 
 def test_other_weights_are_another_model(state: dict[str, Tensor]) -> None:
-    other = fingerprint(randomise(WorldPlayDiT(TINY_RANDOM.dit), 2).state_dict())
+    other = fingerprint(randomise(WanDiT(TINY_RANDOM.dit), 2).state_dict())
     assert not same_model(fingerprint(state), other)
     assert same_model(fingerprint(state), ())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hyworld.config import DiTConfig
-from hyworld.dit import Inputs, WorldPlayDiT
+from hyworld.dit import Inputs, WanDiT
 from hyworld.errors import InputError
 from hyworld.fp8 import (
     FP8,
@@ -151,7 +151,7 @@ def test_the_kernel_rounds_like_the_plain_function(gelu: bool):
     assert relative(got.float() * scale, rounded.float() * row_scale) < (0.01 if x.is_cuda else worse)
 
 
-def forward(model: WorldPlayDiT) -> torch.Tensor:
+def forward(model: WanDiT) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     latents, text = torch.randn(1, 4, 4, 4, 6, generator=generator), torch.randn(1, 5, 16, generator=generator)
     viewmats = torch.eye(4).repeat(1, 4, 1, 1)
@@ -165,8 +165,8 @@ def forward(model: WorldPlayDiT) -> torch.Tensor:
 
 
 def test_the_network_in_fp8_is_near_the_exact_one():
-    exact = forward(randomise(WorldPlayDiT(CONFIG), 0))
-    model = randomise(WorldPlayDiT(CONFIG), 0)
+    exact = forward(randomise(WanDiT(CONFIG), 0))
+    model = randomise(WanDiT(CONFIG), 0)
     use_fp8(model)
     assert not any(type(m) is torch.nn.Linear for m in model.blocks.modules())
     error = relative(forward(model), exact)
@@ -174,7 +174,7 @@ def test_the_network_in_fp8_is_near_the_exact_one():
 
 
 def test_weights_that_are_fp8_already_are_taken_as_they_are():
-    wide, stored = randomise(WorldPlayDiT(CONFIG), 0), randomise(WorldPlayDiT(CONFIG), 0)
+    wide, stored = randomise(WanDiT(CONFIG), 0), randomise(WanDiT(CONFIG), 0)
     scales = {}
     for (name, a), (_, b) in zip(wide.blocks.named_modules(), stored.blocks.named_modules(), strict=True):
         if isinstance(a, torch.nn.Linear) and isinstance(b, torch.nn.Linear):

@@ -12,7 +12,7 @@ from torch import Tensor
 import hyworld
 from hyworld import builtin, dit, gpu, modes
 from hyworld.config import TINY_RANDOM
-from hyworld.dit import PLAIN, Inputs, WorldPlayDiT
+from hyworld.dit import PLAIN, Inputs, WanDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.errors import InputError
 from hyworld.modes import Modes, check_modes, keeps_compact, network_kernels, why_slower
@@ -49,7 +49,7 @@ def test_on_a_cpu_everything_is_plain():
     vae = builtin.vae(TINY_RANDOM)
     vae.kernels = VAE_PLAIN._replace(convolve=lambda conv, x: (x, None))  # as if it had run on a GPU before
     walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(), CPU, torch.float32)
-    assert isinstance(walker.network, WorldPlayDiT)
+    assert isinstance(walker.network, WanDiT)
     assert walker.network.kernels == PLAIN
     assert vae.kernels == VAE_PLAIN
     assert not walker.compact_memory
@@ -184,7 +184,7 @@ def test_a_gpu_that_fills_up_while_a_graph_is_recorded_is_reported_as_full(monke
     recorded_at = 4 + 3 * 5 + 2  # chunks 0 to 3, then the first prefill that fills the memory, and its recording
     calls = 0
 
-    class Full(WorldPlayDiT):
+    class Full(WanDiT):
         def forward(self, inputs: Inputs) -> Tensor | None:
             nonlocal calls
             calls += 1

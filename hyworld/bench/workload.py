@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..camera import Trajectory
 from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
-from ..dit import WorldPlayDiT
+from ..dit import WanDiT
 from ..errors import InputError
 from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
@@ -104,7 +104,7 @@ class Source:
         """Full size, drawn on the device: on a CPU that takes minutes."""
         device, dtype = self.device, self.dtype
         check_modes(setup.modes, device)
-        dit = randomise(WorldPlayDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
+        dit = randomise(WanDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
         vae = randomise(WanVAE(self.preset.vae, device=device, dtype=dtype), 1, device=device)
         decoder: StreamingDecoder = vae
         if setup.decoder == "tiny":

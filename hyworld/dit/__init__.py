@@ -3,6 +3,6 @@
 from .inputs import Inputs, TextKV
 from .kernels import PLAIN, Attend, Kernels, sdpa
 from .kv_memory import KVMemory
-from .model import WorldPlayDiT
+from .model import WanDiT
 
-__all__ = ["PLAIN", "Attend", "Inputs", "KVMemory", "Kernels", "TextKV", "WorldPlayDiT", "sdpa"]
+__all__ = ["PLAIN", "Attend", "Inputs", "KVMemory", "Kernels", "TextKV", "WanDiT", "sdpa"]

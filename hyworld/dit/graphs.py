@@ -15,7 +15,7 @@ from ..config import DiTConfig
 from ..fingerprint import Fingerprint
 from .inputs import Inputs, TextKV
 from .kv_memory import KVMemory
-from .model import WorldPlayDiT
+from .model import WanDiT
 
 Shapes = tuple[torch.Size, torch.dtype, bool]
 
@@ -39,13 +39,13 @@ class _Recording(NamedTuple):
 
 
 class GraphedNetwork:
-    """`WorldPlayDiT` with recorded forwards, for a `Walker`.
+    """`WanDiT` with recorded forwards, for a `Walker`.
 
     A recording holds the addresses of weights, text and memory. So weights must not move, each new text is copied to
     fixed buffers, and recordings are kept per memory and freed with it.
     """
 
-    def __init__(self, model: WorldPlayDiT) -> None:
+    def __init__(self, model: WanDiT) -> None:
         self.model = model
         self._recordings: WeakKeyDictionary[KVMemory, dict[Shapes, _Recording]] = WeakKeyDictionary()
         self._text: TextKV = ()
@@ -60,11 +60,11 @@ class GraphedNetwork:
         return self.model.fingerprint
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `WorldPlayDiT.text_keys_values`."""
+        """See `WanDiT.text_keys_values`."""
         return self.model.text_keys_values(text)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `WorldPlayDiT.forward`; raises `torch.OutOfMemoryError` if the forward or its recording does not fit."""
+        """See `WanDiT.forward`; raises `torch.OutOfMemoryError` if the forward or its recording does not fit."""
         memory, frames = inputs.memory, inputs.latents.shape[2]
         if memory is None or not _fills(memory, frames, inputs.prefill):
             return self.model(inputs)

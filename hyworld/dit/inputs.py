@@ -20,7 +20,7 @@ class Inputs(NamedTuple):
     viewmats: `[B, F, 4, 4]` world-to-camera. Only poses relative to each other and to the memory's matter.
     intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
     action: `[B, F]` labels 0..80.
-    text_kv: from `WorldPlayDiT.text_keys_values`.
+    text_kv: from `WanDiT.text_keys_values`.
     memory: K more frames to attend to. They are at temporal positions 0..K-1 and the given frames at K..K+F-1, whatever
         their index in the video, as in training.
     prefill: replace the frames in `memory` by these.

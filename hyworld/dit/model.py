@@ -101,7 +101,7 @@ class Head(nn.Module):
         return self.head(kernels.modulated_norm(x_BFSE, shift, scale, self.eps))
 
 
-class WorldPlayDiT(nn.Module):
+class WanDiT(nn.Module):
     """The network: latents, cameras and actions in, flow (velocity) out; `kernels` may be replaced by faster ones."""
 
     def __init__(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..camera import Trajectory
 from ..config import PATCH
-from ..dit import Inputs, KVMemory, WorldPlayDiT
+from ..dit import Inputs, KVMemory, WanDiT
 from ..walk import WORLDPLAY, Walker, World
 from ..weights import dit_config_from, dit_to_native, load_dit, read_checkpoint
 from .report import Item, compare, compare_exactly
@@ -35,7 +35,7 @@ def check_model_pt(pickle: Path, weights: Path) -> Iterator[Item]:
     )
     # The pickle does not state the head dim; it comes from the plain file's metadata.
     config = dit_config_from(want, read_checkpoint(weights).metadata)
-    model = WorldPlayDiT(config, device="meta")
+    model = WanDiT(config, device="meta")
     model.load_state_dict(got, strict=True, assign=True)
     yield Item("model_pt.load_strict", note=f"{len(model.state_dict())} tensors")
 

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
 from ..config import PATCH, DiTConfig
-from ..dit import Inputs, KVMemory, TextKV, WorldPlayDiT
+from ..dit import Inputs, KVMemory, TextKV, WanDiT
 from ..errors import InputError
 from ..fingerprint import Fingerprint
 from ..gpu import current
@@ -49,7 +49,7 @@ Foresee = Callable[[Trajectory], Trajectory]
 
 
 class Network(Protocol):
-    """What a walker asks of the network: `WorldPlayDiT`, or a host's way of calling it."""
+    """What a walker asks of the network: `WanDiT`, or a host's way of calling it."""
 
     @property
     def config(self) -> DiTConfig:
@@ -60,10 +60,10 @@ class Network(Protocol):
         """Tells it from others of its sizes; empty if not known."""
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `WorldPlayDiT.text_keys_values`."""
+        """See `WanDiT.text_keys_values`."""
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `WorldPlayDiT.forward`."""
+        """See `WanDiT.forward`."""
 
 
 class Walker:
@@ -281,7 +281,7 @@ class Walker:
         kv = KVMemory.nbytes(
             config, frames=memory + n, tokens_per_frame=tokens, dtype=self.dtype, compact=self.compact_memory
         )
-        return kv, WorldPlayDiT.activation_bytes(config, frames=memory, tokens_per_frame=tokens, dtype=self.dtype)
+        return kv, WanDiT.activation_bytes(config, frames=memory, tokens_per_frame=tokens, dtype=self.dtype)
 
     def _fitted(self, world: World) -> World:
         return fitted(

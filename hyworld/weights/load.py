@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DiTConfig, VAEConfig
-from ..dit import WorldPlayDiT
+from ..dit import WanDiT
 from ..errors import InputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
@@ -85,7 +85,7 @@ def load_dit(
     allow_base: bool = False,
     head_dim: int | None = None,
     fp8: QuantiseRows | None = None,
-) -> WorldPlayDiT:
+) -> WanDiT:
     """The transformer at `path`, in eval mode and without gradients; errors and other arguments as `open_dit`.
 
     dtype: None keeps the stored one, except that fp8 becomes bfloat16.
@@ -104,7 +104,7 @@ def load_dit(
             state[name], row_scales[name] = rows_of(tensor.to(device), scale)
         else:
             state[name] = _placed(tensor, scale, device, dtype)
-    model = _filled(WorldPlayDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    model = _filled(WanDiT(opened.config, operations=operations, device="meta", dtype=dtype), state)
     model.fingerprint = opened.fingerprint
     if fp8 is not None:
         state.clear()

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
-from ..dit import WorldPlayDiT
+from ..dit import WanDiT
 from ..errors import InputError
 
 _CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
@@ -60,7 +60,7 @@ _TELL_THE_SIZES = (
 @lru_cache(maxsize=4)  # a conversion asks a hundred times
 def dit_shapes(config: DiTConfig) -> Mapping[str, tuple[int, ...]]:
     """Native name and shape of each of the transformer's tensors: 889 for WAN-5B."""
-    return MappingProxyType(shapes_of(WorldPlayDiT(config, device="meta")))
+    return MappingProxyType(shapes_of(WanDiT(config, device="meta")))
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...hyworld import builtin
 from ...hyworld.config import TINY, TINY_RANDOM, DiTConfig
-from ...hyworld.dit import PLAIN, Inputs, TextKV, WorldPlayDiT
+from ...hyworld.dit import PLAIN, Inputs, TextKV, WanDiT
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
@@ -40,7 +40,7 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 }
 
 
-class HostedDiT(WorldPlayDiT):
+class HostedDiT(WanDiT):
     """The network with the constructor that `BaseModel` calls."""
 
     def __init__(

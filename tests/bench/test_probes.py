@@ -15,7 +15,7 @@ from hyworld.bench.measure import STAGES, ChunkTimes, Memory, attach, flatness, 
 from hyworld.bench.probes import Clock, TimedDecoder
 from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.config import TINY_RANDOM, frames_in
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.vae import WanVAE
 from hyworld.walk import Walker
@@ -92,7 +92,7 @@ def test_every_stage_has_its_own_time_once(source: Source, monkeypatch: pytest.M
         monkeypatch.setattr(owner, name, clock.slowed(getattr(owner, name), *costs))
 
     slow(Walker, "_control", 1)  # before the first forward: cameras of the chunk and of what it remembers
-    slow(WorldPlayDiT, "forward", 8, 16, 32, 64, 4, 8, 16, 32, 64)
+    slow(WanDiT, "forward", 8, 16, 32, 64, 4, 8, 16, 32, 64)
     slow(TimedDecoder, "decode_stream", *[512 / (4 // at_once)])  # between forwards and decoder
     slow(WanVAE, "decode_stream", *[128 / (4 // at_once)])
     first, second = (time_chunk(chunks, probe, Memory(CPU)) for _ in range(2))

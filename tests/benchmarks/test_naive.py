@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.naive import DiffusersDecoder, NaiveNetwork
 from hyworld.config import DiTConfig, VAEConfig
-from hyworld.dit import Inputs, KVMemory, WorldPlayDiT
+from hyworld.dit import Inputs, KVMemory, WanDiT
 from hyworld.vae import WanVAE
 from hyworld.weights.random import randomise
 
@@ -23,7 +23,7 @@ def control(frames: int, seed: int) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def test_the_naive_network_gives_the_same_flow():
-    model = randomise(WorldPlayDiT(DiTConfig(2, 16, 3, 64, 4, 12, 16)), 0)
+    model = randomise(WanDiT(DiTConfig(2, 16, 3, 64, 4, 12, 16)), 0)
     naive = NaiveNetwork(model, compiled=False)
     text = torch.randn(1, 5, 12)
     text_kv = model.text_keys_values(text)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hyworld.config import DiTConfig
-from hyworld.dit import PLAIN, Inputs, KVMemory, WorldPlayDiT
+from hyworld.dit import PLAIN, Inputs, KVMemory, WanDiT
 from hyworld.dit.rope import rope_table
 from hyworld.gpu import triton_missing
 from hyworld.weights.random import randomise
@@ -96,7 +96,7 @@ def control(frames: int) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("frames", [4, 16])
 def test_forwards_equal_the_plain_ones(frames: int, compact: bool):
-    model = randomise(WorldPlayDiT(CONFIG, device=DEVICE), 0, device=DEVICE)
+    model = randomise(WanDiT(CONFIG, device=DEVICE), 0, device=DEVICE)
     text_kv = model.text_keys_values(rows(1, 5, 16))
     old, new = rows(1, 4, frames, 4, 6), rows(1, 4, 4, 4, 6)
     clean, noisy = torch.full((1, frames), 14.0, device=DEVICE), torch.full((1, 4), 700.0, device=DEVICE)
@@ -124,7 +124,7 @@ def test_what_is_missing_is_said():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_kernels_survive_torch_compile():
     """A host's compile node compiles the whole network, our kernels and the writes to the memory included."""
-    model = randomise(WorldPlayDiT(CONFIG, device=DEVICE), 0, device=DEVICE)
+    model = randomise(WanDiT(CONFIG, device=DEVICE), 0, device=DEVICE)
     model.kernels = FUSED
     text_kv, old, new = model.text_keys_values(rows(1, 5, 16)), rows(1, 4, 4, 4, 6), rows(1, 4, 4, 4, 6)
     clean, noisy = torch.full((1, 4), 14.0, device=DEVICE), torch.full((1, 4), 700.0, device=DEVICE)

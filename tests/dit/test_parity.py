@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyworld.config import DiTConfig
-from hyworld.dit import Inputs, KVMemory, WorldPlayDiT
+from hyworld.dit import Inputs, KVMemory, WanDiT
 from hyworld.verify import REFERENCE
 from hyworld.verify.camera import check_prope
 from hyworld.verify.network import check_forward
@@ -62,7 +62,7 @@ def test_equals_diffusers_wan_when_action_and_prope_are_zero(heads: int, head_di
         cross_attn_norm=True,
     )
     randomise(reference, 3)
-    ours = randomise(WorldPlayDiT(config), 4)
+    ours = randomise(WanDiT(config), 4)
     zero = [p for name, p in ours.named_parameters() if "o_prope" in name or name.startswith("action_embedding.2")]
     for parameter in zero:
         parameter.zero_()
@@ -79,7 +79,7 @@ def test_equals_diffusers_wan_when_action_and_prope_are_zero(heads: int, head_di
 
 
 def test_full_size_has_the_released_tensors():
-    model = WorldPlayDiT(DiTConfig(), device="meta")
+    model = WanDiT(DiTConfig(), device="meta")
     names = set(model.state_dict())
     added = {name for name in names if "o_prope" in name or name.startswith("action_embedding")}
     assert (len(names), len(added)) == (889, 64)
@@ -88,11 +88,11 @@ def test_full_size_has_the_released_tensors():
 
 
 @pytest.fixture(scope="module")
-def small() -> WorldPlayDiT:
-    return randomise(WorldPlayDiT(DiTConfig(2, 16, 3, 64, 4, 12, 16)), 0)
+def small() -> WanDiT:
+    return randomise(WanDiT(DiTConfig(2, 16, 3, 64, 4, 12, 16)), 0)
 
 
-def test_denoising_with_memory_ignores_what_older_chunks_left_in_the_buffers(small: WorldPlayDiT):
+def test_denoising_with_memory_ignores_what_older_chunks_left_in_the_buffers(small: WanDiT):
     """Fixed buffers are written in place: stale entries behind the current frames must not be attended to."""
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     frames, now = torch.randn(1, 4, 4, 4, 6), torch.randn(1, 4, 4, 4, 6)
@@ -108,7 +108,7 @@ def test_denoising_with_memory_ignores_what_older_chunks_left_in_the_buffers(sma
     assert torch.equal(*outcomes)
 
 
-def test_memory_changes_the_flow(small: WorldPlayDiT):
+def test_memory_changes_the_flow(small: WanDiT):
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     now, timestep = torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 700.0)
     memory = KVMemory(small.config, memory_frames=4, new_frames=4, tokens_per_frame=6)
@@ -129,7 +129,7 @@ def test_memory_changes_the_flow(small: WorldPlayDiT):
     )
 
 
-def test_a_memory_without_frames_equals_no_memory(small: WorldPlayDiT):
+def test_a_memory_without_frames_equals_no_memory(small: WanDiT):
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     now, timestep = torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 700.0)
     memory = KVMemory(small.config, memory_frames=0, new_frames=4, tokens_per_frame=6)
@@ -140,7 +140,7 @@ def test_a_memory_without_frames_equals_no_memory(small: WorldPlayDiT):
 
 
 @pytest.mark.parametrize("moved", ["viewmats", "intrinsics", "action"])
-def test_every_control_changes_the_flow(small: WorldPlayDiT, moved: str):
+def test_every_control_changes_the_flow(small: WanDiT, moved: str):
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     latents, timestep = torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 700.0)
     given = control(4)
@@ -152,7 +152,7 @@ def test_every_control_changes_the_flow(small: WorldPlayDiT, moved: str):
     )
 
 
-def test_a_common_rigid_motion_of_all_cameras_changes_nothing(small: WorldPlayDiT):
+def test_a_common_rigid_motion_of_all_cameras_changes_nothing(small: WanDiT):
     """PRoPE sees relative cameras alone: moving the whole world leaves the flow as it is."""
     text_kv = small.text_keys_values(torch.randn(1, 5, 12))
     latents, timestep = torch.randn(1, 4, 4, 4, 6), torch.full((1, 4), 700.0)
@@ -178,7 +178,7 @@ def test_every_layer_comes_from_the_injected_operations():
 
             return make
 
-    model = WorldPlayDiT(DiTConfig(2, 16, 1, 64, 4, 12, 16), operations=Recording())
+    model = WanDiT(DiTConfig(2, 16, 1, 64, 4, 12, 16), operations=Recording())
     own = {"modulation"}
     with_weights = [m for m in model.modules() if any(n not in own for n, _ in m.named_parameters(recurse=False))]
     assert len(made) == len(with_weights)

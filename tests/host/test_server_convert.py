@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hyworld.config import DiTConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.weights import dit_to_diffusers
 from hyworld.weights.random import randomise
 
@@ -28,7 +28,7 @@ def models(server: ComfyServer) -> Iterator[Path]:
     folder = server.input.parent / "models" / "diffusion_models"
     folder.mkdir(exist_ok=True)
     sizes = DiTConfig(num_heads=12, head_dim=128, num_layers=1, ffn_dim=96, text_dim=24, freq_dim=32)
-    weights = dit_to_diffusers(dict(randomise(WorldPlayDiT(sizes), 3).state_dict()))
+    weights = dit_to_diffusers(dict(randomise(WanDiT(sizes), 3).state_dict()))
     torch.save({"generator": {f"model.{name}": tensor for name, tensor in weights.items()}}, folder / "model.pt")
     yield folder
     for file in folder.iterdir():

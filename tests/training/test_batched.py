@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyworld.camera import Trajectory
-from hyworld.dit import PLAIN, WorldPlayDiT
+from hyworld.dit import PLAIN, WanDiT
 from hyworld.dit.rope import rope_table
 from hyworld.walk import Walker
 from hyworld.weights.random import randomise
@@ -20,8 +20,8 @@ PATH = Trajectory.from_tokens("w-4, right-9, w+a-4, left-6")
 
 
 @pytest.fixture(scope="module")
-def network() -> WorldPlayDiT:
-    return randomise(WorldPlayDiT(DIT), 5)
+def network() -> WanDiT:
+    return randomise(WanDiT(DIT), 5)
 
 
 def _sample(remembered: int, held: int = 0) -> Sample:
@@ -37,7 +37,7 @@ def _sample(remembered: int, held: int = 0) -> Sample:
 
 
 @pytest.mark.parametrize("remembered", [0, 4, 16])
-def test_one_differentiable_forward_is_prefill_and_denoising(network: WorldPlayDiT, remembered: int) -> None:
+def test_one_differentiable_forward_is_prefill_and_denoising(network: WanDiT, remembered: int) -> None:
     sample = _sample(remembered, held=int(remembered == 0))
     course = denoise(network, sample, torch.randn(2, Z_DIM, 4, *LATENT_SIZE))
     step = 2
@@ -48,7 +48,7 @@ def test_one_differentiable_forward_is_prefill_and_denoising(network: WorldPlayD
     assert (flow * sigma[0])[:, :, sample.held :].abs().max() > 0.1, "the flow is too small to tell"
 
 
-def test_a_batched_walk_is_the_walkers(network: WorldPlayDiT) -> None:
+def test_a_batched_walk_is_the_walkers(network: WanDiT) -> None:
     first = torch.randn(1, Z_DIM, 1, *LATENT_SIZE, generator=torch.Generator().manual_seed(1))
     together = walk(network, first.expand(2, -1, -1, -1, -1), PATH, [3, 4])
     walker = Walker(network)
@@ -58,7 +58,7 @@ def test_a_batched_walk_is_the_walkers(network: WorldPlayDiT) -> None:
         assert (ours - chunk.latents).abs().max() < 2e-3 * chunk.latents.abs().max()
 
 
-def test_the_loss_reaches_through_the_memory(network: WorldPlayDiT) -> None:
+def test_the_loss_reaches_through_the_memory(network: WanDiT) -> None:
     """Gradients reach the memory from the chunk, so what the prefill keeps is trained too."""
     sample = _sample(4)
     sample.memory.requires_grad_(True)
@@ -88,7 +88,7 @@ def test_the_training_kernels_are_the_plain_ones() -> None:
 def test_compiled_blocks_do_what_the_plain_ones_do(backend: str, device: str) -> None:
     if not torch.cuda.is_available() and device == "cuda":
         pytest.skip("no CUDA GPU")
-    network = randomise(WorldPlayDiT(replace(DIT, num_layers=2)), 3).to(device).requires_grad_(True)
+    network = randomise(WanDiT(replace(DIT, num_layers=2)), 3).to(device).requires_grad_(True)
     twin = compiled_twin(network, backend=backend)
     sample = _sample(4)
     sample = replace(sample, **{f: getattr(sample, f).to(device) for f in ("memory", "target", "viewmats", "labels")})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyworld.config import DiTConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.weights.random import randomise
 from training.tiny_world import judge, pool
 from training.tiny_world.batched import compiled_twin
@@ -30,8 +30,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def network() -> WorldPlayDiT:
-    return randomise(WorldPlayDiT(SMALL), 3).requires_grad_(True)
+def network() -> WanDiT:
+    return randomise(WanDiT(SMALL), 3).requires_grad_(True)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def walks() -> LatentPool:
     return filled
 
 
-def gradients(network: WorldPlayDiT) -> list[Tensor]:
+def gradients(network: WanDiT) -> list[Tensor]:
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
@@ -59,7 +59,7 @@ def test_several_chunks_follow_what_the_first_of_them_remembers(walks: LatentPoo
 
 
 @pytest.mark.parametrize("reach", [0, 16])
-def test_the_judge_learns_what_is_not_rendered(network: WorldPlayDiT, walks: LatentPool, reach: int) -> None:
+def test_the_judge_learns_what_is_not_rendered(network: WanDiT, walks: LatentPool, reach: int) -> None:
     sample = sample_of(walks, WALKS, 2, chunks=2, reach=reach)
     blurred = sample.target.mean(dim=(3, 4), keepdim=True).expand_as(sample.target).clone()
     judging = Judge(network)
@@ -78,7 +78,7 @@ def test_the_judge_learns_what_is_not_rendered(network: WorldPlayDiT, walks: Lat
         assert walkers_loss(judging, sample, sample.target, shown - 0.1 * slope / slope.std()) < before
 
 
-def test_the_network_learns_once_the_judge_has_had_its_steps(network: WorldPlayDiT, walks: LatentPool) -> None:
+def test_the_network_learns_once_the_judge_has_had_its_steps(network: WanDiT, walks: LatentPool) -> None:
     before = [weights.clone() for weights in network.parameters()]
     trial = Trial(network, walks, lr=1e-3, weight=0.1, alone=2)
     judges = [weights.clone() for weights in trial.judge.parameters()]
@@ -100,7 +100,7 @@ def test_the_network_learns_once_the_judge_has_had_its_steps(network: WorldPlayD
     assert any(not torch.equal(old, new) for old, new in zip(judges, trial.judge.parameters(), strict=True))
 
 
-def test_followed_walks_go_on_where_they_were_and_begin_anew(network: WorldPlayDiT, walks: LatentPool) -> None:
+def test_followed_walks_go_on_where_they_were_and_begin_anew(network: WanDiT, walks: LatentPool) -> None:
     trial = Trial(network, walks, lr=1e-3, weight=0.1, alone=100)
     begun = []
     for step in range(8):
@@ -126,7 +126,7 @@ def test_faith_pulls_what_is_near_and_leaves_what_is_far() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_compiled_judge_judges_as_the_plain_one(
-    network: WorldPlayDiT, walks: LatentPool, monkeypatch: pytest.MonkeyPatch
+    network: WanDiT, walks: LatentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "compiled_twin", partial(compiled_twin, backend="aot_eager"))
     both = Judge(network, compiled=True)

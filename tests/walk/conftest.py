@@ -7,7 +7,7 @@ import torch
 
 from hyworld import Trajectory
 from hyworld.config import DiTConfig, VAEConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import StreamingDecoder, WanVAE
 from hyworld.walk import Walker
 from hyworld.walk.decoding import Decoding
@@ -23,8 +23,8 @@ POINTS = torch.randn(500, 3, generator=torch.Generator().manual_seed(1)) * 3
 
 
 @pytest.fixture(scope="package")
-def model() -> WorldPlayDiT:
-    return randomise(WorldPlayDiT(CONFIG), 0)
+def model() -> WanDiT:
+    return randomise(WanDiT(CONFIG), 0)
 
 
 @pytest.fixture(scope="package")
@@ -32,8 +32,6 @@ def vae() -> WanVAE:
     return randomise(WanVAE(VAE_CONFIG), 1)
 
 
-def walker_for(
-    network: WorldPlayDiT, decoder: StreamingDecoder | None = None, dtype: torch.dtype = torch.float32
-) -> Walker:
+def walker_for(network: WanDiT, decoder: StreamingDecoder | None = None, dtype: torch.dtype = torch.float32) -> Walker:
     decoding = None if decoder is None else Decoding(decoder, dtype=dtype)
     return Walker(network, decoding=decoding, dtype=dtype, points=POINTS)

@@ -10,7 +10,7 @@ import torch
 
 from hyworld import Trajectory
 from hyworld.config import TinyDecoderConfig, VAEConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import StreamingDecoder, TinyDecoder, WanVAE
 from hyworld.walk import Step, Walker, World
 from hyworld.walk.decoding import DecoderCaches, Decoding
@@ -66,7 +66,7 @@ def test_the_released_vae_reaches_forty_latents_back():
     assert WanVAE(VAEConfig(), device="meta").reach == 40
 
 
-def test_a_walk_goes_on_without_a_seam_when_the_cache_is_gone(model: WorldPlayDiT, vae: WanVAE):
+def test_a_walk_goes_on_without_a_seam_when_the_cache_is_gone(model: WanDiT, vae: WanVAE):
     walker = walker_for(model, vae)
     chunks = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 6))
     other = walker_for(model, vae)
@@ -90,7 +90,7 @@ def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def test_a_cache_is_made_again_only_where_it_must(model: WorldPlayDiT, vae: WanVAE, rebuilt: list[int]):
+def test_a_cache_is_made_again_only_where_it_must(model: WanDiT, vae: WanVAE, rebuilt: list[int]):
     walker = walker_for(model, vae)
     chunks = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 4))
     last = chunks[-1].world
@@ -104,7 +104,7 @@ def test_a_cache_is_made_again_only_where_it_must(model: WorldPlayDiT, vae: WanV
     assert rebuilt == [2], "branches of an earlier one"
 
 
-def test_an_interrupt_in_the_steps_keeps_the_cache(model: WorldPlayDiT, vae: WanVAE, rebuilt: list[int]):
+def test_an_interrupt_in_the_steps_keeps_the_cache(model: WanDiT, vae: WanVAE, rebuilt: list[int]):
     walker = walker_for(model, vae)
     world = next(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH)).world
 
@@ -117,7 +117,7 @@ def test_an_interrupt_in_the_steps_keeps_the_cache(model: WorldPlayDiT, vae: Wan
     assert rebuilt == []
 
 
-def test_caches_are_used_up_as_they_are_replaced(model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
+def test_caches_are_used_up_as_they_are_replaced(model: WanDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
     """Else a second one, of gigabytes, would be on the device."""
     decode = WanVAE.decode_stream
     left: list[int] = []
@@ -175,7 +175,7 @@ def test_no_cache_outlives_its_world_or_its_walker():
         gc.enable()
 
 
-def test_a_kept_cache_comes_in_the_precision_of_the_decoder(model: WorldPlayDiT, vae: WanVAE):
+def test_a_kept_cache_comes_in_the_precision_of_the_decoder(model: WanDiT, vae: WanVAE):
     walker = walker_for(model, vae)
     world = next(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH)).world
     half = Decoding(vae, dtype=torch.bfloat16, caches=walker.decoding.caches)

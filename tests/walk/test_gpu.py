@@ -10,7 +10,7 @@ import torch
 
 from hyworld import Progress, Trajectory
 from hyworld.config import DiTConfig, VAEConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.vae import WanVAE
 from hyworld.walk import Walker
@@ -33,10 +33,10 @@ CHUNKS = 8
 
 
 @pytest.fixture(scope="module")
-def model() -> WorldPlayDiT:
+def model() -> WanDiT:
     from hyworld.dit import fused
 
-    model = randomise(WorldPlayDiT(CONFIG, device="cuda", dtype=torch.bfloat16), 0, device="cuda")
+    model = randomise(WanDiT(CONFIG, device="cuda", dtype=torch.bfloat16), 0, device="cuda")
     model.kernels = fused.kernels()
     return model
 
@@ -63,7 +63,7 @@ def walk(walker: Walker, *, seed: int = 0, size=(8, 10), text=PROMPTS[0], chunks
 
 
 @pytest.mark.parametrize("compact", [False, True])
-def test_recorded_forwards_are_bit_identical(model: WorldPlayDiT, compact: bool):
+def test_recorded_forwards_are_bit_identical(model: WanDiT, compact: bool):
     plain = walk(walker_for(model, compact=compact))
     network = GraphedNetwork(model)
     walker = walker_for(network, compact=compact)
@@ -72,7 +72,7 @@ def test_recorded_forwards_are_bit_identical(model: WorldPlayDiT, compact: bool)
     assert torch.equal(walk(walker), plain), "a second walk replays what the first recorded"
 
 
-def test_noise_that_is_on_the_device_already(model: WorldPlayDiT):
+def test_noise_that_is_on_the_device_already(model: WanDiT):
     noise = chunk_noise(3, 0, (1, 6, 4, 8, 10))
     walker = walker_for(model)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
@@ -81,7 +81,7 @@ def test_noise_that_is_on_the_device_already(model: WorldPlayDiT):
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
-def test_a_gpu_that_is_not_the_current_one(model: WorldPlayDiT, vae: WanVAE):
+def test_a_gpu_that_is_not_the_current_one(model: WanDiT, vae: WanVAE):
     """Triton launches on the current GPU and torch records there, so the walker must make its own the current one."""
     other = torch.device("cuda", 1)
     networks = [(model, vae, torch.device("cuda")), (deepcopy(model).to(other), deepcopy(vae).to(other), other)]
@@ -94,12 +94,12 @@ def test_a_gpu_that_is_not_the_current_one(model: WorldPlayDiT, vae: WanVAE):
     assert torch.cuda.current_device() == 0
 
 
-def test_compact_memory_gives_the_same_numbers(model: WorldPlayDiT):
+def test_compact_memory_gives_the_same_numbers(model: WanDiT):
     assert torch.equal(walk(walker_for(model, compact=True)), walk(walker_for(model)))
 
 
 @pytest.mark.parametrize("walkers", [1, 2])
-def test_two_worlds_in_turns_on_one_network(model: WorldPlayDiT, vae: WanVAE, walkers: int):
+def test_two_worlds_in_turns_on_one_network(model: WanDiT, vae: WanVAE, walkers: int):
     """Two prompts and seeds over one recorded network, chunk by chunk in turns, in one walker or in two."""
     alone = [walk(walker_for(model), seed=seed, text=text) for seed, text in enumerate(PROMPTS)]
     network = GraphedNetwork(model)
@@ -111,7 +111,7 @@ def test_two_worlds_in_turns_on_one_network(model: WorldPlayDiT, vae: WanVAE, wa
         assert torch.equal(world.latents, want)
 
 
-def test_another_size_and_another_prompt_mid_session(model: WorldPlayDiT):
+def test_another_size_and_another_prompt_mid_session(model: WanDiT):
     walker = walker_for(GraphedNetwork(model))
     asked = [((8, 10), PROMPTS[0]), ((12, 16), PROMPTS[0]), ((12, 16), PROMPTS[1]), ((8, 10), PROMPTS[1])]
     for size, text in asked:
@@ -119,7 +119,7 @@ def test_another_size_and_another_prompt_mid_session(model: WorldPlayDiT):
 
 
 @pytest.mark.parametrize("compact", [False, True])
-def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WorldPlayDiT, compact: bool):
+def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WanDiT, compact: bool):
     want = walk(walker_for(model, compact=compact))
     walker = walker_for(GraphedNetwork(model), compact=compact)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
@@ -131,7 +131,7 @@ def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WorldPlayDiT
     assert torch.equal(world.latents, want)
 
 
-def test_frames_are_those_of_the_plain_decoder(model: WorldPlayDiT, vae: WanVAE):
+def test_frames_are_those_of_the_plain_decoder(model: WanDiT, vae: WanVAE):
     walker = walker_for(model, decoder=vae)
     chunks = list(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH, 3))
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_frames_are_those_of_the_plain_decoder(model: WorldPlayDiT, vae: WanVAE)
     assert torch.equal(torch.cat([chunk.frames for chunk in chunks]), want.cpu())
 
 
-def test_kept_worlds_take_no_gpu_memory(model: WorldPlayDiT, vae: WanVAE):
+def test_kept_worlds_take_no_gpu_memory(model: WanDiT, vae: WanVAE):
     """Ten branches of one world, each walked on and kept: only the one walked last has a decoder cache there."""
     walker = walker_for(model, decoder=vae)
     world = next(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH)).world
@@ -154,7 +154,7 @@ def test_kept_worlds_take_no_gpu_memory(model: WorldPlayDiT, vae: WanVAE):
     assert all(step.latents.is_cpu for step in kept[-1].history)
 
 
-def test_a_cache_made_again_gives_the_same_frames(model: WorldPlayDiT, vae: WanVAE):
+def test_a_cache_made_again_gives_the_same_frames(model: WanDiT, vae: WanVAE):
     walker = walker_for(model, decoder=vae)
     long = Trajectory.from_tokens("w-10, right-20, d-10, left-20")
     chunks = list(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), long, 15))
@@ -164,7 +164,7 @@ def test_a_cache_made_again_gives_the_same_frames(model: WorldPlayDiT, vae: WanV
     assert torch.equal(torch.cat([c.frames for c in again]), torch.cat([c.frames for c in chunks[13:]]))
 
 
-def test_nothing_waits_for_the_device_inside_a_chunk(model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_waits_for_the_device_inside_a_chunk(model: WanDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
     """torch raises at any synchronisation between the first forward and the wait for the finished frames."""
     walker = walker_for(model, decoder=vae)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hyworld import Trajectory
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import WanVAE
 from hyworld.walk import Chunk, World
 
@@ -18,14 +18,12 @@ FIRST = torch.randn(1, 6, 1, *SIZE, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture(scope="module")
-def walked(model: WorldPlayDiT, vae: WanVAE) -> list[Chunk]:
+def walked(model: WanDiT, vae: WanVAE) -> list[Chunk]:
     walker = walker_for(model, vae)
     return list(walker.walk(walker.begin(TEXT, first_frame=FIRST, seed=5), PATH))
 
 
-def test_a_world_is_decoded_again_to_the_frames_of_its_walk(
-    model: WorldPlayDiT, vae: WanVAE, walked: list[Chunk]
-) -> None:
+def test_a_world_is_decoded_again_to_the_frames_of_its_walk(model: WanDiT, vae: WanVAE, walked: list[Chunk]) -> None:
     world = walked[-1].world
     for first in (0, 3):
         again = list(walker_for(model, vae).replay(world, first))
@@ -37,7 +35,7 @@ def test_a_world_is_decoded_again_to_the_frames_of_its_walk(
 
 @pytest.mark.parametrize("shared", [0, 1, 5])
 def test_a_path_that_changed_goes_on_from_what_it_shares(
-    model: WorldPlayDiT, vae: WanVAE, walked: list[Chunk], shared: int
+    model: WanDiT, vae: WanVAE, walked: list[Chunk], shared: int
 ) -> None:
     other = Trajectory.from_tokens("s-3, a-9")
     kept = walked[-1].world
@@ -88,7 +86,7 @@ def test_the_shorter_path_shares_no_more_than_it_has(walked: list[Chunk]) -> Non
     assert kept.shared_with(kept.at_chunk(0), PARTS[:3]).chunks == 3
 
 
-def test_a_list_of_parts_stops_at_the_chunks_asked_for(model: WorldPlayDiT, walked: list[Chunk]) -> None:
+def test_a_list_of_parts_stops_at_the_chunks_asked_for(model: WanDiT, walked: list[Chunk]) -> None:
     walker = walker_for(model)
     start = walked[-1].world.at_chunk(0)
     listed = list(walker.walk(start, list(PARTS), 2))

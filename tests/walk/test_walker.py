@@ -12,7 +12,7 @@ import torch
 
 from hyworld import Chunk, InputError, Progress, Trajectory, World
 from hyworld.config import MemoryConfig
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import WanVAE
 from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
@@ -25,7 +25,7 @@ from .conftest import CONFIG, PARTS, PATH, POINTS, SIZE, TEXT, walker_for
 STEPS = WORLDPLAY.steps
 
 
-def walked(model: WorldPlayDiT, chunks: int = 0, path: Trajectory = PATH, **begin) -> torch.Tensor:
+def walked(model: WanDiT, chunks: int = 0, path: Trajectory = PATH, **begin) -> torch.Tensor:
     """All latents of a walk of its own."""
     own = walker_for(model)
     world = own.begin(**{"text": TEXT, "latent_size": SIZE, **begin})
@@ -36,7 +36,7 @@ def shorter(step: Step) -> Step:
     return replace(step, latents=step.latents[:, :, :3], cameras=step.cameras[:3])
 
 
-def begun(model: WorldPlayDiT, vae: WanVAE | None = None, **begin) -> tuple[Walker, World]:
+def begun(model: WanDiT, vae: WanVAE | None = None, **begin) -> tuple[Walker, World]:
     own = walker_for(model, vae)
     return own, own.begin(**{"text": TEXT, "latent_size": SIZE, **begin})
 
@@ -56,7 +56,7 @@ def test_whole_rollouts_equal_the_original():
     assert [item for item in items if not item.passed] == []
 
 
-def test_frames_and_memory_of_a_walk(model: WorldPlayDiT, vae: WanVAE):
+def test_frames_and_memory_of_a_walk(model: WanDiT, vae: WanVAE):
     own, world = begun(model, vae)
     chunks = list(own.walk(world, PATH))
     assert [len(chunk.frames) for chunk in chunks] == [13, *[16] * 6]
@@ -67,7 +67,7 @@ def test_frames_and_memory_of_a_walk(model: WorldPlayDiT, vae: WanVAE):
     assert chunks[-1].world.video_frames == sum(len(chunk.frames) for chunk in chunks)
 
 
-def test_streamed_frames_equal_decoding_everything_at_the_end(model: WorldPlayDiT, vae: WanVAE):
+def test_streamed_frames_equal_decoding_everything_at_the_end(model: WanDiT, vae: WanVAE):
     own, world = begun(model, vae)
     chunks = list(own.walk(world, PATH, 3))
     streamed = torch.cat([chunk.frames for chunk in chunks])
@@ -76,7 +76,7 @@ def test_streamed_frames_equal_decoding_everything_at_the_end(model: WorldPlayDi
     assert (streamed.float() - want).abs().max() <= 1
 
 
-def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
+def test_what_was_foreseen_binds_to_nothing(model: WanDiT):
     """The poses announced for the next chunk may come or not: what is remembered follows those that came."""
     parts, other = PARTS, Trajectory.from_tokens("s-3, left-10, a-8, right-6").split(4)
     worlds = []
@@ -89,7 +89,7 @@ def test_what_was_foreseen_binds_to_nothing(model: WorldPlayDiT):
 
 
 def test_networks_run_while_their_device_is_the_current_one(
-    model: WorldPlayDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch
+    model: WanDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch
 ):
     """Triton and CUDA graphs go to the current GPU, whichever the tensors are on."""
     inside: list[torch.device] = []
@@ -103,7 +103,7 @@ def test_networks_run_while_their_device_is_the_current_one(
 
     monkeypatch.setattr(walker, "current", current)
     monkeypatch.setattr(decoding, "current", current)
-    for owner, name in ((WorldPlayDiT, "text_keys_values"), (WorldPlayDiT, "forward"), (WanVAE, "decode_stream")):
+    for owner, name in ((WanDiT, "text_keys_values"), (WanDiT, "forward"), (WanVAE, "decode_stream")):
         inner = getattr(owner, name)
 
         def watched(self, *args, inner=inner, **kwargs):
@@ -116,11 +116,11 @@ def test_networks_run_while_their_device_is_the_current_one(
     assert seen == [[torch.device("cpu")]] * (1 + STEPS + 1)
 
 
-def test_a_longer_plan_does_not_change_the_beginning(model: WorldPlayDiT):
+def test_a_longer_plan_does_not_change_the_beginning(model: WanDiT):
     assert torch.equal(walked(model, 2), walked(model)[:, :, :8])
 
 
-def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WorldPlayDiT, vae: WanVAE):
+def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WanDiT, vae: WanVAE):
     own, world = begun(model, vae)
     straight = list(own.walk(world, PATH, 5))
     kept = straight[1].world
@@ -137,7 +137,7 @@ def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WorldPlayDiT
     assert straight[4].world.at_chunk(2) == kept
 
 
-def test_a_path_begins_where_the_world_stands(model: WorldPlayDiT):
+def test_a_path_begins_where_the_world_stands(model: WanDiT):
     """Twice the same tokens lead twice as far, and not back to the origin."""
     own, world = begun(model)
     first = list(own.walk(world, "w-3"))[-1].world
@@ -148,7 +148,7 @@ def test_a_path_begins_where_the_world_stands(model: WorldPlayDiT):
     assert torch.equal(onwards.latents[:, :, :4], first.latents)
 
 
-def test_poses_of_an_iterator_are_asked_for_when_they_are_wanted(model: WorldPlayDiT):
+def test_poses_of_an_iterator_are_asked_for_when_they_are_wanted(model: WanDiT):
     own, world = begun(model)
     asked: list[int] = []
 
@@ -166,20 +166,20 @@ def test_poses_of_an_iterator_are_asked_for_when_they_are_wanted(model: WorldPla
     assert len(list(own.walk(world, live(), 2))) == 2
 
 
-def test_cameras_are_told_relative_to_the_chunks_first(model: WorldPlayDiT, monkeypatch: pytest.MonkeyPatch):
+def test_cameras_are_told_relative_to_the_chunks_first(model: WanDiT, monkeypatch: pytest.MonkeyPatch):
     """So the same walk a hundred units away gives the network the same numbers."""
     near = PATH.require_chunks(6)
     there = near.c2w.copy()
     there[:, :3, 3] += 100
     far = replace(near, c2w=there)
     told: list[list[torch.Tensor]] = []
-    forward = WorldPlayDiT.forward
+    forward = WanDiT.forward
 
     def watched(self, inputs):
         told[-1].append(inputs.viewmats)
         return forward(self, inputs)
 
-    monkeypatch.setattr(WorldPlayDiT, "forward", watched)
+    monkeypatch.setattr(WanDiT, "forward", watched)
     for path in (near, far):
         told.append([])
         own, world = begun(model)
@@ -189,7 +189,7 @@ def test_cameras_are_told_relative_to_the_chunks_first(model: WorldPlayDiT, monk
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
-def test_a_recipe_is_a_value(model: WorldPlayDiT):
+def test_a_recipe_is_a_value(model: WanDiT):
     """Another checkpoint may have chunks of another length, another schedule and another memory."""
     recipe = Recipe(chunk_latents=2, timesteps=(1000.0, 500.0), memory=MemoryConfig(frames=6, recent=4))
     own = Walker(model, recipe=recipe, points=POINTS)
@@ -202,7 +202,7 @@ def test_a_recipe_is_a_value(model: WorldPlayDiT):
     assert seen[:3] == [(0, 0), (0, 1), (0, 2)]
 
 
-def test_the_first_frame_is_held(model: WorldPlayDiT):
+def test_the_first_frame_is_held(model: WanDiT):
     first = torch.randn(1, 6, 1, *SIZE)
     held = walked(model, 1, first_frame=first)
     assert torch.equal(held[:, :, :1], first)
@@ -214,18 +214,18 @@ def test_the_first_frame_is_held(model: WorldPlayDiT):
     [{"seed": 1}, {"text": TEXT + 1}, {"path": Trajectory.from_tokens("left-7")}],
     ids=lambda d: next(iter(d)),
 )
-def test_every_input_changes_the_world(model: WorldPlayDiT, changed: dict):
+def test_every_input_changes_the_world(model: WanDiT, changed: dict):
     assert not torch.allclose(walked(model, 2), walked(model, 2, **changed), atol=1e-3)
 
 
-def test_explicit_noise_replaces_the_seed(model: WorldPlayDiT):
+def test_explicit_noise_replaces_the_seed(model: WanDiT):
     noise = chunk_noise(3, 0, (1, 6, 4, *SIZE))
     own, world = begun(model, seed=99)
     given = own.step(world, PARTS[0], noise=noise)
     assert torch.equal(given.latents, walked(model, 1, seed=3))
 
 
-def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: WorldPlayDiT):
+def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: WanDiT):
     class StopHereError(Exception):
         pass
 
@@ -246,9 +246,7 @@ def test_progress_is_told_and_an_interrupt_leaves_the_world_as_it_was(model: Wor
     assert torch.equal(again.latents, walked(model, 2)[:, :, 4:])
 
 
-def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(
-    model: WorldPlayDiT, monkeypatch: pytest.MonkeyPatch
-):
+def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(model: WanDiT, monkeypatch: pytest.MonkeyPatch):
     """B is larger and has other words; the card does not hold it. A goes on with A's words."""
     own, a = begun(model)
     b = own.begin(TEXT + 1, latent_size=(12, 16))
@@ -279,7 +277,7 @@ def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(
         ),
     ],
 )
-def test_wrong_input_is_refused_where_it_enters(model: WorldPlayDiT, arguments: dict, message: str):
+def test_wrong_input_is_refused_where_it_enters(model: WanDiT, arguments: dict, message: str):
     with pytest.raises(InputError, match=message):
         walker_for(model).begin(**arguments)
 
@@ -302,22 +300,22 @@ def test_wrong_input_is_refused_where_it_enters(model: WorldPlayDiT, arguments: 
     ],
 )
 def test_a_world_that_does_not_fit_is_refused_before_anything_runs(
-    model: WorldPlayDiT, monkeypatch: pytest.MonkeyPatch, change, message: str
+    model: WanDiT, monkeypatch: pytest.MonkeyPatch, change, message: str
 ):
     own, world = begun(model)
     world = change(next(own.walk(world, PATH)).world)
-    monkeypatch.setattr(WorldPlayDiT, "forward", lambda *_: pytest.fail("the network ran"))
+    monkeypatch.setattr(WanDiT, "forward", lambda *_: pytest.fail("the network ran"))
     with pytest.raises(InputError, match=message):
         own.walk(world, PATH)
     with pytest.raises(InputError, match=message):
         own.step(world, PARTS[1])
 
 
-def test_a_world_of_another_precision_is_walked_on_in(model: WorldPlayDiT, vae: WanVAE):
+def test_a_world_of_another_precision_is_walked_on_in(model: WanDiT, vae: WanVAE):
     """Walked in float32, then by a bfloat16 network and decoder."""
     own, world = begun(model, vae)
     world = list(own.walk(world, PATH, 5))[-1].world
-    half = randomise(WorldPlayDiT(CONFIG), 0).to(torch.bfloat16)
+    half = randomise(WanDiT(CONFIG), 0).to(torch.bfloat16)
     other = walker_for(half, randomise(WanVAE(vae.config), 1).to(torch.bfloat16), dtype=torch.bfloat16)
     stored = replace(
         world, text=TEXT.half(), history=tuple(replace(s, latents=s.latents.double()) for s in world.history)
@@ -329,7 +327,7 @@ def test_a_world_of_another_precision_is_walked_on_in(model: WorldPlayDiT, vae: 
     assert (chunk.frames.float() - exact.frames.float()).abs().mean() < 8
 
 
-def test_a_world_goes_home_step_by_step(model: WorldPlayDiT):
+def test_a_world_goes_home_step_by_step(model: WanDiT):
     """What is at home already stays the same object: decoder caches are known by it."""
     own, world = begun(model)
     world = list(own.walk(world, PATH, 3))[-1].world
@@ -343,7 +341,7 @@ def test_a_world_goes_home_step_by_step(model: WorldPlayDiT):
     assert chunk.world.first_frame.dtype == torch.float32
 
 
-def test_changing_what_was_given_changes_no_world(model: WorldPlayDiT):
+def test_changing_what_was_given_changes_no_world(model: WanDiT):
     own = walker_for(model)
     text, first = TEXT.clone(), torch.zeros(1, 6, 1, *SIZE)
     world = own.begin(text, first_frame=first)
@@ -353,7 +351,7 @@ def test_changing_what_was_given_changes_no_world(model: WorldPlayDiT):
     assert not world.first_frame.any()
 
 
-def test_latents_left_over_are_said(model: WorldPlayDiT):
+def test_latents_left_over_are_said(model: WanDiT):
     own, world = begun(model)
     with pytest.warns(UserWarning, match="The path has 6 latents; the first 4 .* and the last 2 left out"):
         own.walk(world, "w-5")
@@ -363,7 +361,7 @@ def test_latents_left_over_are_said(model: WorldPlayDiT):
         own.walk(world, "w-5", 1)  # as asked for
 
 
-def test_a_path_that_is_too_short_names_both_counts(model: WorldPlayDiT):
+def test_a_path_that_is_too_short_names_both_counts(model: WanDiT):
     own, world = begun(model)
     with pytest.raises(InputError, match=r"13.*5|5.*13"):
         own.walk(world, "w-12", 5)
@@ -371,7 +369,7 @@ def test_a_path_that_is_too_short_names_both_counts(model: WorldPlayDiT):
         own.walk(world, iter([]), -1)
 
 
-def test_a_chunk_takes_four_poses(model: WorldPlayDiT):
+def test_a_chunk_takes_four_poses(model: WanDiT):
     own, world = begun(model)
     short = Trajectory.from_tokens("w-2")
     with pytest.raises(InputError, match="exactly 4"):
@@ -384,16 +382,16 @@ def test_a_chunk_takes_four_poses(model: WorldPlayDiT):
         own.step(world, PARTS[0], noise=torch.zeros(1, 6, 3, *SIZE))
 
 
-def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WorldPlayDiT, vae: WanVAE):
-    broken = randomise(WorldPlayDiT(CONFIG), 0)
+def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WanDiT, vae: WanVAE):
+    broken = randomise(WanDiT(CONFIG), 0)
     broken.head.head.bias[0] = float("nan")
     own, world = begun(broken, vae)
     with pytest.raises(InputError, match="NaN or infinity: choose bfloat16"):
         next(own.walk(world, PATH))
 
 
-def test_bfloat16_stays_close_to_float32(model: WorldPlayDiT):
-    own = walker_for(randomise(WorldPlayDiT(CONFIG), 0).to(torch.bfloat16), dtype=torch.bfloat16)
+def test_bfloat16_stays_close_to_float32(model: WanDiT):
+    own = walker_for(randomise(WanDiT(CONFIG), 0).to(torch.bfloat16), dtype=torch.bfloat16)
     got = own.step(own.begin(TEXT, latent_size=SIZE), PARTS[0]).latents
     exact = walked(model, 1)
     assert got.dtype == torch.bfloat16
@@ -401,7 +399,7 @@ def test_bfloat16_stays_close_to_float32(model: WorldPlayDiT):
 
 
 @pytest.mark.parametrize("compact", [False, True])
-def test_the_bytes_needed_are_those_allocated(model: WorldPlayDiT, compact: bool):
+def test_the_bytes_needed_are_those_allocated(model: WanDiT, compact: bool):
     own = Walker(model, compact_memory=compact, points=POINTS)
     next(own.walk(own.begin(TEXT, latent_size=SIZE), PATH))
     memory = own._kv

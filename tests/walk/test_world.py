@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from hyworld import InputError, Trajectory, World
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 
 from .conftest import PATH, SIZE, TEXT, walker_for
 
 
 @pytest.fixture(scope="module")
-def world(model: WorldPlayDiT) -> World:
+def world(model: WanDiT) -> World:
     walker = walker_for(model)
     return list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 6))[-1].world
 
 
-def test_worlds_compare_by_what_they_hold(model: WorldPlayDiT, world: World):
+def test_worlds_compare_by_what_they_hold(model: WanDiT, world: World):
     walker = walker_for(model)
     again = list(walker.walk(walker.begin(TEXT.clone(), latent_size=SIZE), PATH, 6))[-1].world
     assert world == again

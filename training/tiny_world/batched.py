@@ -16,7 +16,7 @@ from torch import Tensor
 from hyworld.camera import Trajectory
 from hyworld.camera.trajectory import default_intrinsics
 from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig
-from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WorldPlayDiT, sdpa
+from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WanDiT, sdpa
 from hyworld.dit.kv_memory import KV, Spread
 from hyworld.dit.positions import Positions
 from hyworld.dit.prope import CameraProjections
@@ -48,7 +48,7 @@ class Sample:
         return self.memory.shape[2]
 
 
-def empty_prompt(network: WorldPlayDiT, batch: int) -> TextKV:
+def empty_prompt(network: WanDiT, batch: int) -> TextKV:
     """Keys and values of the empty prompt; its rows are all zero, so one is enough."""
     weight = network.patch_embedding.weight
     text = torch.zeros(1, 1, network.config.text_dim, device=weight.device, dtype=weight.dtype)
@@ -75,7 +75,7 @@ def causal(memory_tokens: int) -> Attend:
     return attend
 
 
-def compiled_twin(network: WorldPlayDiT, *, backend: str = "inductor") -> WorldPlayDiT:
+def compiled_twin(network: WanDiT, *, backend: str = "inductor") -> WanDiT:
     """A copy with shared weights, compiled blocks and the training kernels; each shape compiles for ten seconds."""
     # Shapes; at the default of 8 dynamo stops compiling without an error. Newer torch calls it recompile_limit, too.
     torch._dynamo.config.cache_size_limit = 16
@@ -87,7 +87,7 @@ def compiled_twin(network: WorldPlayDiT, *, backend: str = "inductor") -> WorldP
     return twin
 
 
-def joint_flow(network: WorldPlayDiT, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
+def joint_flow(network: WanDiT, sample: Sample, noisy: Tensor, timestep: Tensor) -> Tensor:
     """Flow `[B, C, F, h, w]`, float32, of `noisy` chunks at `timestep` `[B, F]`, in one forward."""
     B, K = len(noisy), sample.remembered
     latents = torch.cat((sample.memory, noisy), dim=2)
@@ -150,7 +150,7 @@ class LooseSlot(NamedTuple):
         return keys, values
 
 
-def denoise(network: WorldPlayDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
+def denoise(network: WanDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
     """The chunk `[B, C, 4, h, w]` before each of the four steps, and the result; the prefill has no gradients."""
     B, K, held = len(noise), sample.remembered, sample.held
     device, dtype = noise.device, network.patch_embedding.weight.dtype
@@ -184,7 +184,7 @@ def timesteps(step: Tensor, held: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def walk(
-    network: WorldPlayDiT,
+    network: WanDiT,
     first: Tensor,
     path: Trajectory,
     seeds: list[int],

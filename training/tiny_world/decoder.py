@@ -20,7 +20,7 @@ from hyworld.camera.actions import labels as labels_of
 from hyworld.camera.poses import integrate
 from hyworld.camera.trajectory import default_intrinsics
 from hyworld.config import TINY, frames_in
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import TinyDecoder, WanVAE, to_uint8
 
 from .batched import walk
@@ -87,9 +87,7 @@ def levels(frames: Tensor) -> Tensor:
 class Walks:
     """Walks of scenes counted up from a seed, for the pools: rendered ones and the network's."""
 
-    def __init__(
-        self, first_seed: int, network: WorldPlayDiT, vae: WanVAE, *, latents: int, compiled: bool = False
-    ) -> None:
+    def __init__(self, first_seed: int, network: WanDiT, vae: WanVAE, *, latents: int, compiled: bool = False) -> None:
         self.next_seed, self._latents, self._compiled = first_seed, latents, compiled
         self._network, self._vae = network, vae
         self._device = next(vae.parameters()).device
@@ -142,7 +140,7 @@ def loss_of(
 class HeldOut:
     """Walks never trained on, and how the decoder does on them, decoded as streams."""
 
-    def __init__(self, network: WorldPlayDiT, vae: WanVAE, scenes: int, *, latents: int) -> None:
+    def __init__(self, network: WanDiT, vae: WanVAE, scenes: int, *, latents: int) -> None:
         walks = Walks(HELD_OUT_SEED, network, vae, latents=latents)
         self.rendered, self.generated = walks.rendered(scenes), walks.generated(scenes)
         self.full = levels(decoded(vae, self.rendered[0]))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyworld.camera import Trajectory
 from hyworld.config import VAE_TEMPORAL_STRIDE
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import TinyDecoder, WanVAE
 
 from .batched import walk
@@ -89,7 +89,7 @@ def masked_psnr(frames: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def walk_report(network: WorldPlayDiT, vae: WanVAE, first_seed: int, scenes: int, sheet: Path) -> str:
+def walk_report(network: WanDiT, vae: WanVAE, first_seed: int, scenes: int, sheet: Path) -> str:
     """PSNR lines for scenes from `first_seed` on, and `sheet`: truth, walk, walk with frozen cameras."""
     device = next(vae.parameters()).device
     seeds = list(range(first_seed, first_seed + scenes))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hyworld import builtin
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.vae import TinyDecoder
 from hyworld.weights import load_dit, load_vae
 from hyworld.weights.remap import dit_to_diffusers
@@ -69,7 +69,7 @@ def write(state: Mapping[str, Tensor], path: Path, config: Mapping[str, Any]) ->
             writer.write(name, tensor.half())
 
 
-def mixed(folders: Sequence[Path], shares: Sequence[float]) -> WorldPlayDiT:
+def mixed(folders: Sequence[Path], shares: Sequence[float]) -> WanDiT:
     """The weighted mean of the trained networks in `folders`; `shares` add up to 1."""
     networks = [load_trained_network(folder, torch.device("cpu"), torch.float32) for folder in folders]
     states = [network.state_dict() for network in networks]

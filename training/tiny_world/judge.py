@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyworld.config import CHUNK_LATENTS
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.walk import WORLDPLAY
 
 from .batched import MEMORY, Sample, compiled_twin, denoise, joint_flow
@@ -46,7 +46,7 @@ COMPILED = (0, MEMORY)
 class Judge(nn.Module):
     """Logits of being rendered: a copy of `network` with a small head on three blocks."""
 
-    def __init__(self, network: WorldPlayDiT, *, compiled: bool = False) -> None:
+    def __init__(self, network: WanDiT, *, compiled: bool = False) -> None:
         super().__init__()
         width = network.config.dim
         self.network = copy.deepcopy(network).requires_grad_(True)
@@ -79,13 +79,13 @@ class Trial:
 
     def __init__(
         self,
-        network: WorldPlayDiT,
+        network: WanDiT,
         pool: LatentPool,
         *,
         lr: float,
         weight: float,
         alone: int = 100,
-        fast: WorldPlayDiT | None = None,
+        fast: WanDiT | None = None,
     ) -> None:
         """`fast` is the network's compiled twin; with one, the judge is compiled too."""
         compiled = fast is not None and fast is not network

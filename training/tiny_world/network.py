@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hyworld.config import CHUNK_LATENTS
-from hyworld.dit import WorldPlayDiT
+from hyworld.dit import WanDiT
 from hyworld.walk import WORLDPLAY
 
 from .batched import MEMORY, Sample, compiled_twin, joint_flow, timesteps
@@ -54,7 +54,7 @@ class Trainee:
 
     def __init__(self, device: torch.device, dtype: torch.dtype, *, compiled: bool, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.network = WorldPlayDiT(DIT)
+        self.network = WanDiT(DIT)
         start_quiet(self.network)
         self.network.to(device, dtype)
         self.fast = compiled_twin(self.network) if compiled else self.network
@@ -65,7 +65,7 @@ class Trainee:
         return joint_flow(network, sample, noisy, timestep)
 
 
-def start_quiet(network: WorldPlayDiT) -> None:
+def start_quiet(network: WanDiT) -> None:
     """Zero the output layers, so that every block and the head add nothing at first (adaLN-zero)."""
     quiet = [network.head.head, network.time_projection[1], *(block.cross_attn.o for block in network.blocks)]  # type: ignore[union-attr]
     for linear in quiet:
@@ -117,12 +117,12 @@ def flow_step(
     return losses.mean().detach()
 
 
-def load_trained_network(folder: Path, device: torch.device, dtype: torch.dtype) -> WorldPlayDiT:
+def load_trained_network(folder: Path, device: torch.device, dtype: torch.dtype) -> WanDiT:
     """The averaged weights in `folder`; raises `FileNotFoundError` if there are none."""
     loaded = load_shards(folder, "network")
     if loaded is None:
         raise FileNotFoundError(f"There is no trained network (network-*.safetensors) in {folder}: train it first.")
-    network = WorldPlayDiT(DIT)
+    network = WanDiT(DIT)
     averaged = {name.removeprefix("ema."): t.float() for name, t in loaded[0].items() if name.startswith("ema.")}
     network.load_state_dict(averaged)
     return network.to(device, dtype).eval().requires_grad_(False)

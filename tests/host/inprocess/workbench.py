@@ -131,13 +131,13 @@ def wide_config() -> Any:
 
 def random_state(config: Any, seed: int = 3) -> dict[str, Tensor]:
     """Random float32 weights under native names."""
-    network = pack("hyworld.dit").WorldPlayDiT(config)
+    network = pack("hyworld.dit").WanDiT(config)
     return dict(pack("hyworld.weights.random").randomise(network, seed).state_dict())
 
 
 def network_of(config: Any, state: Mapping[str, Tensor]) -> Any:
     """The engine's own network, of plain torch layers, with these weights."""
-    network = pack("hyworld.dit").WorldPlayDiT(config)
+    network = pack("hyworld.dit").WanDiT(config)
     network.load_state_dict(dict(state))
     return network.eval().requires_grad_(False)
 
