@@ -21,7 +21,7 @@ from hyworld.dit import Inputs, WanDiT
 from hyworld.errors import InputError
 from hyworld.gpu import triton_missing
 from hyworld.modes import Modes
-from hyworld.vae import WanVAE, to_uint8
+from hyworld.vae import Wan22VAE, to_uint8
 from hyworld.walk import WORLDPLAY
 from hyworld.walk.walker import fast_attention
 
@@ -68,7 +68,7 @@ def measure_naive(source: Source, size: tuple[int, int], say: Say) -> Baseline:
     pipeline = source.build(setup)
     network, vae = pipeline.walker.network, pipeline.vae
     assert isinstance(network, WanDiT)
-    assert isinstance(vae, WanVAE)
+    assert isinstance(vae, Wan22VAE)
     recorded = record(pipeline, source, setup)
     prefill, step, frames = recorded.prefill, recorded.step, recorded.chunk.frames
     assert frames is not None

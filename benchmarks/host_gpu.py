@@ -71,12 +71,12 @@ def make_files(models: Path) -> tuple[Path, Path]:
     """Write a full-size network and VAE with random bf16 weights; returns both files."""
     from hy_worldplay_pack.hyworld.config import WAN_5B
     from hy_worldplay_pack.hyworld.dit import WanDiT
-    from hy_worldplay_pack.hyworld.vae import WanVAE
+    from hy_worldplay_pack.hyworld.vae import Wan22VAE
     from hy_worldplay_pack.hyworld.weights.random import randomise
     from safetensors.torch import save_file
 
     dit, vae = models / "diffusion_models" / "worldplay_5b.safetensors", models / "vae" / "wan2.2_vae.safetensors"
-    for file, network, seed in ((dit, WanDiT, 0), (vae, WanVAE, 1)):
+    for file, network, seed in ((dit, WanDiT, 0), (vae, Wan22VAE, 1)):
         if file.exists():
             continue
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from hyworld.dit import PLAIN, WanDiT
 from hyworld.dit.model import Block
 from hyworld.dit.prope import camera_projections
 from hyworld.dit.rope import rope_table
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.weights import vae_to_diffusers
 
 KV = tuple[Tensor, Tensor]
@@ -137,7 +137,7 @@ class NaiveNetwork:
 class DiffusersDecoder:
     """diffusers' `AutoencoderKLWan` with our weights, one latent at a time, its cache kept between calls."""
 
-    def __init__(self, vae: WanVAE) -> None:
+    def __init__(self, vae: Wan22VAE) -> None:
         from diffusers import AutoencoderKLWan
 
         config = vae.config

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hyworld import builtin
 from hyworld.config import CHUNK_LATENTS, TINY
-from hyworld.vae import StreamingDecoder, TinyDecoder, WanVAE
+from hyworld.vae import StreamingDecoder, TinyDecoder, Wan22VAE
 from training.tiny_world.decoder import Walks, levels
 from training.tiny_world.evaluate import decoded
 from training.tiny_world.pictures import save_sheet
@@ -63,7 +63,7 @@ def pictures(scenes: int, latents: int, device: torch.device, sheet: Path) -> di
     return {name: summary(values) for name, values in measured.items()}
 
 
-def by_both(vae: WanVAE, tiny: TinyDecoder, latents: Tensor) -> tuple[Tensor, Tensor]:
+def by_both(vae: Wan22VAE, tiny: TinyDecoder, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Frames uint8 `[S, 3, F, H, W]` of the full and of the tiny decoder."""
     return levels(decoded(vae, latents)), levels(decoded(tiny, latents))
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from hyworld.camera import Trajectory
 from hyworld.config import frames_in
 from hyworld.dit import WanDiT
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.walk import Walker
 from hyworld.walk.decoding import Decoding
 from hyworld.weights import load_dit, load_vae
@@ -48,7 +48,7 @@ KEYS = ("w", "s", "a", "d", "left", "right", "up", "down")
 class Subject:
     """Network and VAE under test, and the held-out scenes."""
 
-    def __init__(self, network: WanDiT, vae: WanVAE, scenes: int) -> None:
+    def __init__(self, network: WanDiT, vae: Wan22VAE, scenes: int) -> None:
         self.network, self.vae = network, vae
         self.device = next(vae.parameters()).device
         self.seeds = [HELD_OUT_SEED + i for i in range(scenes)]

@@ -19,7 +19,7 @@ from .errors import InputError
 from .fingerprint import Fingerprint, fingerprint, same_model
 from .picture import open_picture
 from .text import ByteTextEncoder
-from .vae import TinyDecoder, WanVAE
+from .vae import TinyDecoder, Wan22VAE
 from .weights import load_dit, load_tiny_decoder, load_vae, open_dit, open_vae
 from .weights.random import randomise
 
@@ -100,11 +100,11 @@ def dit(of: Preset) -> WanDiT:
     return network
 
 
-def vae(of: Preset) -> WanVAE:
+def vae(of: Preset) -> Wan22VAE:
     """The VAE of a built-in preset, float32 on the CPU."""
     if of is TINY:
         return load_vae(VAE, dtype=torch.float32)
-    module = randomise(WanVAE(TINY_RANDOM.vae), _SEED + 1)
+    module = randomise(Wan22VAE(TINY_RANDOM.vae), _SEED + 1)
     module.fingerprint = fingerprint(module.state_dict())
     return module
 

@@ -35,7 +35,7 @@ from .modes import (
 )
 from .picture import CropChoice, open_picture, to_video_tensor
 from .text import check_text_source, encode_prompt, load_embeddings
-from .vae import StreamingDecoder, WanVAE
+from .vae import StreamingDecoder, Wan22VAE
 from .walk import Chunk, Walker, Words, World
 from .walk.decoding import Decoding
 from .walk.walker import Foresee, OnProgress, WalkPath
@@ -51,7 +51,7 @@ TEXT_ENCODER_MISSING = (
 
 
 class Encoder(Protocol):
-    """What a pipeline asks of its VAE: `WanVAE`, or a host's."""
+    """What a pipeline asks of its VAE: `Wan22VAE`, or a host's."""
 
     @property
     def latent_channels(self) -> int:
@@ -256,7 +256,7 @@ def _built_in(
 
 def make_walker(
     dit: WanDiT,
-    vae: WanVAE,
+    vae: Wan22VAE,
     decoder: StreamingDecoder,
     modes: Modes,
     device: torch.device,

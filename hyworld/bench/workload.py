@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
-from ..vae import StreamingDecoder, TinyDecoder, WanVAE
+from ..vae import StreamingDecoder, TinyDecoder, Wan22VAE
 from ..walk import World
 from ..weights.random import randomise
 
@@ -105,7 +105,7 @@ class Source:
         device, dtype = self.device, self.dtype
         check_modes(setup.modes, device)
         dit = randomise(WanDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
-        vae = randomise(WanVAE(self.preset.vae, device=device, dtype=dtype), 1, device=device)
+        vae = randomise(Wan22VAE(self.preset.vae, device=device, dtype=dtype), 1, device=device)
         decoder: StreamingDecoder = vae
         if setup.decoder == "tiny":
             sizes = TinyDecoderConfig(latent_channels=self.preset.vae.z_dim)

@@ -2,6 +2,6 @@
 
 from .stream import StreamingDecoder, VAECache, to_uint8
 from .taehv import TinyDecoder
-from .wan22 import WanVAE
+from .wan22 import Wan22VAE
 
-__all__ = ["StreamingDecoder", "TinyDecoder", "VAECache", "WanVAE", "to_uint8"]
+__all__ = ["StreamingDecoder", "TinyDecoder", "VAECache", "Wan22VAE", "to_uint8"]

@@ -23,7 +23,7 @@ Past = VAECache | list[Any]
 
 
 class StreamingDecoder(Protocol):
-    """A decoder that can be fed a stream of latents: `WanVAE`, `TinyDecoder`."""
+    """A decoder that can be fed a stream of latents: `Wan22VAE`, `TinyDecoder`."""
 
     @property
     def latent_channels(self) -> int:

@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         return self.head(x, stream)
 
 
-class WanVAE(nn.Module):
+class Wan22VAE(nn.Module):
     """Encoder and decoder of the Wan 2.2 VAE, for whole videos or streams.
 
     Both compute in their input's dtype, which must be the weights' unless `operations` (the namespace of Conv2d and

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..config import TinyDecoderConfig
-from ..vae import StreamingDecoder, TinyDecoder, WanVAE
+from ..vae import StreamingDecoder, TinyDecoder, Wan22VAE
 from ..weights import read_checkpoint, vae_config_from, vae_to_diffusers, vae_to_native
 from .report import Item, compare, compare_exactly
 
@@ -37,7 +37,7 @@ def check_vae(weights: Path, file: Path, device: torch.device, dtype: torch.dtyp
         latents_mean=tuple(data["latent_mean"].tolist()),
         latents_std=tuple(data["latent_std"].tolist()),
     )
-    vae = WanVAE(config, device="meta")
+    vae = Wan22VAE(config, device="meta")
     vae.load_state_dict(native, strict=True, assign=True)
     vae = vae.to(device, dtype).eval()
 

@@ -19,7 +19,7 @@ from ..dit import WanDiT
 from ..errors import InputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
-from ..vae import TinyDecoder, WanVAE
+from ..vae import TinyDecoder, Wan22VAE
 from .files import Checkpoint, read_checkpoint, stream
 from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
@@ -133,7 +133,7 @@ def open_vae(path: str | Path) -> OpenedVAE:
         config = vae_config_from(state, checkpoint.metadata)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    _refuse_misfit(WanVAE(config, device="meta"), state, path, "the Wan 2.2 VAE")
+    _refuse_misfit(Wan22VAE(config, device="meta"), state, path, "the Wan 2.2 VAE")
     return OpenedVAE(checkpoint, config, state)
 
 
@@ -143,11 +143,11 @@ def load_vae(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     operations: Any = torch.nn,
-) -> WanVAE:
+) -> Wan22VAE:
     """The VAE at `path`, in eval mode, without gradients; `dtype` None keeps the stored one. Raises as `open_vae`."""
     opened = open_vae(path)
     state = {name: _placed(tensor, None, device, dtype) for name, tensor in opened.state.items()}
-    vae = _filled(WanVAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    vae = _filled(Wan22VAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
     vae.fingerprint = fingerprint(opened.state)
     return vae
 

@@ -17,7 +17,7 @@ from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAE
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint, fingerprint
 from ...hyworld.modes import set_vae_kernels
-from ...hyworld.vae import TinyDecoder, WanVAE
+from ...hyworld.vae import TinyDecoder, Wan22VAE
 from ...hyworld.vae.layers import HISTORY
 from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.vae.wan22 import unpatchify
@@ -93,13 +93,13 @@ class HostVAE:
             raise InputError("There is no VAE: load wan2.2_vae.safetensors with the core node Load VAE.")
         self.patcher = vae.patcher
         self._fetches_weights = False
-        if isinstance(source, WanVAE):
+        if isinstance(source, Wan22VAE):
             self._ours = source
         elif getattr(vae.patcher, "is_dynamic", bool)():
             self._ours, self.patcher = _made_of_host_layers(vae)
             self._fetches_weights = True
         else:
-            self._ours = WanVAE(vae_config_from(source.state_dict(), {}), device="meta").eval()
+            self._ours = Wan22VAE(vae_config_from(source.state_dict(), {}), device="meta").eval()
             _share_parameters(source, self._ours)
         set_vae_kernels(self._ours, "auto", self.device)
 
@@ -256,14 +256,14 @@ def _share_parameters(source: nn.Module, target: nn.Module) -> None:
         target.get_submodule(module_name)._parameters[leaf] = theirs[name]
 
 
-def _made_of_host_layers(vae: Any) -> tuple[WanVAE, Any]:
+def _made_of_host_layers(vae: Any) -> tuple[Wan22VAE, Any]:
     """Our module over the storage of the host's weights, and its patcher; made once per VAE object."""
     made = getattr(vae, "_hyworld_streaming", None)
     if made is None:
         state = vae.first_stage_model.state_dict()
         config = vae_config_from(state, {})
         operations = comfy.ops.pick_operations(vae.vae_dtype, vae.vae_dtype)
-        ours = WanVAE(config, operations=operations, device="meta", dtype=vae.vae_dtype).eval()
+        ours = Wan22VAE(config, operations=operations, device="meta", dtype=vae.vae_dtype).eval()
         ours.load_state_dict(state, strict=True, assign=True)
         ours.requires_grad_(False)
         patcher = comfy.model_patcher.CoreModelPatcher(

@@ -17,7 +17,7 @@ from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.config import TINY_RANDOM, frames_in
 from hyworld.dit import WanDiT
 from hyworld.errors import InputError
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.walk import Walker
 
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ def test_every_stage_has_its_own_time_once(source: Source, monkeypatch: pytest.M
     slow(Walker, "_control", 1)  # before the first forward: cameras of the chunk and of what it remembers
     slow(WanDiT, "forward", 8, 16, 32, 64, 4, 8, 16, 32, 64)
     slow(TimedDecoder, "decode_stream", *[512 / (4 // at_once)])  # between forwards and decoder
-    slow(WanVAE, "decode_stream", *[128 / (4 // at_once)])
+    slow(Wan22VAE, "decode_stream", *[128 / (4 // at_once)])
     first, second = (time_chunk(chunks, probe, Memory(CPU)) for _ in range(2))
     steps = {"step_0": 8, "step_1": 16, "step_2": 32, "step_3": 64}
     shared = {**steps, "decode": 128, "hand_over": 1, "rest": 512}

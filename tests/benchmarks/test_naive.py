@@ -8,7 +8,7 @@ import torch
 from benchmarks.naive import DiffusersDecoder, NaiveNetwork
 from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import Inputs, KVMemory, WanDiT
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.weights.random import randomise
 
 
@@ -39,7 +39,7 @@ def test_the_naive_network_gives_the_same_flow():
 @torch.no_grad()
 def test_the_diffusers_decoder_gives_the_same_frames():
     pytest.importorskip("diffusers", reason="diffusers is not installed")
-    vae = randomise(WanVAE(VAEConfig(encoder_dim=8, decoder_dim=8)), 1)
+    vae = randomise(Wan22VAE(VAEConfig(encoder_dim=8, decoder_dim=8)), 1)
     latents = torch.randn(1, 48, 4, 2, 4)
     decoder = DiffusersDecoder(vae)
     for _ in range(2):  # a new stream forgets the one before

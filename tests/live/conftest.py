@@ -15,7 +15,7 @@ from hyworld.config import TINY_RANDOM, VAEConfig
 from hyworld.live.controls import Held
 from hyworld.live.walk import LiveWalk, Made
 from hyworld.pipeline import make_walker
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.weights.random import randomise
 
 SIZE = (64, 96)
@@ -25,7 +25,7 @@ VAE_CONFIG = VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=24, latents_mean=(0.0
 @pytest.fixture(scope="package")
 def pipeline() -> Pipeline:
     """The network of tiny-random, with a smaller decoder: that takes most of the time."""
-    vae = randomise(WanVAE(VAE_CONFIG), 1)
+    vae = randomise(Wan22VAE(VAE_CONFIG), 1)
     cpu = torch.device("cpu")
     walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(), cpu, torch.float32)
     return Pipeline(walker, vae, SIZE, builtin.text_encoder())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyworld import builtin
 from hyworld.config import TINY, TinyDecoderConfig, frames_in
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.weights import load_tiny_decoder
 from training.tiny_world import decoder as program
 from training.tiny_world import evaluate, pool
@@ -33,7 +33,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def vae() -> WanVAE:
+def vae() -> Wan22VAE:
     return builtin.vae(TINY)
 
 
@@ -47,7 +47,7 @@ def a_pool() -> FramePool:
 
 
 @pytest.mark.parametrize("begin", [0, 5])
-def test_it_learns(vae: WanVAE, begin: int) -> None:
+def test_it_learns(vae: Wan22VAE, begin: int) -> None:
     decoder, walks, generator = fresh_decoder(0, CPU, torch.float32), a_pool(), torch.Generator().manual_seed(0)
     optimiser = Optimiser(decoder, lr=5e-3, warm_up=5)
     losses = []
@@ -59,7 +59,7 @@ def test_it_learns(vae: WanVAE, begin: int) -> None:
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
-def test_frames_that_depend_on_what_came_before_the_clip_are_not_judged(vae: WanVAE) -> None:
+def test_frames_that_depend_on_what_came_before_the_clip_are_not_judged(vae: Wan22VAE) -> None:
     decoder, generator = fresh_decoder(0, CPU, torch.float32), torch.Generator().manual_seed(0)
     latents, frames = a_pool().draw(1, 5, generator)
     assert frames.shape[2] == 4 * CLIP

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hyworld.config import TinyDecoderConfig, VAEConfig
-from hyworld.vae import TinyDecoder, WanVAE
+from hyworld.vae import TinyDecoder, Wan22VAE
 from hyworld.verify import REFERENCE
 from hyworld.weights.random import randomise
 
@@ -34,7 +34,7 @@ def vae_golden() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="session")
-def vae(vae_weights, vae_golden) -> WanVAE:
+def vae(vae_weights, vae_golden) -> Wan22VAE:
     config = VAEConfig(
         encoder_dim=4,
         decoder_dim=4,
@@ -42,7 +42,7 @@ def vae(vae_weights, vae_golden) -> WanVAE:
         latents_mean=tuple(vae_golden["latent_mean"].tolist()),
         latents_std=tuple(vae_golden["latent_std"].tolist()),
     )
-    model = WanVAE(config)
+    model = Wan22VAE(config)
     model.load_state_dict(vae_weights, strict=True)
     return model.eval()
 
@@ -80,5 +80,5 @@ def small() -> TinyDecoder:
 
 
 @pytest.fixture(scope="session", params=["vae", "tiny", "small"])
-def decoder(request) -> WanVAE | TinyDecoder:
+def decoder(request) -> Wan22VAE | TinyDecoder:
     return request.getfixturevalue(request.param)

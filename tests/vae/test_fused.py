@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hyworld.config import VAEConfig
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.vae.kernels import PLAIN, Cells, norm_silu_extend
 from hyworld.weights.random import randomise
 
@@ -74,7 +74,7 @@ def test_doubling(fused, spread: tuple[int, int, int], skip: int, batch: int, dt
 
 
 def test_the_same_frames_are_decoded(fused):
-    vae = randomise(WanVAE(CONFIG, device=DEVICE), 0, device=DEVICE)
+    vae = randomise(Wan22VAE(CONFIG, device=DEVICE), 0, device=DEVICE)
     latents = torch.randn(1, 4, 4, 2, 3, device=DEVICE)
     with torch.no_grad():
         plain = vae.decode(latents)
@@ -97,7 +97,7 @@ def test_the_decoder_stays_channels_last():
 
     Convolutions on a CPU give channels-first whatever they get; here they are made to answer like CUDA's.
     """
-    vae = randomise(WanVAE(CONFIG), 0)
+    vae = randomise(Wan22VAE(CONFIG), 0)
     seen: list[tuple[str, bool]] = []
 
     def answer_like_cuda(name: str, module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyworld.config import TinyDecoderConfig, VAEConfig
-from hyworld.vae import TinyDecoder, WanVAE
+from hyworld.vae import TinyDecoder, Wan22VAE
 from hyworld.weights.remap_vae import vae_to_diffusers
 
 TOLERANCE = 1e-5
@@ -60,7 +60,7 @@ def test_vae_equals_diffusers(sizes):
     config = VAEConfig(
         encoder_dim=4, decoder_dim=8, z_dim=3, latents_mean=(0.3, -0.2, 0.1), latents_std=(0.7, 1.3, 1.1), **sizes
     )
-    ours = WanVAE(config)
+    ours = Wan22VAE(config)
     generator = torch.Generator().manual_seed(5)
     for name, parameter in ours.named_parameters():
         gain = 1.2 / math.sqrt(math.prod(parameter.shape[1:])) if name.endswith("weight") else 0.05
@@ -83,7 +83,7 @@ def test_released_sizes_equal_those_of_diffusers():
     diffusers = pytest.importorskip("diffusers")
     with torch.device("meta"):
         theirs = diffusers.AutoencoderKLWan(**diffusers_arguments(VAEConfig()))
-    ours = vae_to_diffusers(WanVAE(VAEConfig(), device="meta").state_dict())
+    ours = vae_to_diffusers(Wan22VAE(VAEConfig(), device="meta").state_dict())
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
 

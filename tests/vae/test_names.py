@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyworld.config import TINY, TINY_RANDOM, TinyDecoderConfig, VAEConfig
 from hyworld.errors import InputError
-from hyworld.vae import TinyDecoder, WanVAE
+from hyworld.vae import TinyDecoder, Wan22VAE
 from hyworld.weights.remap_vae import (
     detect_vae,
     tiny_config_from,
@@ -28,11 +28,11 @@ def meta(*shape: int) -> Tensor:
 
 
 def test_the_released_vae_has_196_tensors():
-    assert len(WanVAE(VAEConfig(), device="meta").state_dict()) == 196
+    assert len(Wan22VAE(VAEConfig(), device="meta").state_dict()) == 196
 
 
 def test_names_are_the_original_ones(vae_weights):
-    assert set(WanVAE(SMALL, device="meta").state_dict()) == set(vae_weights)
+    assert set(Wan22VAE(SMALL, device="meta").state_dict()) == set(vae_weights)
 
 
 def test_renaming_there_and_back_returns_the_same_tensors(vae_weights):
@@ -120,13 +120,13 @@ def test_what_is_no_vae_is_refused(state):
     ],
 )
 def test_sizes_are_read_off_the_tensors(config):
-    state = WanVAE(config, device="meta").state_dict()
+    state = Wan22VAE(config, device="meta").state_dict()
     assert vae_config_from(state) == config
     assert vae_config_from(vae_to_diffusers(state)) == config
 
 
 def test_metadata_wins():
-    state = WanVAE(SMALL, device="meta").state_dict()
+    state = Wan22VAE(SMALL, device="meta").state_dict()
     stated = {
         "dim": 4,
         "dec_dim": 4,
@@ -147,11 +147,11 @@ def test_metadata_wins():
 @pytest.mark.parametrize("text", ["{", "[1]"])
 def test_metadata_that_is_not_an_object_is_refused(text):
     with pytest.raises(InputError, match='metadata "config"'):
-        vae_config_from(WanVAE(SMALL, device="meta").state_dict(), {"config": text})
+        vae_config_from(Wan22VAE(SMALL, device="meta").state_dict(), {"config": text})
 
 
 def test_an_incomplete_vae_is_refused():
-    state = WanVAE(SMALL, device="meta").state_dict()
+    state = Wan22VAE(SMALL, device="meta").state_dict()
     del state["conv2.weight"]
     with pytest.raises(InputError, match=r"incomplete, it has no tensor 'conv2\.weight'"):
         vae_config_from(state)

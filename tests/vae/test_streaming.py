@@ -14,7 +14,7 @@ from torch import nn
 
 from hyworld.config import TinyDecoderConfig, VAEConfig
 from hyworld.errors import InputError
-from hyworld.vae import TinyDecoder, WanVAE, to_uint8
+from hyworld.vae import TinyDecoder, Wan22VAE, to_uint8
 
 LATENTS = 7
 
@@ -131,7 +131,7 @@ def test_encoder_runs_in_half_precision(vae):
 @pytest.mark.parametrize(
     "build",
     [
-        lambda operations: WanVAE(VAEConfig(encoder_dim=8, decoder_dim=8), operations=operations, device="meta"),
+        lambda operations: Wan22VAE(VAEConfig(encoder_dim=8, decoder_dim=8), operations=operations, device="meta"),
         lambda operations: TinyDecoder(TinyDecoderConfig(), operations=operations, device="meta"),
         lambda operations: TinyDecoder(TinyDecoderConfig(layout="super"), operations=operations, device="meta"),
         lambda operations: TinyDecoder(TinyDecoderConfig(layout="small"), operations=operations, device="meta"),
@@ -193,7 +193,7 @@ def test_a_running_encoder_takes_four_frames_per_latent(vae, frames):
 @pytest.mark.parametrize("dim_mult", [(1, 2, 4, 6), (1, 3, 6, 6)])
 def test_channel_factors_that_do_not_fit_are_refused(dim_mult):
     with pytest.raises(InputError, match="dim_mult does not fit"):
-        WanVAE(VAEConfig(encoder_dim=8, decoder_dim=8, dim_mult=dim_mult), device="meta")
+        Wan22VAE(VAEConfig(encoder_dim=8, decoder_dim=8, dim_mult=dim_mult), device="meta")
 
 
 def test_to_uint8_rounds_and_clamps():

@@ -8,7 +8,7 @@ import torch
 from hyworld import Trajectory
 from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import WanDiT
-from hyworld.vae import StreamingDecoder, WanVAE
+from hyworld.vae import StreamingDecoder, Wan22VAE
 from hyworld.walk import Walker
 from hyworld.walk.decoding import Decoding
 from hyworld.weights.random import randomise
@@ -28,8 +28,8 @@ def model() -> WanDiT:
 
 
 @pytest.fixture(scope="package")
-def vae() -> WanVAE:
-    return randomise(WanVAE(VAE_CONFIG), 1)
+def vae() -> Wan22VAE:
+    return randomise(Wan22VAE(VAE_CONFIG), 1)
 
 
 def walker_for(network: WanDiT, decoder: StreamingDecoder | None = None, dtype: torch.dtype = torch.float32) -> Walker:

@@ -11,7 +11,7 @@ import torch
 from hyworld import Trajectory
 from hyworld.config import TinyDecoderConfig, VAEConfig
 from hyworld.dit import WanDiT
-from hyworld.vae import StreamingDecoder, TinyDecoder, WanVAE
+from hyworld.vae import StreamingDecoder, TinyDecoder, Wan22VAE
 from hyworld.walk import Step, Walker, World
 from hyworld.walk.decoding import DecoderCaches, Decoding
 from hyworld.weights.random import randomise
@@ -28,7 +28,7 @@ def world_of(chunks: int) -> World:
 
 
 @pytest.fixture(scope="module", params=["full", "tiny base", "tiny super", "tiny small"])
-def decoder(request: pytest.FixtureRequest, vae: WanVAE) -> StreamingDecoder:
+def decoder(request: pytest.FixtureRequest, vae: Wan22VAE) -> StreamingDecoder:
     if request.param == "full":
         return vae
     sizes = TinyDecoderConfig(latent_channels=6, layout=request.param.split()[1], widths=(24, 16, 16, 8))
@@ -63,10 +63,10 @@ def test_the_reach_is_no_longer_than_it_must_be(decoder: StreamingDecoder, monke
 
 
 def test_the_released_vae_reaches_forty_latents_back():
-    assert WanVAE(VAEConfig(), device="meta").reach == 40
+    assert Wan22VAE(VAEConfig(), device="meta").reach == 40
 
 
-def test_a_walk_goes_on_without_a_seam_when_the_cache_is_gone(model: WanDiT, vae: WanVAE):
+def test_a_walk_goes_on_without_a_seam_when_the_cache_is_gone(model: WanDiT, vae: Wan22VAE):
     walker = walker_for(model, vae)
     chunks = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 6))
     other = walker_for(model, vae)
@@ -90,7 +90,7 @@ def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def test_a_cache_is_made_again_only_where_it_must(model: WanDiT, vae: WanVAE, rebuilt: list[int]):
+def test_a_cache_is_made_again_only_where_it_must(model: WanDiT, vae: Wan22VAE, rebuilt: list[int]):
     walker = walker_for(model, vae)
     chunks = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 4))
     last = chunks[-1].world
@@ -104,7 +104,7 @@ def test_a_cache_is_made_again_only_where_it_must(model: WanDiT, vae: WanVAE, re
     assert rebuilt == [2], "branches of an earlier one"
 
 
-def test_an_interrupt_in_the_steps_keeps_the_cache(model: WanDiT, vae: WanVAE, rebuilt: list[int]):
+def test_an_interrupt_in_the_steps_keeps_the_cache(model: WanDiT, vae: Wan22VAE, rebuilt: list[int]):
     walker = walker_for(model, vae)
     world = next(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH)).world
 
@@ -117,18 +117,18 @@ def test_an_interrupt_in_the_steps_keeps_the_cache(model: WanDiT, vae: WanVAE, r
     assert rebuilt == []
 
 
-def test_caches_are_used_up_as_they_are_replaced(model: WanDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
+def test_caches_are_used_up_as_they_are_replaced(model: WanDiT, vae: Wan22VAE, monkeypatch: pytest.MonkeyPatch):
     """Else a second one, of gigabytes, would be on the device."""
-    decode = WanVAE.decode_stream
+    decode = Wan22VAE.decode_stream
     left: list[int] = []
 
-    def watched(self: WanVAE, latents: torch.Tensor, cache: list | None = None):
+    def watched(self: Wan22VAE, latents: torch.Tensor, cache: list | None = None):
         given = [weakref.ref(tensor) for tensor in cache or ()]
         result = decode(self, latents, cache)
         left.append(sum(tensor() is not None for tensor in given))
         return result
 
-    monkeypatch.setattr(WanVAE, "decode_stream", watched)
+    monkeypatch.setattr(Wan22VAE, "decode_stream", watched)
     walker = Walker(model, decoding=Decoding(vae, at_once=1), points=POINTS)
     world = list(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH, 3))[-1].world
     Decoding(vae, at_once=1)._made_again(world)
@@ -175,7 +175,7 @@ def test_no_cache_outlives_its_world_or_its_walker():
         gc.enable()
 
 
-def test_a_kept_cache_comes_in_the_precision_of_the_decoder(model: WanDiT, vae: WanVAE):
+def test_a_kept_cache_comes_in_the_precision_of_the_decoder(model: WanDiT, vae: Wan22VAE):
     walker = walker_for(model, vae)
     world = next(walker.walk(walker.begin(TEXT, latent_size=SIZE), PATH)).world
     half = Decoding(vae, dtype=torch.bfloat16, caches=walker.decoding.caches)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hyworld import InputError, World
 from hyworld.dit import WanDiT
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.walk import Words
 from hyworld.walk.file import thumbnail
 
@@ -30,7 +30,7 @@ FIRST = torch.randn(1, 6, 1, *SIZE, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture(scope="module")
-def world(model: WanDiT, vae: WanVAE) -> World:
+def world(model: WanDiT, vae: Wan22VAE) -> World:
     """Five chunks, of which the last three were told that it rains."""
     walker = walker_for(model, vae)
     start = replace(walker.begin(TEXT, prompt="a street", first_frame=FIRST, seed=5), network=(1.0, 2.0))
@@ -57,7 +57,7 @@ def test_a_world_comes_back_as_it_was(world: World, file: Path) -> None:
 @pytest.mark.parametrize("chunks", [0, 1, 5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_future_is_the_same(
-    model: WanDiT, vae: WanVAE, world: World, tmp_path: Path, chunks: int, dtype: torch.dtype
+    model: WanDiT, vae: Wan22VAE, world: World, tmp_path: Path, chunks: int, dtype: torch.dtype
 ) -> None:
     walker = walker_for(model.to(dtype), vae, dtype=torch.float32)
     walker.dtype = dtype

@@ -12,7 +12,7 @@ from hyworld import Progress, Trajectory
 from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import WanDiT
 from hyworld.dit.graphs import GraphedNetwork
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.walk import Walker
 from hyworld.walk.decoding import Decoding
 from hyworld.walk.handover import HandOver
@@ -42,10 +42,10 @@ def model() -> WanDiT:
 
 
 @pytest.fixture(scope="module")
-def vae() -> WanVAE:
+def vae() -> Wan22VAE:
     from hyworld.vae import fused
 
-    vae = randomise(WanVAE(VAE_CONFIG, device="cuda", dtype=torch.bfloat16), 1, device="cuda")
+    vae = randomise(Wan22VAE(VAE_CONFIG, device="cuda", dtype=torch.bfloat16), 1, device="cuda")
     vae.kernels = fused.kernels()
     return vae
 
@@ -81,7 +81,7 @@ def test_noise_that_is_on_the_device_already(model: WanDiT):
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
-def test_a_gpu_that_is_not_the_current_one(model: WanDiT, vae: WanVAE):
+def test_a_gpu_that_is_not_the_current_one(model: WanDiT, vae: Wan22VAE):
     """Triton launches on the current GPU and torch records there, so the walker must make its own the current one."""
     other = torch.device("cuda", 1)
     networks = [(model, vae, torch.device("cuda")), (deepcopy(model).to(other), deepcopy(vae).to(other), other)]
@@ -99,7 +99,7 @@ def test_compact_memory_gives_the_same_numbers(model: WanDiT):
 
 
 @pytest.mark.parametrize("walkers", [1, 2])
-def test_two_worlds_in_turns_on_one_network(model: WanDiT, vae: WanVAE, walkers: int):
+def test_two_worlds_in_turns_on_one_network(model: WanDiT, vae: Wan22VAE, walkers: int):
     """Two prompts and seeds over one recorded network, chunk by chunk in turns, in one walker or in two."""
     alone = [walk(walker_for(model), seed=seed, text=text) for seed, text in enumerate(PROMPTS)]
     network = GraphedNetwork(model)
@@ -131,7 +131,7 @@ def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WanDiT, comp
     assert torch.equal(world.latents, want)
 
 
-def test_frames_are_those_of_the_plain_decoder(model: WanDiT, vae: WanVAE):
+def test_frames_are_those_of_the_plain_decoder(model: WanDiT, vae: Wan22VAE):
     walker = walker_for(model, decoder=vae)
     chunks = list(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH, 3))
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_frames_are_those_of_the_plain_decoder(model: WanDiT, vae: WanVAE):
     assert torch.equal(torch.cat([chunk.frames for chunk in chunks]), want.cpu())
 
 
-def test_kept_worlds_take_no_gpu_memory(model: WanDiT, vae: WanVAE):
+def test_kept_worlds_take_no_gpu_memory(model: WanDiT, vae: Wan22VAE):
     """Ten branches of one world, each walked on and kept: only the one walked last has a decoder cache there."""
     walker = walker_for(model, decoder=vae)
     world = next(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), PATH)).world
@@ -154,7 +154,7 @@ def test_kept_worlds_take_no_gpu_memory(model: WanDiT, vae: WanVAE):
     assert all(step.latents.is_cpu for step in kept[-1].history)
 
 
-def test_a_cache_made_again_gives_the_same_frames(model: WanDiT, vae: WanVAE):
+def test_a_cache_made_again_gives_the_same_frames(model: WanDiT, vae: Wan22VAE):
     walker = walker_for(model, decoder=vae)
     long = Trajectory.from_tokens("w-10, right-20, d-10, left-20")
     chunks = list(walker.walk(walker.begin(PROMPTS[0], latent_size=(8, 10)), long, 15))
@@ -164,7 +164,7 @@ def test_a_cache_made_again_gives_the_same_frames(model: WanDiT, vae: WanVAE):
     assert torch.equal(torch.cat([c.frames for c in again]), torch.cat([c.frames for c in chunks[13:]]))
 
 
-def test_nothing_waits_for_the_device_inside_a_chunk(model: WanDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_waits_for_the_device_inside_a_chunk(model: WanDiT, vae: Wan22VAE, monkeypatch: pytest.MonkeyPatch):
     """torch raises at any synchronisation between the first forward and the wait for the finished frames."""
     walker = walker_for(model, decoder=vae)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))

@@ -9,7 +9,7 @@ import torch
 
 from hyworld import Trajectory
 from hyworld.dit import WanDiT
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.walk import Chunk, World
 
 from .conftest import PARTS, PATH, SIZE, TEXT, walker_for
@@ -18,12 +18,12 @@ FIRST = torch.randn(1, 6, 1, *SIZE, generator=torch.Generator().manual_seed(3))
 
 
 @pytest.fixture(scope="module")
-def walked(model: WanDiT, vae: WanVAE) -> list[Chunk]:
+def walked(model: WanDiT, vae: Wan22VAE) -> list[Chunk]:
     walker = walker_for(model, vae)
     return list(walker.walk(walker.begin(TEXT, first_frame=FIRST, seed=5), PATH))
 
 
-def test_a_world_is_decoded_again_to_the_frames_of_its_walk(model: WanDiT, vae: WanVAE, walked: list[Chunk]) -> None:
+def test_a_world_is_decoded_again_to_the_frames_of_its_walk(model: WanDiT, vae: Wan22VAE, walked: list[Chunk]) -> None:
     world = walked[-1].world
     for first in (0, 3):
         again = list(walker_for(model, vae).replay(world, first))
@@ -35,7 +35,7 @@ def test_a_world_is_decoded_again_to_the_frames_of_its_walk(model: WanDiT, vae: 
 
 @pytest.mark.parametrize("shared", [0, 1, 5])
 def test_a_path_that_changed_goes_on_from_what_it_shares(
-    model: WanDiT, vae: WanVAE, walked: list[Chunk], shared: int
+    model: WanDiT, vae: Wan22VAE, walked: list[Chunk], shared: int
 ) -> None:
     other = Trajectory.from_tokens("s-3, a-9")
     kept = walked[-1].world

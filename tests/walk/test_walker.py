@@ -13,7 +13,7 @@ import torch
 from hyworld import Chunk, InputError, Progress, Trajectory, World
 from hyworld.config import MemoryConfig
 from hyworld.dit import WanDiT
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
 from hyworld.walk import WORLDPLAY, Recipe, Step, Walker, decoding, walker
@@ -36,7 +36,7 @@ def shorter(step: Step) -> Step:
     return replace(step, latents=step.latents[:, :, :3], cameras=step.cameras[:3])
 
 
-def begun(model: WanDiT, vae: WanVAE | None = None, **begin) -> tuple[Walker, World]:
+def begun(model: WanDiT, vae: Wan22VAE | None = None, **begin) -> tuple[Walker, World]:
     own = walker_for(model, vae)
     return own, own.begin(**{"text": TEXT, "latent_size": SIZE, **begin})
 
@@ -56,7 +56,7 @@ def test_whole_rollouts_equal_the_original():
     assert [item for item in items if not item.passed] == []
 
 
-def test_frames_and_memory_of_a_walk(model: WanDiT, vae: WanVAE):
+def test_frames_and_memory_of_a_walk(model: WanDiT, vae: Wan22VAE):
     own, world = begun(model, vae)
     chunks = list(own.walk(world, PATH))
     assert [len(chunk.frames) for chunk in chunks] == [13, *[16] * 6]
@@ -67,7 +67,7 @@ def test_frames_and_memory_of_a_walk(model: WanDiT, vae: WanVAE):
     assert chunks[-1].world.video_frames == sum(len(chunk.frames) for chunk in chunks)
 
 
-def test_streamed_frames_equal_decoding_everything_at_the_end(model: WanDiT, vae: WanVAE):
+def test_streamed_frames_equal_decoding_everything_at_the_end(model: WanDiT, vae: Wan22VAE):
     own, world = begun(model, vae)
     chunks = list(own.walk(world, PATH, 3))
     streamed = torch.cat([chunk.frames for chunk in chunks])
@@ -89,7 +89,7 @@ def test_what_was_foreseen_binds_to_nothing(model: WanDiT):
 
 
 def test_networks_run_while_their_device_is_the_current_one(
-    model: WanDiT, vae: WanVAE, monkeypatch: pytest.MonkeyPatch
+    model: WanDiT, vae: Wan22VAE, monkeypatch: pytest.MonkeyPatch
 ):
     """Triton and CUDA graphs go to the current GPU, whichever the tensors are on."""
     inside: list[torch.device] = []
@@ -103,7 +103,7 @@ def test_networks_run_while_their_device_is_the_current_one(
 
     monkeypatch.setattr(walker, "current", current)
     monkeypatch.setattr(decoding, "current", current)
-    for owner, name in ((WanDiT, "text_keys_values"), (WanDiT, "forward"), (WanVAE, "decode_stream")):
+    for owner, name in ((WanDiT, "text_keys_values"), (WanDiT, "forward"), (Wan22VAE, "decode_stream")):
         inner = getattr(owner, name)
 
         def watched(self, *args, inner=inner, **kwargs):
@@ -120,7 +120,7 @@ def test_a_longer_plan_does_not_change_the_beginning(model: WanDiT):
     assert torch.equal(walked(model, 2), walked(model)[:, :, :8])
 
 
-def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WanDiT, vae: WanVAE):
+def test_branched_and_interleaved_worlds_are_the_same_worlds(model: WanDiT, vae: Wan22VAE):
     own, world = begun(model, vae)
     straight = list(own.walk(world, PATH, 5))
     kept = straight[1].world
@@ -311,12 +311,12 @@ def test_a_world_that_does_not_fit_is_refused_before_anything_runs(
         own.step(world, PARTS[1])
 
 
-def test_a_world_of_another_precision_is_walked_on_in(model: WanDiT, vae: WanVAE):
+def test_a_world_of_another_precision_is_walked_on_in(model: WanDiT, vae: Wan22VAE):
     """Walked in float32, then by a bfloat16 network and decoder."""
     own, world = begun(model, vae)
     world = list(own.walk(world, PATH, 5))[-1].world
     half = randomise(WanDiT(CONFIG), 0).to(torch.bfloat16)
-    other = walker_for(half, randomise(WanVAE(vae.config), 1).to(torch.bfloat16), dtype=torch.bfloat16)
+    other = walker_for(half, randomise(Wan22VAE(vae.config), 1).to(torch.bfloat16), dtype=torch.bfloat16)
     stored = replace(
         world, text=TEXT.half(), history=tuple(replace(s, latents=s.latents.double()) for s in world.history)
     )
@@ -382,7 +382,7 @@ def test_a_chunk_takes_four_poses(model: WanDiT):
         own.step(world, PARTS[0], noise=torch.zeros(1, 6, 3, *SIZE))
 
 
-def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WanDiT, vae: WanVAE):
+def test_a_network_that_returns_nan_ends_the_walk_with_a_sentence(model: WanDiT, vae: Wan22VAE):
     broken = randomise(WanDiT(CONFIG), 0)
     broken.head.head.bias[0] = float("nan")
     own, world = begun(broken, vae)

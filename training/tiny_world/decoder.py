@@ -21,7 +21,7 @@ from hyworld.camera.poses import integrate
 from hyworld.camera.trajectory import default_intrinsics
 from hyworld.config import TINY, frames_in
 from hyworld.dit import WanDiT
-from hyworld.vae import TinyDecoder, WanVAE, to_uint8
+from hyworld.vae import TinyDecoder, Wan22VAE, to_uint8
 
 from .batched import walk
 from .evaluate import decoded, first_latents
@@ -87,7 +87,9 @@ def levels(frames: Tensor) -> Tensor:
 class Walks:
     """Walks of scenes counted up from a seed, for the pools: rendered ones and the network's."""
 
-    def __init__(self, first_seed: int, network: WanDiT, vae: WanVAE, *, latents: int, compiled: bool = False) -> None:
+    def __init__(
+        self, first_seed: int, network: WanDiT, vae: Wan22VAE, *, latents: int, compiled: bool = False
+    ) -> None:
         self.next_seed, self._latents, self._compiled = first_seed, latents, compiled
         self._network, self._vae = network, vae
         self._device = next(vae.parameters()).device
@@ -117,7 +119,7 @@ class Walks:
 
 
 def loss_of(
-    decoder: TinyDecoder, vae: WanVAE, latents: Tensor, frames: Tensor, *, begins: bool
+    decoder: TinyDecoder, vae: Wan22VAE, latents: Tensor, frames: Tensor, *, begins: bool
 ) -> tuple[Tensor, Tensor]:
     """Loss and mean squared error of decoding `latents` `[B, Z, CLIP, h, w]` into `frames`; see `FramePool.draw`.
 
@@ -140,7 +142,7 @@ def loss_of(
 class HeldOut:
     """Walks never trained on, and how the decoder does on them, decoded as streams."""
 
-    def __init__(self, network: WanDiT, vae: WanVAE, scenes: int, *, latents: int) -> None:
+    def __init__(self, network: WanDiT, vae: Wan22VAE, scenes: int, *, latents: int) -> None:
         walks = Walks(HELD_OUT_SEED, network, vae, latents=latents)
         self.rendered, self.generated = walks.rendered(scenes), walks.generated(scenes)
         self.full = levels(decoded(vae, self.rendered[0]))

@@ -11,7 +11,7 @@ from torch import Tensor
 from hyworld.camera import Trajectory
 from hyworld.config import VAE_TEMPORAL_STRIDE
 from hyworld.dit import WanDiT
-from hyworld.vae import TinyDecoder, WanVAE
+from hyworld.vae import TinyDecoder, Wan22VAE
 
 from .batched import walk
 from .paths import FOCAL, frame_poses
@@ -61,14 +61,14 @@ class Truth:
         return torch.cat(masks)
 
 
-def first_latents(vae: WanVAE, scenes: Scenes) -> Tensor:
+def first_latents(vae: Wan22VAE, scenes: Scenes) -> Tensor:
     """Latents `[S, C, 1, h, w]` of the first frames."""
     pictures = render(scenes, scenes.start[:, None], FOCAL, SIZE)
     return vae.encode_stream(pictures.to(next(vae.parameters()).dtype))[0].float()
 
 
 @torch.no_grad()
-def decoded(vae: WanVAE | TinyDecoder, latents: Tensor, *, at_once: int = 8) -> Tensor:
+def decoded(vae: Wan22VAE | TinyDecoder, latents: Tensor, *, at_once: int = 8) -> Tensor:
     """Latents `[S, C, L, h, w]` → frames `[S, 3, F, H, W]` in [-1, 1], float32; `at_once` scenes and latents a call."""
     dtype = next(vae.parameters()).dtype
     videos = []
@@ -89,7 +89,7 @@ def masked_psnr(frames: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def walk_report(network: WanDiT, vae: WanVAE, first_seed: int, scenes: int, sheet: Path) -> str:
+def walk_report(network: WanDiT, vae: Wan22VAE, first_seed: int, scenes: int, sheet: Path) -> str:
     """PSNR lines for scenes from `first_seed` on, and `sheet`: truth, walk, walk with frozen cameras."""
     device = next(vae.parameters()).device
     seeds = list(range(first_seed, first_seed + scenes))

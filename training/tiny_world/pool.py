@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hyworld.config import CHUNK_LATENTS, VAE_TEMPORAL_STRIDE, frames_in
-from hyworld.vae import VAECache, WanVAE
+from hyworld.vae import VAECache, Wan22VAE
 
 from .batched import MEMORY, Sample
 from .paths import FOCAL, Walks, draw_walks, frame_poses
@@ -98,7 +98,7 @@ class Clips:
 
 @torch.no_grad()
 def filmed(
-    vae: WanVAE, scenes: Scenes, poses: Tensor, *, compiled: bool = False, at_once: int = 8
+    vae: Wan22VAE, scenes: Scenes, poses: Tensor, *, compiled: bool = False, at_once: int = 8
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Videos along start-relative `poses` in pieces: frames `[S, 3, F, H, W]` in [-1, 1], float32, and their latents.
 
@@ -130,7 +130,7 @@ class LatentPool:
         self.memory = torch.zeros(capacity, chunks, 16, dtype=torch.int64, device=device)
         self.chunks, self.capacity, self.filled, self._next = chunks, capacity, 0, 0
 
-    def add(self, vae: WanVAE, scenes: Scenes, walks: Walks, *, compiled: bool = False, batch: int = 16) -> None:
+    def add(self, vae: Wan22VAE, scenes: Scenes, walks: Walks, *, compiled: bool = False, batch: int = 16) -> None:
         device = self.latents.device
         for part in torch.arange(len(scenes)).split(batch):
             some, poses = scenes[part].to(device), walks.poses[part].to(device)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyworld.config import VAEConfig
-from hyworld.vae import WanVAE
+from hyworld.vae import Wan22VAE
 
 from .optimise import Clock, Optimiser, load_shards, save_shards
 from .pictures import save_sheet
@@ -37,12 +37,12 @@ COARSE = (4, 16)
 """Sides in pixels of the squares whose mean error is also penalised."""
 
 
-def fresh_vae(seed: int, device: torch.device, dtype: torch.dtype) -> WanVAE:
+def fresh_vae(seed: int, device: torch.device, dtype: torch.dtype) -> Wan22VAE:
     torch.manual_seed(seed)
-    return channels_last(WanVAE(VAE).to(device, dtype))
+    return channels_last(Wan22VAE(VAE).to(device, dtype))
 
 
-def channels_last(vae: WanVAE) -> WanVAE:
+def channels_last(vae: Wan22VAE) -> Wan22VAE:
     """Make the encoder run channels-last, which is faster in cuDNN; returns `vae`."""
 
     def relay(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -52,7 +52,7 @@ def channels_last(vae: WanVAE) -> WanVAE:
     return vae
 
 
-def loss_of(vae: WanVAE, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def loss_of(vae: Wan22VAE, video: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Loss and mean squared error of reconstructing `video` `[B, 3, 1 + 4k, H, W]`."""
     dtype = next(vae.parameters()).dtype
     latents, _ = vae.encode_stream(video.to(dtype))
@@ -77,7 +77,7 @@ def psnr(mean_squared_error: float) -> float:
 
 
 @torch.no_grad()
-def reconstruction(vae: WanVAE, video: Tensor) -> tuple[Tensor, float]:
+def reconstruction(vae: Wan22VAE, video: Tensor) -> tuple[Tensor, float]:
     """The reconstruction of a video, and its PSNR in dB."""
     dtype = next(vae.parameters()).dtype
     latents, _ = vae.encode_stream(video.to(dtype))
@@ -86,7 +86,7 @@ def reconstruction(vae: WanVAE, video: Tensor) -> tuple[Tensor, float]:
 
 
 @torch.no_grad()
-def with_statistics(vae: WanVAE, clips: Clips, generator: torch.Generator, *, batches: int = 24) -> VAEConfig:
+def with_statistics(vae: Wan22VAE, clips: Clips, generator: torch.Generator, *, batches: int = 24) -> VAEConfig:
     """The VAE's config with the measured mean and standard deviation of its latents."""
     dtype = next(vae.parameters()).dtype
     drawn = (clips.draw(6, 17, generator).to(dtype) for _ in range(batches))
@@ -101,13 +101,13 @@ def save_vae(weights: dict[str, Tensor], config: VAEConfig, folder: Path) -> Non
     save_shards({name: tensor.half() for name, tensor in weights.items()}, folder, "vae", about)
 
 
-def load_trained_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> WanVAE:
+def load_trained_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Wan22VAE:
     """The trained VAE in `folder`; raises `FileNotFoundError` if there is none."""
     loaded = load_shards(folder, "vae")
     if loaded is None:
         raise FileNotFoundError(f"There is no trained VAE (vae-*.safetensors) in {folder}: train it first.")
     tensors, about = loaded
-    vae = WanVAE(replace(VAE, latents_mean=tuple(about["latents_mean"]), latents_std=tuple(about["latents_std"])))
+    vae = Wan22VAE(replace(VAE, latents_mean=tuple(about["latents_mean"]), latents_std=tuple(about["latents_std"])))
     vae.load_state_dict(tensors)
     return channels_last(vae.to(device, dtype).eval().requires_grad_(False))
 
@@ -161,7 +161,7 @@ def train(
             reported, frames_seen = clock.minutes, 0
 
     optimiser.save(out, "vae_training", minutes=clock.used)
-    averaged = channels_last(WanVAE(VAE).to(device))
+    averaged = channels_last(Wan22VAE(VAE).to(device))
     averaged.load_state_dict(optimiser.averaged())
     averaged.eval().requires_grad_(False)
     config = with_statistics(averaged, clips, generator, batches=statistics_batches)

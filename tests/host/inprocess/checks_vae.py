@@ -40,7 +40,7 @@ EXACT = 2e-5
 @functools.cache
 def full_size_vae() -> Any:
     """The core VAE object, as Load VAE builds it from a Wan 2.2 file, with random weights in it."""
-    layout = pack("hyworld.vae").WanVAE(pack("hyworld.config").VAEConfig(), device="meta").state_dict()
+    layout = pack("hyworld.vae").Wan22VAE(pack("hyworld.config").VAEConfig(), device="meta").state_dict()
     require(len(layout) == 196, f"the layout has 196 tensors, found {len(layout)}")
     # Tensors of one number each: the host recognises the file by its names and copies it, and then they are filled.
     file = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in layout.items()}

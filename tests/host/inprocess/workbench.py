@@ -157,7 +157,7 @@ def walked_alone(network: Any, latent_size: tuple[int, int], path: str) -> Tenso
 
 
 class SmallVAE:
-    """A VAE socket's object around a small WanVAE; with 48 channels it has the released model's latent statistics."""
+    """A VAE socket's object around a small Wan22VAE; with 48 channels it has the released model's latent statistics."""
 
     def __init__(self, channels: int) -> None:
         config = pack("hyworld.config")
@@ -166,7 +166,7 @@ class SmallVAE:
         else:
             plain = {} if channels == 48 else {"latents_mean": (0.0,) * channels, "latents_std": (1.0,) * channels}
             sizes = config.VAEConfig(encoder_dim=8, decoder_dim=8, z_dim=channels, **plain)
-            module = pack("hyworld.weights.random").randomise(pack("hyworld.vae").WanVAE(sizes), 21)
+            module = pack("hyworld.weights.random").randomise(pack("hyworld.vae").Wan22VAE(sizes), 21)
         self.first_stage_model = module
         self.device = comfy.model_management.vae_device()
         self.vae_dtype = torch.float32
