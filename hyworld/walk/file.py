@@ -1,13 +1,17 @@
-"""A world in a file: safetensors with JSON metadata, version 1.
+"""A world in a file: safetensors with JSON metadata.
+
+Version 1 is what worlds of WorldPlay need. Version 2 has more, and is written only for worlds that need it.
 
 | tensor | shape |
 | --- | --- |
 | latents | `[1, C, n, h, w]`, in the precision they were made in |
-| first_frame | `[1, C, 1, h, w]` float32, absent if the world began from words alone |
+| first_frame | `[1, C, 1, h, w]` float32, absent if the world began from words alone; version 2: any number of latents |
 | c2w, intrinsics | `[n, 4, 4]`, `[n, 3, 3]` float64, in world coordinates |
 | labels | `[n]` int64 |
 | memory | `[m]` int64: the latents each chunk attended to, one chunk after another |
 | text.0, text.1, … | `[1, L, text_dim]`: prompt embeddings |
+| negative | version 2: the same of the negative prompt, if there is one |
+| clip | version 2: `[1, K, clip_dim]`, if the picture has CLIP tokens |
 | thumbnail | `[bytes]` uint8, a JPEG; optional |
 
 Metadata: `hyworld_world` is the version, `world` a JSON object (see `_About`). What can be made again is not in it:
@@ -35,10 +39,11 @@ from torch import Tensor
 from ..atomic import discard, publish, temporary_name
 from ..camera import Trajectory
 from ..camera.recover import tokens_of
+from ..config import VAE_SPATIAL_STRIDE
 from ..errors import InputError
 from .world import Step, Words, World
 
-VERSION = 1
+VERSION = 2
 SUFFIX = ".world"
 THUMBNAIL_SIDE = 256
 
@@ -57,6 +62,7 @@ class _About:
     prompts: the words of each text; told: for each chunk, the number of its text; next: that of the chunks to come.
     path: the walk as tokens, "" if it was not walked with tokens.
     network, vae: fingerprints.
+    spatial_stride, negative: of version 2; the words of the negative prompt, None if there is none.
     """
 
     seed: int
@@ -69,6 +75,11 @@ class _About:
     path: str
     network: list[float]
     vae: list[float]
+    spatial_stride: int = VAE_SPATIAL_STRIDE
+    negative: str | None = None
+
+
+OF_VERSION_2 = ("spatial_stride", "negative")
 
 
 def save(
@@ -102,7 +113,11 @@ def save(
         path=tokens_of(walked.c2w),
         network=list(world.network),
         vae=list(world.vae),
+        spatial_stride=world.spatial_stride,
+        negative=None if world.negative is None else world.negative.prompt,
     )
+    version = 2 if _needs_version_2(world) else 1
+    told_of = {name: value for name, value in asdict(about).items() if version > 1 or name not in OF_VERSION_2}
     tensors = {
         "latents": world.latents,
         "c2w": torch.from_numpy(walked.c2w.copy()),
@@ -111,11 +126,11 @@ def save(
         "memory": torch.tensor([i for step in world.history for i in step.memory_frames], dtype=torch.int64),
     }
     tensors |= {f"text.{i}": words.text.clone(memory_format=torch.contiguous_format) for i, words in enumerate(texts)}
-    if world.first_frame is not None:
-        tensors["first_frame"] = world.first_frame.contiguous()
+    for name, tensor in _optional_tensors(world).items():
+        tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
     if thumbnail is not None:
         tensors["thumbnail"] = torch.frombuffer(bytearray(_jpeg(thumbnail)), dtype=torch.uint8)
-    metadata = {"hyworld_world": str(VERSION), "world": json.dumps(asdict(about))}
+    metadata = {"hyworld_world": str(version), "world": json.dumps(told_of)}
     part = temporary_name(path)
     try:
         part.touch()
@@ -203,14 +218,16 @@ class _Opened:
             raise InputError(f"{self.name} holds no world: give a file that Save World or --save-world wrote.")
         if not version.isdecimal() or len(version) > 9:
             raise self._damaged()
-        if int(version) > VERSION:
+        self._version = int(version)
+        if self._version > VERSION:
             raise InputError(
                 f"{self.name} was written by a newer version of this program (file format {version}, this one reads up "
                 f"to {VERSION}): update it."
             )
+        known = [field.name for field in fields(_About) if self._version > 1 or field.name not in OF_VERSION_2]
         try:
             read = json.loads(metadata["world"])
-            about = _About(**{field.name: read[field.name] for field in fields(_About)})
+            about = _About(**{name: read[name] for name in known})
         except (KeyError, TypeError, ValueError, RecursionError):
             raise self._damaged() from None
         if not _is_well_typed(about):
@@ -229,7 +246,7 @@ class _Opened:
         frames = self._array("memory", (sum(about.memory),), torch.int64).tolist()
         if not _are_poses(c2w) or (labels < 0).any() or (labels > 80).any():
             raise self._damaged()
-        words = [Words(self._text(i), prompt) for i, prompt in enumerate(about.prompts)]
+        words = [Words(self._embeddings(f"text.{i}"), prompt) for i, prompt in enumerate(about.prompts)]
         path = Trajectory(c2w, intrinsics, labels)
         history, start = [], 0
         whole = self._file.get_slice("latents")
@@ -240,10 +257,14 @@ class _Opened:
                 raise self._damaged()
             piece = _finite(whole[:, :, i * n : (i + 1) * n].contiguous())
             history.append(Step(piece, path[i * n : (i + 1) * n], remembered, words[told]))
+        names = set(self._file.keys())
         first = None
-        if "first_frame" in self._file.keys():  # noqa: SIM118 - not a dict
-            self._expect("first_frame", (1, C, 1, h, w), FLOATS)
+        if "first_frame" in names:
+            count = self._file.get_slice("first_frame").get_shape()[2] if self._version > 1 else 1
+            self._expect("first_frame", (1, C, count, h, w), FLOATS)
             first = _finite(self._file.get_tensor("first_frame"))
+        negative = None if about.negative is None else Words(self._embeddings("negative"), about.negative)
+        clip = self._embeddings("clip") if self._version > 1 and "clip" in names else None
         after = words[about.next]
         return World(
             after.text,
@@ -254,10 +275,12 @@ class _Opened:
             after.prompt,
             tuple(map(float, about.network)),
             tuple(map(float, about.vae)),
+            negative,
+            clip,
+            about.spatial_stride,
         )
 
-    def _text(self, number: int) -> Tensor:
-        name = f"text.{number}"
+    def _embeddings(self, name: str) -> Tensor:
         shape = self._file.get_slice(name).get_shape()
         self._expect(name, (1, shape[1], shape[2]), FLOATS)
         return _finite(self._file.get_tensor(name))
@@ -283,6 +306,18 @@ _NAMES = {
     torch.float16: "F16",
     torch.int64: "I64",
 }
+
+
+def _needs_version_2(world: World) -> bool:
+    pictures = 1 if world.first_frame is None else world.first_frame.shape[2]
+    plain = world.negative is None and world.clip is None and pictures == 1
+    return not plain or world.spatial_stride != VAE_SPATIAL_STRIDE
+
+
+def _optional_tensors(world: World) -> dict[str, Tensor]:
+    negative = None if world.negative is None else world.negative.text
+    tensors = {"first_frame": world.first_frame, "negative": negative, "clip": world.clip}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def _number(texts: list[Words], words: Words) -> int:
@@ -344,4 +379,6 @@ def _is_well_typed(about: _About) -> bool:
         and isinstance(about.path, str)
         and each(about.network, number)
         and each(about.vae, number)
+        and whole(about.spatial_stride, 1, 1024)
+        and isinstance(about.negative, (str, type(None)))
     )

@@ -1,50 +1,146 @@
-"""What a checkpoint fixes of the walk: chunk length, schedule, memory; and the noise each chunk starts from.
+"""What a checkpoint fixes of the walk: chunk length, schedule, memory, picture, guidance; and the noise of a chunk.
 
-Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py` (`few_step`).
+Known checkpoints are in `recipes`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, MemoryConfig
+from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, VAE_SPATIAL_STRIDE, WAN_5B, MemoryConfig
+from ..errors import InputError
+from .schedules import sigma_near
+
+Advance = Literal["euler", "renoise", "unipc"]
+Picture = Literal["stamp", "channels"]
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """The past is what the network's keys and values kept of it: a sliding window, and the first latents if wanted.
+
+    window: latents of the window, the chunk's own among them.
+    sink: so many latents from the beginning are kept beside it, for ever.
+    rotated: keys keep the temporal position they were made at, which grows for ever; else every latent gets the
+        position of its place among those kept.
+    """
+
+    window: int
+    sink: int = 0
+    rotated: bool = True
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Defaults: WorldPlay WAN-5B, distilled to four steps.
 
+    name: under which `recipes.recipe` knows it.
     chunk_latents: latents denoised together.
     timesteps: of the denoising steps; after the last one the latents are clean (timestep 0).
-    context_timestep: of memory frames and of the first-frame latent in chunk 0.
-    memory: which past latents a chunk looks at.
+    sigmas: share of noise at each step and after the last; default: timesteps / 1000, then 0.
+    advance: how a step goes on from the flow, see `samplers`.
+    memory: which past latents a chunk attends to: chosen by what they show, and read anew (`MemoryConfig`), or `Rolling`.
+    context_timestep: of past latents, when the network reads them.
+    context_noise: the timestep whose noise is added to latents before a rolling memory reads them; 0 adds none.
+    picture: how the first picture gets in: "stamp" writes its latent over the first one before every forward,
+        "channels" gives the network a mask and latents of the picture beside the noisy ones; None takes no picture.
+    picture_timestep: of a stamped latent; None: that of the others.
+    guidance: scale of classifier-free guidance; 1 asks for no negative prompt and no second forward.
+    boundary: of two networks the first is asked at this timestep and above, the second below; None: there is one.
+    low_guidance: guidance of the second network; None: the same.
+    shift: of the schedule; needed for context noise and to make another schedule.
+    steps_before_shift: of a distilled schedule, see `schedules.step_list`.
+    spatial_stride: pixels per latent cell of the VAE it was trained with.
+    frames_per_second, size: of the video, and (height, width) it was trained at.
+
+    Raises `InputError` for fields that contradict each other.
     """
 
+    name: str = "worldplay"
     chunk_latents: int = CHUNK_LATENTS
     timesteps: tuple[float, ...] = (1000.0, 960.0, 888.8889, 727.2728)
+    sigmas: tuple[float, ...] = ()
+    advance: Advance = "euler"
+    memory: MemoryConfig | Rolling = field(default_factory=MemoryConfig)
     context_timestep: float = 14.0
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    context_noise: float = 0.0
+    picture: Picture | None = "stamp"
+    picture_timestep: float | None = 14.0
+    guidance: float = 1.0
+    boundary: float | None = None
+    low_guidance: float | None = None
+    shift: float | None = None
+    steps_before_shift: tuple[int, ...] = ()
+    spatial_stride: int = VAE_SPATIAL_STRIDE
+    frames_per_second: int = FRAMES_PER_SECOND
+    size: tuple[int, int] = WAN_5B.size
+
+    def __post_init__(self) -> None:
+        if not self.sigmas:
+            # Divided in float32, like the original's tensors.
+            sigmas = [float(np.float32(t) / np.float32(1000)) for t in self.timesteps]
+            object.__setattr__(self, "sigmas", (*sigmas, 0.0))
+        if not self.timesteps or len(self.sigmas) != len(self.timesteps) + 1:
+            raise InputError(
+                f"A recipe has one sigma more than timesteps, got {len(self.sigmas)} and {len(self.timesteps)}."
+            )
+        if self.advance not in get_args(Advance):
+            raise InputError(f"A step advances by {', '.join(get_args(Advance))}, got {self.advance!r}.")
+        if self.picture not in (None, *get_args(Picture)):
+            raise InputError(
+                f"A picture gets in by {' or '.join(get_args(Picture))}, or is None, got {self.picture!r}."
+            )
+        if isinstance(self.memory, Rolling):
+            self._check_rolling(self.memory)
+        elif self.is_guided or self.boundary is not None:
+            raise InputError("Guidance and a second network need a rolling memory: give the recipe one.")
+        if self.context_noise and self.shift is None:
+            raise InputError("Context noise is read off the schedule's shift: give the recipe its shift.")
+
+    def _check_rolling(self, memory: Rolling) -> None:
+        n, kept = self.chunk_latents, memory.window + memory.sink
+        if n < 1 or memory.sink < 0 or memory.window < n or kept % n:
+            raise InputError(
+                f"Window and sink together must be a whole number of chunks of {n} latents, the window one chunk or "
+                f"more, got a window of {memory.window} and a sink of {memory.sink}."
+            )
 
     @property
     def steps(self) -> int:
         """Denoising steps of a chunk."""
         return len(self.timesteps)
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a negative prompt is told, in a second forward."""
+        return any(scale not in (None, 1.0) for scale in (self.guidance, self.low_guidance))
+
+    @property
+    def draws(self) -> int:
+        """How often noise is drawn for a chunk: for its start, for steps that renoise, and for its context."""
+        return (self.steps if self.advance == "renoise" else 1) + bool(self.context_noise)
+
+    @property
+    def context_sigma(self) -> float:
+        """Share of noise in latents that a rolling memory reads."""
+        return sigma_near(self.context_noise, self.shift) if self.context_noise and self.shift else 0.0
+
     def step_size(self, step: int) -> float:
-        """Signed change of sigma over `step`: Euler adds this times the flow. Sigma is timestep / 1000."""
-        following = (*self.timesteps, 0.0)[step + 1]
-        # Rounded to float32 before subtracting, like the original's tensors.
-        return float(np.float32(following) / np.float32(1000) - np.float32(self.timesteps[step]) / np.float32(1000))
+        """Signed change of sigma over `step`: Euler adds this times the flow."""
+        return float(np.float32(self.sigmas[step + 1]) - np.float32(self.sigmas[step]))
 
 
 WORLDPLAY = Recipe()
+"""Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py` (`few_step`)."""
 
 
-def chunk_noise(seed: int, chunk: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal float32 noise of one chunk, on the CPU: of (seed, chunk) alone, whatever device or plan."""
-    mixed = int(np.random.SeedSequence(seed, spawn_key=(chunk,)).generate_state(1, np.uint64)[0])
+def chunk_noise(seed: int, chunk: int, shape: tuple[int, ...], draw: int = 0) -> Tensor:
+    """Standard normal float32 noise of one chunk, on the CPU: of (seed, chunk, draw) alone, whatever device or plan."""
+    key = (chunk, draw) if draw else (chunk,)
+    mixed = int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
     return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))

@@ -68,10 +68,14 @@ class World:
     text: prompt embeddings `[1, L, text_dim]`, for the chunks to come.
     seed: gives, with the chunk's index, the chunk's noise.
     latent_shape: (C, h, w) of a latent.
-    first_frame: normalised latent `[1, C, 1, h, w]` of the first picture, or None.
+    first_frame: normalised latent `[1, C, 1, h, w]` of the first picture, or None; of a model that takes the picture as
+        channels, the latents `[1, C, n, h, w]` of the picture and black frames after it.
     history: a `Step` per chunk.
     prompt: the words of `text`; "" if not known.
     network, vae: fingerprints of the models that made it.
+    negative: what guidance leads away from, throughout the walk.
+    clip: CLIP tokens `[1, K, clip_dim]` of the first picture, for models that read them.
+    spatial_stride: pixels per latent cell.
     """
 
     text: Tensor
@@ -82,6 +86,9 @@ class World:
     prompt: str = ""
     network: Fingerprint = ()
     vae: Fingerprint = ()
+    negative: Words | None = None
+    clip: Tensor | None = None
+    spatial_stride: int = VAE_SPATIAL_STRIDE
 
     @property
     def chunks(self) -> int:
@@ -91,7 +98,7 @@ class World:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the video in pixels."""
-        return self.latent_shape[1] * VAE_SPATIAL_STRIDE, self.latent_shape[2] * VAE_SPATIAL_STRIDE
+        return self.latent_shape[1] * self.spatial_stride, self.latent_shape[2] * self.spatial_stride
 
     @property
     def latents(self) -> Tensor:

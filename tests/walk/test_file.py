@@ -170,8 +170,8 @@ def test_a_damaged_file_is_refused_in_a_sentence(file: Path, change: Callable[..
 
 
 def test_files_that_are_no_world(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"written by a newer version.*file format 2, this one reads up to 1"):
-        World.load(rewritten(file, lambda tensors, about, metadata: metadata.update(hyworld_world="2")))
+    with pytest.raises(InputError, match=r"written by a newer version.*file format 3, this one reads up to 2"):
+        World.load(rewritten(file, lambda tensors, about, metadata: metadata.update(hyworld_world="3")))
     save_file({"a": torch.zeros(1)}, tmp_path / "weights.world")
     with pytest.raises(InputError, match=r"weights\.world holds no world"):
         World.load(tmp_path / "weights.world")
