@@ -1,9 +1,15 @@
-"""Finished frames and latents on their way from the device to ordinary memory."""
+"""Between ordinary memory and the device: inputs on their way there, finished frames and latents on their way back."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for what the device has to do before."""
+    pinned = tensor.is_cpu and device.type == "cuda"
+    return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
 
 
 class HandOver:

@@ -1,6 +1,11 @@
-"""The loop: remember, denoise, decode, a chunk of latents at a time.
+"""The loop: see the past, denoise, decode, a chunk of latents at a time. What the steps do, a recipe's rules say.
 
-Source: WorldPlay `wan/inference/pipeline_wan_w_mem_relative_rope.py`.
+| rule | module |
+| --- | --- |
+| how the past is seen | `reconstituted`, `rolling` |
+| what else a forward is given | `conditioning` |
+| which networks are asked, and how their flows become one | `networks` |
+| how a step goes on from the flow | `samplers` |
 """
 
 from __future__ import annotations
@@ -11,24 +16,28 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
-from ..config import PATCH, DiTConfig
-from ..dit import Inputs, KVMemory, TextKV, WanDiT
+from ..config import PATCH
 from ..errors import InputError
 from ..fingerprint import Fingerprint
 from ..gpu import current
 from ..heap import give_back
-from ..memory import sample_points, select_memory_frames
+from .cache import Cache
+from .conditioning import Conditioning, Given
 from .decoding import Decoding
-from .fit import fitted
-from .handover import HandOver
-from .recipe import WORLDPLAY, Recipe, chunk_noise
+from .fit import check_recipe, fitted, standing_still
+from .handover import HandOver, sent
+from .networks import Branch, Network, Networks
+from .recipe import WORLDPLAY, Recipe, Rolling, chunk_noise
+from .reconstituted import Reconstituted
+from .rolling import RollingCache
+from .samplers import Draw, sampler
 from .world import Chunk, Step, Words, World, words_at
 
 WalkPath = str | Path | Trajectory | Iterable[Trajectory]
@@ -48,28 +57,11 @@ Foresee = Callable[[Trajectory], Trajectory]
 """A chunk's poses → those of the chunk that will probably follow."""
 
 
-class Network(Protocol):
-    """What a walker asks of the network: `WanDiT`, or a host's way of calling it."""
-
-    @property
-    def config(self) -> DiTConfig:
-        """Its sizes."""
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """Tells it from others of its sizes; empty if not known."""
-
-    def text_keys_values(self, text: Tensor) -> TextKV:
-        """See `WanDiT.text_keys_values`."""
-
-    def __call__(self, inputs: Inputs) -> Tensor | None:
-        """See `WanDiT.forward`."""
-
-
 class Walker:
     """Walks in any world; keeps no world, only buffers.
 
     network: already on `device`.
+    second: the other network of a recipe with a boundary, for the timesteps below it.
     recipe: what the checkpoint fixes of the loop.
     decoding: latents → frames; None leaves `Chunk.frames` empty.
     dtype: of the network. Running latents, cameras and noise stay in float32.
@@ -77,6 +69,8 @@ class Walker:
     compact_memory: half the memory for keys and values, some more time; see `KVMemory`.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
+
+    Raises `InputError` for networks that are not for the recipe.
     """
 
     give_back_every = 1
@@ -86,6 +80,7 @@ class Walker:
         network: Network,
         *,
         recipe: Recipe = WORLDPLAY,
+        second: Network | None = None,
         decoding: Decoding | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -93,17 +88,42 @@ class Walker:
         compact_memory: bool = False,
         points: Tensor | None = None,
     ) -> None:
-        self.network = network
+        check_recipe(recipe, network.config, None if second is None else second.config)
         self.recipe = recipe
         self.decoding = decoding
         self.device = torch.device(device)
         self.dtype = dtype
         self.vae = vae
         self.compact_memory = compact_memory
-        self._points = sample_points(recipe.memory.points) if points is None else points
-        self._text: tuple[Tensor, TextKV] | None = None
-        self._kv: KVMemory | None = None
-        self._foreseen: tuple[Tensor, tuple[int, ...]] | None = None
+        self._networks = Networks([network] if second is None else [network, second], recipe, self.device, dtype)
+        self._conditioning = Conditioning(network.config, recipe, self.device, dtype)
+        self._cache = self._cache_rule(points)
+
+    @property
+    def network(self) -> Network:
+        """The network, the first if there are two; may be replaced by one that does the same, such as a timed one."""
+        return self._networks.networks[0]
+
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._networks.networks[0] = network
+
+    def _cache_rule(self, points: Tensor | None) -> Cache:
+        memory, config = self.recipe.memory, self.network.config
+        if isinstance(memory, Rolling):
+            return RollingCache(
+                config, self.recipe, memory, self._conditioning, self._networks, device=self.device, dtype=self.dtype
+            )
+        return Reconstituted(
+            config,
+            self.recipe,
+            memory,
+            self._conditioning,
+            device=self.device,
+            dtype=self.dtype,
+            compact=self.compact_memory,
+            points=points,
+        )
 
     def begin(
         self,
@@ -113,13 +133,18 @@ class Walker:
         first_frame: Tensor | None = None,
         latent_size: tuple[int, int] | None = None,
         seed: int = 0,
+        negative: Words | None = None,
+        clip: Tensor | None = None,
     ) -> World:
         """A new world, without chunks; raises `InputError` if shapes do not fit the network.
 
         text: prompt embeddings `[1, L, text_dim]`, zero rows after the prompt's end.
         prompt: its words, if known; nothing depends on them.
-        first_frame: normalised latent `[1, C, 1, h, w]`; None starts from text alone.
+        first_frame: normalised latent `[1, C, 1, h, w]`; None starts from text alone. For a recipe with the picture in
+            channels, all latents of the first chunk: those of a video of the picture and black frames.
         latent_size: (h, w), needed without a first frame.
+        negative: prompt that guidance leads away from; needed if the recipe is guided.
+        clip: CLIP tokens `[1, K, clip_dim]` of the picture, for networks that read them.
         """
         if first_frame is not None:
             first_frame = first_frame.clone()  # who changes the tensors given changes no world
@@ -127,13 +152,25 @@ class Walker:
         if latent_size is None:
             raise InputError("A world without a first frame needs the size of its latents: pass latent_size=(h, w).")
         shape = (self.network.config.latent_channels, *latent_size)
-        world = World(text.clone(), seed, shape, first_frame, (), prompt, self.network.fingerprint, self.vae)
+        world = World(
+            text.clone(),
+            seed,
+            shape,
+            first_frame,
+            (),
+            prompt,
+            self._networks.fingerprint,
+            self.vae,
+            negative,
+            None if clip is None else clip.clone(),
+            self.recipe.spatial_stride,
+        )
         return self._fitted(world)
 
     def walk(
         self,
         world: World,
-        path: WalkPath,
+        path: WalkPath | None = None,
         chunks: int | None = 0,
         *,
         words: Mapping[int, Words] | None = None,
@@ -144,7 +181,7 @@ class Walker:
 
         path: tokens, a .json file or a `Trajectory`: its first pose falls on the world's last latent (in a new world it
             is the first latent's). Or each chunk's poses in world coordinates: a list, or an iterator, asked when
-            needed.
+            needed. None for a network without cameras: it is the number of chunks that says how far.
         words: what it is told once it has so many chunks, until the next.
         chunks: 0 is as many as the path gives, with a warning of latents left over.
         on_progress: called before the first denoising step of a chunk and after each; may raise to stop.
@@ -156,6 +193,15 @@ class Walker:
         if chunks and chunks < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {chunks}.")
         world, chunks = self._fitted(world), chunks or 0
+        if not self.network.config.cameras:
+            if path is not None:
+                raise InputError("This model follows no camera: leave the path out, and say how many chunks to walk.")
+            if not chunks:
+                raise InputError("A walk of a model without cameras needs its length: give the number of chunks.")
+            still = standing_still(self.recipe.chunk_latents)
+            return self._chunks(world, ((still, None) for _ in range(chunks)), words, on_progress)
+        if path is None:
+            raise InputError("This model follows a camera path: give one, such as w-15.")
         notes: tuple[str, ...] = ()
         if isinstance(path, (str, Path)):
             path = Trajectory.load(str(path))
@@ -199,7 +245,7 @@ class Walker:
     def step(
         self,
         world: World,
-        cameras: Trajectory,
+        cameras: Trajectory | None = None,
         *,
         noise: Tensor | None = None,
         following: Trajectory | None = None,
@@ -207,19 +253,21 @@ class Walker:
     ) -> Chunk:
         """The next chunk of `world`.
 
-        cameras: poses and labels of its latents, in world coordinates.
-        noise: `[1, C, n, h, w]` instead of the seed's.
+        cameras: poses and labels of its latents, in world coordinates; None for a network without cameras.
+        noise: `[draws, 1, C, n, h, w]` (see `Recipe.draws`) instead of the seed's, or `[1, C, n, h, w]`, the first draw.
         following: poses of the chunk after it, if known: its memory is then chosen while the device works. Not binding.
 
         Raises `InputError` for a world, poses or noise that do not fit, and if the network returns NaN.
         """
+        if cameras is None and not self.network.config.cameras:
+            cameras = standing_still(self.recipe.chunk_latents)
         return self._step(self._fitted(world), cameras, noise, following, on_progress)
 
     @torch.no_grad()
     def _step(
         self,
         world: World,
-        cameras: Trajectory,
+        cameras: Trajectory | None,
         noise: Tensor | None,
         following: Trajectory | None,
         on_progress: OnProgress | None,
@@ -227,38 +275,30 @@ class Walker:
         """See `step`; `world` is known to fit."""
         n = self.recipe.chunk_latents
         for poses in (cameras, following):
-            if poses is not None and (not isinstance(poses, Trajectory) or len(poses) != n):
+            if poses is not following and not isinstance(poses, Trajectory) or poses is not None and len(poses) != n:
                 given = len(poses) if isinstance(poses, Trajectory) else repr(poses)
                 raise InputError(f"A chunk takes exactly {n} camera poses, as a Trajectory, got {given}.")
-        C, h, w = world.latent_shape
-        if noise is not None and tuple(noise.shape) != (1, C, n, h, w):
-            raise InputError(f"The noise of a chunk must have the shape {[1, C, n, h, w]}, got {list(noise.shape)}.")
+        draw = self._draws(world, noise)
         report = on_progress or (lambda progress: None)
 
-        viewmats = _followed_by(world.viewmats, cameras)
-        remembered = self._remembered(viewmats, n)
         if self.decoding is not None:
             self.decoding.prepare(world)
         with current(self.device), fast_attention(self.device):
             # All that comes from the host is sent before the first forward: later it would wait for the device.
-            memory, text_kv = self._memory(world), self._text_kv(world.text)
-            context = self._context(world, cameras, remembered, text_kv, memory)
-            control = self._control(cameras, cameras)
-            memory.clear()
-            if context is not None:
-                self.network(context)
-            if noise is None:  # drawn while the device is busy
-                noise = chunk_noise(world.seed, world.chunks, (1, C, n, h, w))
-            x = _sent(noise.float(), self.device)
+            branches = self._networks.told(world.text, world.negative, world.clip)
+            given = self._conditioning.given(world, world.chunks, cameras)
+            remembered, branches = self._cache.begin(
+                world, cameras, branches, lambda: report(Progress(world.chunks, 0))
+            )
+            x = draw(0)  # while the device is busy
             report(Progress(world.chunks, 0))
             # In the precision in which network and decoder read them, so that a world in a file is the same world.
-            x = self._denoise(world, Inputs(x, *control, text_kv, memory), report).to(self.dtype)
+            x = self._denoise(x, given, branches, draw, lambda step: report(Progress(world.chunks, step))).to(self.dtype)
         latents = HandOver()
         latents.push(x)
         pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
         if following is not None:
-            viewmats = _followed_by(viewmats, following)
-            self._foreseen = (viewmats, self._remembered(viewmats, n))
+            self._cache.foresee(world, cameras, following)
         frames = None if pictures is None else pictures.collect()
         told = Words(world.text, world.prompt)
         step = Step(latents.collect(), replace(cameras, notes=()), remembered, told)
@@ -269,90 +309,51 @@ class Walker:
             )
         if self.decoding is not None and cache is not None:
             self.decoding.caches.put(step, cache)
+        if noise is not None and noise.ndim == 6:
+            self._cache.noise_given(step, noise[-1])
         if self.device.type == "cpu" and (world.chunks + 1) % self.give_back_every == 0:
             give_back()
         return Chunk(world.chunks, frames, world.and_then(step))
 
+    def _denoise(
+        self, x: Tensor, given: Given, branches: Sequence[Branch], draw: Draw, report: Callable[[int], None]
+    ) -> Tensor:
+        """From noise to float32 latents; a picture's latents are never updated."""
+        steps = sampler(self.recipe, draw)
+        x = given.stamped(x)
+        for step, timestep in enumerate(self.recipe.timesteps):
+            flow = self._networks.flow(branches, given.inputs(x, timestep), timestep)
+            x = given.stamped(steps.advance(x, flow, step))
+            report(step + 1)
+        return x
+
+    def _draws(self, world: World, noise: Tensor | None) -> Draw:
+        """The chunk's noise on the device, given or of the seed; raises `InputError` for noise that does not fit."""
+        shape = (1, world.latent_shape[0], self.recipe.chunk_latents, *world.latent_shape[1:])
+        if noise is None:
+            given: Sequence[Tensor] = ()
+        elif tuple(noise.shape) == shape:
+            given = [noise]
+        elif tuple(noise.shape) == (self.recipe.draws, *shape):
+            given = noise.unbind()
+        else:
+            raise InputError(
+                f"The noise of a chunk must have the shape {list(shape)} or, with all its draws, "
+                f"{[self.recipe.draws, *shape]}, got {list(noise.shape)}."
+            )
+
+        def draw(k: int) -> Tensor:
+            drawn = given[k] if k < len(given) else chunk_noise(world.seed, world.chunks, shape, k)
+            return sent(drawn.float(), self.device)
+
+        return draw
+
     def bytes_needed(self, latent_size: tuple[int, int]) -> tuple[int, int]:
         """Bytes on the device for latents of (h, w), beside weights and decoder: keys and values, activations."""
-        memory, n = self.recipe.memory.frames, self.recipe.chunk_latents
-        tokens = latent_size[0] * latent_size[1] // PATCH**2
-        config = self.network.config
-        kv = KVMemory.nbytes(
-            config, frames=memory + n, tokens_per_frame=tokens, dtype=self.dtype, compact=self.compact_memory
-        )
-        return kv, WanDiT.activation_bytes(config, frames=memory, tokens_per_frame=tokens, dtype=self.dtype)
+        return self._cache.bytes_needed(latent_size[0] * latent_size[1] // PATCH**2)
 
     def _fitted(self, world: World) -> World:
-        return fitted(
-            world, self.network.config, self.recipe.chunk_latents, network=self.network.fingerprint, vae=self.vae
-        )
-
-    def _remembered(self, viewmats: Tensor, n: int) -> tuple[int, ...]:
-        """What the chunk of the last `n` cameras remembers."""
-        if self._foreseen is not None and torch.equal(self._foreseen[0], viewmats):
-            return self._foreseen[1]
-        return select_memory_frames(viewmats, len(viewmats) - n, self._points, self.recipe.memory)
-
-    def _context(
-        self, world: World, cameras: Trajectory, remembered: tuple[int, ...], text_kv: TextKV, memory: KVMemory
-    ) -> Inputs | None:
-        """The prefill's inputs; None if nothing is remembered."""
-        if not remembered:
-            return None
-        latents, told = world.remembered(remembered)
-        latents = _sent(latents, self.device).to(self.dtype)
-        return Inputs(latents, *self._control(told, cameras), text_kv, memory, prefill=True)
-
-    def _control(self, told: Trajectory, chunk: Trajectory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Context timestep, cameras and labels of latents that the chunk attends to, batched, on the device.
-
-        Cameras are relative to the chunk's first: attention stays the same, but far from the origin bfloat16 keys and
-        values would lose their digits to the distance.
-        """
-        return (
-            torch.full((1, len(told)), self.recipe.context_timestep, device=self.device),
-            _sent(torch.from_numpy(told.viewmats @ chunk.c2w[0]).float().unsqueeze(0), self.device),
-            _sent(torch.tensor(told.intrinsics, dtype=torch.float32).unsqueeze(0), self.device),
-            _sent(torch.tensor(told.labels).unsqueeze(0), self.device),
-        )
-
-    def _text_kv(self, text: Tensor) -> TextKV:
-        if self._text is None or self._text[0] is not text:
-            self._text = (text, self.network.text_keys_values(text.to(self.device, self.dtype)))
-        return self._text[1]
-
-    def _memory(self, world: World) -> KVMemory:
-        _, h, w = world.latent_shape
-        tokens = h * w // PATCH**2
-        if self._kv is None or self._kv.tokens_per_frame != tokens:
-            self._kv = None  # freed before its successor is allocated
-            self._kv = KVMemory(
-                self.network.config,
-                memory_frames=self.recipe.memory.frames,
-                new_frames=self.recipe.chunk_latents,
-                tokens_per_frame=tokens,
-                device=self.device,
-                dtype=self.dtype,
-                compact=self.compact_memory,
-            )
-        return self._kv
-
-    def _denoise(self, world: World, inputs: Inputs, report: OnProgress) -> Tensor:
-        """Euler steps from noise to float32 latents; a first-frame latent is context, never updated."""
-        x, held = inputs.latents, 0
-        if not world.history and world.first_frame is not None:
-            held = 1
-            x = torch.cat((_sent(world.first_frame, self.device), x[:, :, held:]), dim=2)
-        for step, t in enumerate(self.recipe.timesteps):
-            timestep = torch.full_like(inputs.timestep, t)
-            timestep[:, :held] = self.recipe.context_timestep
-            flow = self.network(inputs._replace(latents=x.to(self.dtype), timestep=timestep))
-            assert flow is not None
-            moved = x[:, :, held:] + self.recipe.step_size(step) * flow[:, :, held:].float()
-            x = torch.cat((x[:, :, :held], moved), dim=2)
-            report(Progress(world.chunks, step + 1))
-        return x
+        return fitted(world, self.network.config, self.recipe, network=self._networks.fingerprint, vae=self.vae)
 
 
 def _paired(
@@ -360,16 +361,6 @@ def _paired(
 ) -> Iterator[tuple[Trajectory, Trajectory | None]]:
     """Each part with what follows it, if that is known."""
     return zip(parts, chain(following, [None]), strict=False)
-
-
-def _followed_by(viewmats: Tensor, cameras: Trajectory) -> Tensor:
-    return torch.cat((viewmats, torch.from_numpy(cameras.viewmats)))
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`, without waiting for what the device has to do before."""
-    pinned = tensor.is_cpu and device.type == "cuda"
-    return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
 
 
 def fast_attention(device: torch.device) -> AbstractContextManager[None]:
