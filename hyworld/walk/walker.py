@@ -62,6 +62,9 @@ class Network(Protocol):
     def text_keys_values(self, text: Tensor) -> TextKV:
         """See `WanDiT.text_keys_values`."""
 
+    def image_keys_values(self, clip: Tensor) -> TextKV:
+        """See `WanDiT.image_keys_values`."""
+
     def __call__(self, inputs: Inputs) -> Tensor | None:
         """See `WanDiT.forward`."""
 
@@ -252,7 +255,8 @@ class Walker:
             x = _sent(noise.float(), self.device)
             report(Progress(world.chunks, 0))
             # In the precision in which network and decoder read them, so that a world in a file is the same world.
-            x = self._denoise(world, Inputs(x, *control, text_kv, memory), report).to(self.dtype)
+            timestep, *told = control
+            x = self._denoise(world, Inputs(x, timestep, text_kv, memory, False, *told), report).to(self.dtype)
         latents = HandOver()
         latents.push(x)
         pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
@@ -302,7 +306,8 @@ class Walker:
             return None
         latents, told = world.remembered(remembered)
         latents = _sent(latents, self.device).to(self.dtype)
-        return Inputs(latents, *self._control(told, cameras), text_kv, memory, prefill=True)
+        timestep, *control = self._control(told, cameras)
+        return Inputs(latents, timestep, text_kv, memory, True, *control)
 
     def _control(self, told: Trajectory, chunk: Trajectory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Context timestep, cameras and labels of latents that the chunk attends to, batched, on the device.
