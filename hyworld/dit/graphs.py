@@ -5,7 +5,7 @@ Once the memory is full, every prefill and every step has the same shapes and bu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,7 +25,7 @@ CHANGING = ("latents", "timestep", "viewmats", "intrinsics", "action")
 """Inputs that change between forwards, those of them that a network has; text and memory keep their addresses."""
 
 
-def changing(inputs: Inputs) -> dict[str, Tensor]:
+def changing(inputs: Inputs) -> dict[str, Any]:
     """The tensors of `inputs` that change between forwards, by name."""
     return {name: tensor for name in CHANGING if (tensor := getattr(inputs, name)) is not None}
 

@@ -1,7 +1,7 @@
 """Wan's transformer; with cameras WorldPlay's: Wan 2.2 TI2V-5B plus action embedding and a PRoPE attention branch.
 
-Which of the variants it is, its config says. Parameter names are Wan-native, for existing LoRAs and tools. Linear, Conv and Norm layers come from
-`operations`, so that a host such as ComfyUI can cast, offload and quantise them.
+Its config says which of the variants it is. Parameter names are Wan-native, for existing LoRAs and tools. Linear, Conv
+and Norm layers come from `operations`, so that a host such as ComfyUI can cast, offload and quantise them.
 Shape suffixes: B batch, C latent channels, F frames, S tokens per frame, E = model width, L text tokens.
 Sources: Wan 2.1 and 2.2 `wan/modules/model.py`; WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
 """
@@ -181,7 +181,8 @@ class WanDiT(nn.Module):
 
         cameras = None
         if self.config.cameras:
-            assert inputs.viewmats is not None and inputs.intrinsics is not None, "a network with cameras needs them"
+            assert inputs.viewmats is not None, "a network with cameras needs them"
+            assert inputs.intrinsics is not None, "a network with cameras needs them"
             cameras = camera_projections(inputs.viewmats, inputs.intrinsics)
         cos, sin = self.rope_tables(inputs)
         positions = Positions(cos, sin, memory.cameras_with(cameras) if isinstance(memory, KVMemory) else cameras)

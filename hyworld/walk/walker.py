@@ -255,8 +255,7 @@ class Walker:
             x = _sent(noise.float(), self.device)
             report(Progress(world.chunks, 0))
             # In the precision in which network and decoder read them, so that a world in a file is the same world.
-            timestep, *told = control
-            x = self._denoise(world, Inputs(x, timestep, text_kv, memory, False, *told), report).to(self.dtype)
+            x = self._denoise(world, _inputs(x, control, text_kv, memory), report).to(self.dtype)
         latents = HandOver()
         latents.push(x)
         pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
@@ -306,8 +305,7 @@ class Walker:
             return None
         latents, told = world.remembered(remembered)
         latents = _sent(latents, self.device).to(self.dtype)
-        timestep, *control = self._control(told, cameras)
-        return Inputs(latents, timestep, text_kv, memory, True, *control)
+        return _inputs(latents, self._control(told, cameras), text_kv, memory, prefill=True)
 
     def _control(self, told: Trajectory, chunk: Trajectory) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Context timestep, cameras and labels of latents that the chunk attends to, batched, on the device.
@@ -358,6 +356,18 @@ class Walker:
             x = torch.cat((x[:, :, :held], moved), dim=2)
             report(Progress(world.chunks, step + 1))
         return x
+
+
+def _inputs(
+    latents: Tensor,
+    control: tuple[Tensor, Tensor, Tensor, Tensor],
+    text_kv: TextKV,
+    memory: KVMemory,
+    *,
+    prefill: bool = False,
+) -> Inputs:
+    timestep, viewmats, intrinsics, action = control
+    return Inputs(latents, timestep, text_kv, memory, prefill, viewmats, intrinsics, action)
 
 
 def _paired(
