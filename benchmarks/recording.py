@@ -9,17 +9,18 @@ from torch import Tensor
 from hyworld import Chunk, Pipeline, World
 from hyworld.bench.probes import WrappedNetwork
 from hyworld.bench.workload import Setup, Source, start, walk
+from hyworld.config import MemoryConfig
 from hyworld.dit import Inputs
-from hyworld.dit.graphs import CHANGING
+from hyworld.dit.graphs import changing
 from hyworld.walk import WORLDPLAY
 
-FIRST_FULL = WORLDPLAY.memory.frames // WORLDPLAY.chunk_latents
+FIRST_FULL = MemoryConfig().frames // WORLDPLAY.chunk_latents
 """First chunk with a full memory."""
 
 
 def _copy(inputs: Inputs) -> Inputs:
     """A copy that shares no buffers with the walker."""
-    tensors = {name: getattr(inputs, name).clone() for name in CHANGING}
+    tensors = {name: tensor.clone() for name, tensor in changing(inputs).items()}
     return inputs._replace(**tensors, memory=None)
 
 

@@ -36,7 +36,12 @@ def frames_in(latents: int) -> int:
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """Sizes of the dual-branch transformer. Defaults: WorldPlay WAN-5B."""
+    """Sizes of the transformer, and which of Wan's variants it is. Defaults: WorldPlay WAN-5B.
+
+    cameras: it has WorldPlay's action embedding and second attention branch (PRoPE); Wan itself has neither.
+    image_channels: input channels beside the latents': 20 for Wan's image-to-video, 4 of a mask and 16 of the image.
+    clip_dim: width of the CLIP tokens of a picture that cross-attention reads, too; 0: none.
+    """
 
     num_heads: int = 24
     head_dim: int = 128
@@ -46,16 +51,25 @@ class DiTConfig:
     text_dim: int = 4096
     freq_dim: int = 256
     eps: float = 1e-6
+    cameras: bool = True
+    image_channels: int = 0
+    clip_dim: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_heads", "head_dim", "num_layers", "ffn_dim", "latent_channels", "text_dim", "freq_dim"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"DiTConfig.{name} must be a positive whole number, got {value!r}.")
-        if self.head_dim % 4:
+        for name in ("image_channels", "clip_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise InputError(f"DiTConfig.{name} must be 0 or a positive whole number, got {value!r}.")
+        if self.cameras and self.head_dim % 4:
             raise InputError(
                 f"DiTConfig.head_dim must be divisible by 4 (PRoPE rotates 4-vectors), got {self.head_dim}."
             )
+        if self.head_dim % 2:
+            raise InputError(f"DiTConfig.head_dim must be even (RoPE rotates pairs), got {self.head_dim}.")
         if self.freq_dim % 2:
             raise InputError(f"DiTConfig.freq_dim must be even (half sine, half cosine), got {self.freq_dim}.")
 
@@ -63,6 +77,11 @@ class DiTConfig:
     def dim(self) -> int:
         """Width of the residual stream."""
         return self.num_heads * self.head_dim
+
+    @property
+    def branches(self) -> int:
+        """Branches of self-attention: RoPE, and PRoPE with cameras."""
+        return 2 if self.cameras else 1
 
 
 # Per-channel statistics of the released Wan 2.2 VAE's latents (Wan2.2 `wan/modules/vae2_2.py`).

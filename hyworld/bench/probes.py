@@ -99,6 +99,9 @@ class WrappedNetwork:
     def text_keys_values(self, text: Tensor) -> TextKV:
         return self.network.text_keys_values(text)
 
+    def image_keys_values(self, clip: Tensor) -> TextKV:
+        return self.network.image_keys_values(clip)
+
     def __call__(self, inputs: Inputs) -> Tensor | None:
         return self.network(inputs)
 

@@ -1,4 +1,4 @@
-"""The two attentions of a block: dual-branch self-attention and cross-attention to the text.
+"""The two attentions of a block: self-attention, of one or two branches, and cross-attention to text and picture.
 
 Shape suffixes: B batch, F frames, S tokens per frame, E = heads * head dim, L text tokens.
 """
@@ -13,8 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
+from .buffers import KV, KVSlot
 from .kernels import Kernels
-from .kv_memory import KV, KVSlot
 from .positions import Positions
 
 
@@ -36,17 +36,18 @@ class _Attention(nn.Module):
         self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
 
-class DualBranchSelfAttention(_Attention):
-    """Self-attention `o(RoPE branch) + o_prope(PRoPE branch)` with shared q, k and v; Wan's if `o_prope` is zero.
+class SelfAttention(_Attention):
+    """Wan's self-attention; with cameras `o(RoPE branch) + o_prope(PRoPE branch)`, whose q, k and v are shared.
 
-    Source: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
+    Source of the second branch: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
     """
 
     def __init__(
         self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(config, operations=operations, device=device, dtype=dtype)
-        self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
+        if config.cameras:
+            self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
         # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
 
@@ -69,15 +70,19 @@ class DualBranchSelfAttention(_Attention):
             slot.store(k, v, positions, spread)
             k, v = slot.context(positions, spread)
         here = positions.last(num_frames)
-        q = kernels.branches(q, self.num_heads, self.norm_q, (here.cos, here.sin), here.cameras.q)
-        rope_out, prope_out = kernels.attend(q, k, v).chunk(2)
-        rope_out = rearrange(rope_out, "B H (F S) D -> B F S (H D)", F=num_frames)
-        return self.o(rope_out) + self.o_prope(kernels.project(prope_out, here.cameras.out))
+        matrix = here.cameras and here.cameras.q
+        q = kernels.branches(q, self.num_heads, self.norm_q, (here.cos, here.sin), matrix)
+        out = kernels.attend(q, k, v)
+        batch = len(x_BFSE)
+        rope_out = self.o(rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames))
+        if here.cameras is None:
+            return rope_out
+        return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
 
     def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
-        """See `kv_memory.Spread`."""
+        """See `buffers.Spread`."""
         k_out, v_out = out or (None, None)
-        rope, matrix = (positions.cos, positions.sin), positions.cameras.kv
+        rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
         return (
             kernels.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out),
             kernels.branches(v, self.num_heads, None, None, matrix, v_out),
@@ -85,16 +90,36 @@ class DualBranchSelfAttention(_Attention):
 
 
 class CrossAttention(_Attention):
-    """Attention of the video tokens to the prompt, whose keys and values are constant per prompt."""
+    """Attention of the video tokens to the prompt and, with CLIP tokens, to the first picture.
+
+    Keys and values are constant per prompt and picture.
+    """
+
+    def __init__(
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__(config, operations=operations, device=device, dtype=dtype)
+        if config.clip_dim:
+            factory = {"device": device, "dtype": dtype}
+            self.k_img = operations.Linear(config.dim, config.dim, **factory)
+            self.v_img = operations.Linear(config.dim, config.dim, **factory)
+            self.norm_k_img = operations.RMSNorm(config.dim, eps=config.eps, **factory)
 
     def keys_values(self, text_BLE: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `[B, H, L, D]` of the embedded prompt `[B, L, E]`."""
         k, v = self.norm_k(self.k(text_BLE)), self.v(text_BLE)
         return self._heads(k, "B L (H D) -> B H L D"), self._heads(v, "B L (H D) -> B H L D")
 
-    def forward(self, x_BFSE: Tensor, text_kv: tuple[Tensor, Tensor], kernels: Kernels) -> Tensor:
+    def image_keys_values(self, image_BKE: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values `[B, H, K, D]` of the embedded CLIP tokens `[B, K, E]`."""
+        k, v = self.norm_k_img(self.k_img(image_BKE)), self.v_img(image_BKE)
+        return self._heads(k, "B K (H D) -> B H K D"), self._heads(v, "B K (H D) -> B H K D")
+
+    def forward(self, x_BFSE: Tensor, text_kv: KV, image_kv: KV | None, kernels: Kernels) -> Tensor:
         q = self._heads(self.norm_q(self.q(x_BFSE)), "B F S (H D) -> B H (F S) D")
         out = kernels.attend(q, *text_kv)
+        if image_kv is not None:
+            out = out + kernels.attend(q, *image_kv)
         return self.o(rearrange(out, "B H (F S) D -> B F S (H D)", F=x_BFSE.shape[1]))
 
     def _heads(self, x: Tensor, pattern: str) -> Tensor:

@@ -5,7 +5,7 @@ Once the memory is full, every prefill and every step has the same shapes and bu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,12 +16,18 @@ from ..fingerprint import Fingerprint
 from .inputs import Inputs, TextKV
 from .kv_memory import KVMemory
 from .model import WanDiT
+from .rolling import RollingMemory
 
 Shapes = tuple[torch.Size, torch.dtype, bool]
 
 
 CHANGING = ("latents", "timestep", "viewmats", "intrinsics", "action")
-"""Inputs that change between forwards; text and memory keep their addresses."""
+"""Inputs that change between forwards, those of them that a network has; text and memory keep their addresses."""
+
+
+def changing(inputs: Inputs) -> dict[str, Any]:
+    """The tensors of `inputs` that change between forwards, by name."""
+    return {name: tensor for name in CHANGING if (tensor := getattr(inputs, name)) is not None}
 
 
 class _Recording(NamedTuple):
@@ -32,24 +38,59 @@ class _Recording(NamedTuple):
     flow: Tensor | None
 
     def replay(self, inputs: Inputs) -> Tensor | None:
-        for name in CHANGING:
-            getattr(self.inputs, name).copy_(getattr(inputs, name))
+        for name, tensor in changing(inputs).items():
+            getattr(self.inputs, name).copy_(tensor)
         self.graph.replay()
         return None if self.flow is None else self.flow.clone()
+
+
+class _Fixed:
+    """Keys and values of one prompt, or picture, at a time, at the addresses that recordings read."""
+
+    def __init__(self) -> None:
+        self.own: TextKV | None = None
+        self._given: TextKV | None = None
+
+    def take(self, given: TextKV | None) -> bool:
+        """Take the numbers of `given`; returns whether that changed the addresses."""
+        if given is self._given:
+            return False
+        self._given = None  # while the buffers are a mixture
+        fits = self.own is not None and given is not None and self.own[0][0].shape == given[0][0].shape
+        if self.own is not None and given is not None and fits:
+            for mine, theirs in zip(self.own, given, strict=True):
+                for buffer, tensor in zip(mine, theirs, strict=True):
+                    buffer.copy_(tensor)
+        else:
+            self.own = given and tuple((k.clone(), v.clone()) for k, v in given)
+        self._given = given
+        return not fits
+
+
+class _Recordings(dict[Shapes, _Recording]):
+    """Of one memory, with the prompt and the picture that they read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text, self._image = _Fixed(), _Fixed()
+
+    def take(self, inputs: Inputs) -> Inputs:
+        """`inputs` with prompt and picture where recordings read them."""
+        if self._text.take(inputs.text_kv) | self._image.take(inputs.image_kv):
+            self.clear()
+        return inputs._replace(text_kv=self._text.own, image_kv=self._image.own)
 
 
 class GraphedNetwork:
     """`WanDiT` with recorded forwards, for a `Walker`.
 
     A recording holds the addresses of weights, text and memory. So weights must not move, each new text is copied to
-    fixed buffers, and recordings are kept per memory and freed with it.
+    fixed buffers, and recordings are kept per memory, with their text, and freed with it.
     """
 
     def __init__(self, model: WanDiT) -> None:
         self.model = model
-        self._recordings: WeakKeyDictionary[KVMemory, dict[Shapes, _Recording]] = WeakKeyDictionary()
-        self._text: TextKV = ()
-        self._text_given: TextKV | None = None
+        self._recordings: WeakKeyDictionary[KVMemory | RollingMemory, _Recordings] = WeakKeyDictionary()
 
     @property
     def config(self) -> DiTConfig:
@@ -63,27 +104,31 @@ class GraphedNetwork:
         """See `WanDiT.text_keys_values`."""
         return self.model.text_keys_values(text)
 
+    def image_keys_values(self, clip: Tensor) -> TextKV:
+        """See `WanDiT.image_keys_values`."""
+        return self.model.image_keys_values(clip)
+
     def __call__(self, inputs: Inputs) -> Tensor | None:
         """See `WanDiT.forward`; raises `torch.OutOfMemoryError` if the forward or its recording does not fit."""
         memory, frames = inputs.memory, inputs.latents.shape[2]
-        if memory is None or not _fills(memory, frames, inputs.prefill):
+        if memory is None or not memory.fills(frames, prefill=inputs.prefill):
             return self.model(inputs)
-        self._use_text(inputs.text_kv)
-        inputs = inputs._replace(text_kv=self._text)
-        recordings = self._recordings.setdefault(memory, {})
+        recordings = self._recordings.setdefault(memory, _Recordings())
+        inputs = recordings.take(inputs)
         key = (inputs.latents.shape, inputs.latents.dtype, inputs.prefill)
         if key not in recordings:
             # Run before recording: recording runs nothing, and needs kernels that are built and warm.
             flow = self.model(inputs)
             recordings[key] = self._record(inputs)
             return flow
+        self.model.rope_tables(inputs)  # a recording reads them where they are, whatever they hold
         flow = recordings[key].replay(inputs)
         if inputs.prefill:
             memory.frames = frames
         return flow
 
     def _record(self, inputs: Inputs) -> _Recording:
-        own = inputs._replace(**{name: getattr(inputs, name).clone() for name in CHANGING})
+        own = inputs._replace(**{name: tensor.clone() for name, tensor in changing(inputs).items()})
         graph = torch.cuda.CUDAGraph()
         full: torch.OutOfMemoryError | None = None
         try:
@@ -99,23 +144,4 @@ class GraphedNetwork:
                 raise full from None
             raise
         # Without the memory: it is the key that this is kept under, and would never vanish.
-        return _Recording(graph, own._replace(memory=None, text_kv=()), flow)
-
-    def _use_text(self, text_kv: TextKV) -> None:
-        """Put this prompt's keys and values at the addresses that recordings read."""
-        if text_kv is self._text_given:
-            return
-        self._text_given = None  # while the buffers are a mixture
-        if self._text and self._text[0][0].shape == text_kv[0][0].shape:
-            for mine, given in zip(self._text, text_kv, strict=True):
-                for buffer, tensor in zip(mine, given, strict=True):
-                    buffer.copy_(tensor)
-        else:
-            self._recordings.clear()
-            self._text = tuple((k.clone(), v.clone()) for k, v in text_kv)
-        self._text_given = text_kv
-
-
-def _fills(memory: KVMemory, frames: int, prefill: bool) -> bool:
-    """Whether these frames fill the memory: its memory frames (prefill) or its capacity."""
-    return frames == memory.memory_frames if prefill else memory.frames + frames == memory.capacity_frames
+        return _Recording(graph, own._replace(memory=None, text_kv=(), image_kv=None), flow)

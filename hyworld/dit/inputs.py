@@ -7,30 +7,37 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .kv_memory import KVMemory
+from .rolling import RollingMemory
 
 TextKV = tuple[tuple[Tensor, Tensor], ...]
-"""Cross-attention keys and values of every block for one prompt."""
+"""Cross-attention keys and values of every block for one prompt, or for the CLIP tokens of one picture."""
 
 
 class Inputs(NamedTuple):
     """F frames and what they attend to.
 
-    latents: `[B, C, F, h, w]`, normalised; h and w even. Its dtype is the compute dtype.
-    timestep: `[B, F]` in 0..1000; the context timestep marks clean frames.
+    latents: `[B, C + image channels, F, h, w]`, normalised; h and w even. Its dtype is the compute dtype.
+    timestep: `[B, F]` in 0..1000; WorldPlay's context timestep marks clean frames.
+    text_kv: from `WanDiT.text_keys_values`.
+    memory: K more frames to attend to. A `KVMemory`'s are at temporal positions 0..K-1 and the given frames at
+        K..K+F-1, whatever their index in the video, as in training; for a `RollingMemory` see there.
+    prefill: replace the frames in `memory`, a `KVMemory`, by these.
+
+    Only for a network with cameras, which needs them:
     viewmats: `[B, F, 4, 4]` world-to-camera. Only poses relative to each other and to the memory's matter.
     intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
     action: `[B, F]` labels 0..80.
-    text_kv: from `WanDiT.text_keys_values`.
-    memory: K more frames to attend to. They are at temporal positions 0..K-1 and the given frames at K..K+F-1, whatever
-        their index in the video, as in training.
-    prefill: replace the frames in `memory` by these.
+
+    Only for a network with CLIP tokens, which needs it:
+    image_kv: from `WanDiT.image_keys_values`.
     """
 
     latents: Tensor
     timestep: Tensor
-    viewmats: Tensor
-    intrinsics: Tensor
-    action: Tensor
     text_kv: TextKV
-    memory: KVMemory | None = None
+    memory: KVMemory | RollingMemory | None = None
     prefill: bool = False
+    viewmats: Tensor | None = None
+    intrinsics: Tensor | None = None
+    action: Tensor | None = None
+    image_kv: TextKV | None = None

@@ -46,22 +46,26 @@ def branches(
     heads: int,
     norm: nn.Module | None,
     rope: RopeTables | None,
-    matrix: Tensor,
+    matrix: Tensor | None,
     out: Tensor | None = None,
     *,
     projection: Projection = apply_projection,
 ) -> Tensor:
     """Queries, keys or values `[2B, H, N, D]` of both attention branches from projected `x`, RoPE branch first.
 
+    Without cameras (no matrix) `[B, H, N, D]` of the RoPE branch, the only one.
+
     norm: RMS norm over all heads together; None for values.
     rope: tables of the RoPE branch; None for values, which are not rotated.
     matrix: `[B, F, 4, 4]` of the PRoPE branch, applied by `projection`.
-    out: `[2B, H, N, D]` to write into, D contiguous.
+    out: the tensor to write into, D contiguous.
     """
     x = (x_BFSE if norm is None else norm(x_BFSE)).unflatten(-1, (heads, -1))
     turned = x if rope is None else apply_rope(x, *rope)
-    both = rearrange(torch.cat((turned, projection(x, matrix))), "B F S H D -> B H (F S) D")
-    return both if out is None else out.copy_(both)
+    if matrix is not None:
+        turned = torch.cat((turned, projection(x, matrix)))
+    result = rearrange(turned, "B F S H D -> B H (F S) D")
+    return result if out is None else out.copy_(result)
 
 
 def project(x_BHND: Tensor, matrix: Tensor, *, projection: Projection = apply_projection) -> Tensor:

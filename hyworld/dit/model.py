@@ -1,9 +1,9 @@
-"""The WorldPlay WAN-5B transformer: Wan 2.2 TI2V-5B plus action embedding and a PRoPE attention branch.
+"""Wan's transformer; with cameras WorldPlay's: Wan 2.2 TI2V-5B plus action embedding and a PRoPE attention branch.
 
-Parameter names are Wan-native, for existing Wan 2.2 5B LoRAs and tools. Linear, Conv and Norm layers come from
-`operations`, so that a host such as ComfyUI can cast, offload and quantise them.
+Its config says which of the variants it is. Parameter names are Wan-native, for existing LoRAs and tools. Linear, Conv
+and Norm layers come from `operations`, so that a host such as ComfyUI can cast, offload and quantise them.
 Shape suffixes: B batch, C latent channels, F frames, S tokens per frame, E = model width, L text tokens.
-Source: WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
+Sources: Wan 2.1 and 2.2 `wan/modules/model.py`; WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
 from ..fingerprint import Fingerprint
-from .attention import CrossAttention, DualBranchSelfAttention
+from .attention import CrossAttention, SelfAttention
+from .buffers import KV, KVSlot
 from .inputs import Inputs, TextKV
 from .kernels import PLAIN, Kernels
-from .kv_memory import KVSlot
+from .kv_memory import KVMemory
 from .positions import Positions
 from .prope import camera_projections
-from .rope import rope_table
+from .rope import Rope
 
 
-def sinusoid(x: Tensor, dim: int) -> Tensor:
-    """Sinusoidal embedding `[..., dim]` of `x`: cosines first, then sines, base 10000, float32."""
+def sinusoid(x: Tensor, dim: int, precision: torch.dtype = torch.float32) -> Tensor:
+    """Sinusoidal embedding `[..., dim]` of `x`: cosines first, then sines, base 10000; computed in `precision`."""
     half = dim // 2
-    frequency = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
-    angle = x.float().unsqueeze(-1) * frequency
+    frequency = torch.exp(-math.log(10_000) * torch.arange(half, dtype=precision, device=x.device) / half)
+    angle = x.to(precision).unsqueeze(-1) * frequency
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 
@@ -45,7 +46,7 @@ class Block(nn.Module):
         factory = {"device": device, "dtype": dtype}
         self.eps = config.eps
         self.modulation = nn.Parameter(torch.zeros(1, 6, dim, **factory))
-        self.self_attn = DualBranchSelfAttention(config, operations=operations, **factory)
+        self.self_attn = SelfAttention(config, operations=operations, **factory)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps, **factory)
         self.cross_attn = CrossAttention(config, operations=operations, **factory)
         self.ffn = nn.Sequential(
@@ -70,7 +71,8 @@ class Block(nn.Module):
         self,
         x_BFSE: Tensor,
         frame_mod_BF6E: Tensor,
-        text_kv: tuple[Tensor, Tensor],
+        text_kv: KV,
+        image_kv: KV | None,
         positions: Positions,
         slot: KVSlot | None,
         kernels: Kernels,
@@ -79,7 +81,7 @@ class Block(nn.Module):
         x = x_BFSE
         normed = kernels.modulated_norm(x, shift, scale, self.eps)
         x = kernels.gated_add(x, self.self_attn(normed, positions, slot, kernels), gate)
-        x = x + self.cross_attn(self.norm3(x), text_kv, kernels)
+        x = x + self.cross_attn(self.norm3(x), text_kv, image_kv, kernels)
         normed = kernels.modulated_norm(x, ffn_shift, ffn_scale, self.eps)
         return kernels.gated_add(x, kernels.feed_forward(self.ffn, normed), ffn_gate)
 
@@ -101,8 +103,29 @@ class Head(nn.Module):
         return self.head(kernels.modulated_norm(x_BFSE, shift, scale, self.eps))
 
 
+class ImageEmbedding(nn.Module):
+    """CLIP tokens `[B, K, clip_dim]` of a picture as cross-attention reads them, `[B, K, E]`."""
+
+    def __init__(
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        width, dim = config.clip_dim, config.dim
+        factory = {"device": device, "dtype": dtype}
+        self.proj = nn.Sequential(
+            operations.LayerNorm(width, **factory),
+            operations.Linear(width, width, **factory),
+            nn.GELU(),
+            operations.Linear(width, dim, **factory),
+            operations.LayerNorm(dim, **factory),
+        )
+
+    def forward(self, clip_BKC: Tensor) -> Tensor:
+        return self.proj(clip_BKC)
+
+
 class WanDiT(nn.Module):
-    """The network: latents, cameras and actions in, flow (velocity) out; `kernels` may be replaced by faster ones."""
+    """The network: latents and what guides them in, flow (velocity) out; `kernels` may be replaced by faster ones."""
 
     def __init__(
         self,
@@ -125,46 +148,57 @@ class WanDiT(nn.Module):
             )
 
         patch = (1, PATCH, PATCH)
-        self.patch_embedding = operations.Conv3d(
-            config.latent_channels, dim, kernel_size=patch, stride=patch, **factory
-        )
+        channels = config.latent_channels + config.image_channels
+        self.patch_embedding = operations.Conv3d(channels, dim, kernel_size=patch, stride=patch, **factory)
         self.text_embedding = mlp(config.text_dim, nn.GELU(approximate="tanh"))
         self.time_embedding = mlp(config.freq_dim, nn.SiLU())
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
-        self.action_embedding = mlp(config.freq_dim, nn.SiLU())
+        if config.cameras:
+            self.action_embedding = mlp(config.freq_dim, nn.SiLU())
+        if config.clip_dim:
+            self.img_emb = ImageEmbedding(config, operations=operations, **factory)
         self.blocks = nn.ModuleList(Block(config, operations=operations, **factory) for _ in range(config.num_layers))
         self.head = Head(config, operations=operations, **factory)
-        self._rope_tables: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
+        self._rope = Rope(config)
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         """Cross-attention keys and values of the prompt `text` `[B, L, text_dim]`, needed once per prompt."""
         embedded = self.text_embedding(text)
         return tuple(block.cross_attn.keys_values(embedded) for block in self._block_list())
 
+    def image_keys_values(self, clip: Tensor) -> TextKV:
+        """Cross-attention keys and values of a picture's CLIP tokens `[B, K, clip_dim]`, needed once per picture."""
+        embedded = self.img_emb(clip)
+        return tuple(block.cross_attn.image_keys_values(embedded) for block in self._block_list())
+
     def forward(self, inputs: Inputs) -> Tensor | None:
         """Flow `[B, C, F, h, w]` of the given frames; None for a prefill, which writes into `inputs.memory` instead."""
         latents, memory = inputs.latents, inputs.memory
         num_frames, rows, columns = latents.shape[2], latents.shape[3] // PATCH, latents.shape[4] // PATCH
         if inputs.prefill:
-            assert memory is not None, "a prefill needs a memory to write to"
+            assert isinstance(memory, KVMemory), "a prefill needs a memory to write to"
             memory.clear()
-        start = 0 if memory is None else memory.frames
 
-        cos, sin = self._rope(num_frames if memory is None else memory.capacity_frames, rows, columns, latents.device)
-        cameras = camera_projections(inputs.viewmats, inputs.intrinsics)
-        context = cameras if memory is None else memory.cameras_with(cameras)
-        positions = Positions(cos[: start + num_frames], sin[: start + num_frames], context)
+        cameras = None
+        if self.config.cameras:
+            assert inputs.viewmats is not None, "a network with cameras needs them"
+            assert inputs.intrinsics is not None, "a network with cameras needs them"
+            cameras = camera_projections(inputs.viewmats, inputs.intrinsics)
+        cos, sin = self.rope_tables(inputs)
+        positions = Positions(cos, sin, memory.cameras_with(cameras) if isinstance(memory, KVMemory) else cameras)
         x = rearrange(self.patch_embedding(latents), "B E F rows columns -> B F (rows columns) E")
         temb, frame_mod = self._frame_embedding(inputs.timestep, inputs.action, latents.dtype)
 
         blocks = self._block_list()
-        slots = [None if memory is None else memory.slot(layer) for layer in range(len(blocks))]
+        slots = [None if memory is None else memory.slot(layer, num_frames) for layer in range(len(blocks))]
         last = blocks.pop() if inputs.prefill else None
         for layer, block in enumerate(blocks):  # not a zip: torch 2.6 compiles none of unequal lengths
-            x = block(x, frame_mod, inputs.text_kv[layer], positions, slots[layer], self.kernels)
-        if last is not None and memory is not None:
+            image_kv = inputs.image_kv and inputs.image_kv[layer]
+            x = block(x, frame_mod, inputs.text_kv[layer], image_kv, positions, slots[layer], self.kernels)
+        if last is not None and isinstance(memory, KVMemory):
             # A prefill needs only the keys and values of the last block.
-            last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks)), self.kernels)
+            last.store_keys_values(x, frame_mod, positions, slots[-1], self.kernels)
+            assert cameras is not None
             memory.commit_prefill(cameras)
             return None
 
@@ -177,6 +211,12 @@ class WanDiT(nn.Module):
             q=PATCH,
         )
 
+    def rope_tables(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Tables of the frames whose keys a forward rotates, its own last; one address for all of the same shape."""
+        *_, frames, h, w = inputs.latents.shape
+        first, count = (0, frames) if inputs.memory is None else inputs.memory.turned(frames)
+        return self._rope.tables(first, count, h // PATCH, w // PATCH, inputs.latents.device)
+
     @staticmethod
     def activation_bytes(config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype) -> int:
         """Approximate bytes of a forward besides weights and memory: FFN hidden layer, six float32 residual streams."""
@@ -185,17 +225,13 @@ class WanDiT(nn.Module):
     def _block_list(self) -> list[Block]:
         return cast("list[Block]", list(self.blocks))
 
-    def _frame_embedding(self, timestep: Tensor, action: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _frame_embedding(self, timestep: Tensor, action: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """temb `[B, F, E]` and the six modulation vectors `[B, F, 6, E]`."""
         freq = self.config.freq_dim
-        temb = self.time_embedding(sinusoid(timestep, freq).to(dtype))
-        temb = temb + self.action_embedding(sinusoid(action, freq).to(dtype))
+        # Wan computes it in float64, WorldPlay in float32; MPS has no float64.
+        double = not self.config.cameras and timestep.device.type != "mps"
+        temb = self.time_embedding(sinusoid(timestep, freq, torch.float64 if double else torch.float32).to(dtype))
+        if self.config.cameras:
+            assert action is not None, "a network with cameras needs actions"
+            temb = temb + self.action_embedding(sinusoid(action, freq).to(dtype))
         return temb, self.time_projection(temb).unflatten(-1, (6, -1))
-
-    def _rope(self, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        # One table for a whole walk, sliced by the caller.
-        key = (frames, rows, columns, device)
-        if key not in self._rope_tables:
-            cos, sin = rope_table(self.config.head_dim, 0, frames, rows, columns)
-            self._rope_tables[key] = (cos.to(device), sin.to(device))
-        return self._rope_tables[key]

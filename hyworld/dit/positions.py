@@ -10,13 +10,13 @@ from .prope import CameraProjections
 
 
 class Positions(NamedTuple):
-    """RoPE tables `[F, S, D // 2]` and cameras of F consecutive frames of S tokens each."""
+    """RoPE tables `[F, S, D // 2]` and cameras (None: a network without) of F consecutive frames of S tokens each."""
 
     cos: Tensor
     sin: Tensor
-    cameras: CameraProjections
+    cameras: CameraProjections | None
 
     def last(self, frames: int) -> Positions:
         """The last `frames` of these frames."""
-        cameras = CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))
+        cameras = self.cameras and CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))
         return Positions(self.cos[-frames:], self.sin[-frames:], cameras)

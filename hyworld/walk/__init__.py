@@ -4,8 +4,20 @@ A `World` is a value: walking returns the next one and changes none. `Walker` ru
 fixes of the loop is a `Recipe`.
 """
 
-from .recipe import WORLDPLAY, Recipe
-from .walker import Network, Progress, Walker
+from .networks import Network
+from .recipe import WORLDPLAY, Recipe, Rolling
+from .walker import Progress, Walker
 from .world import Chunk, Step, Words, World
 
-__all__ = ["WORLDPLAY", "Chunk", "Network", "Progress", "Recipe", "Step", "Walker", "Words", "World"]
+__all__ = [
+    "WORLDPLAY",
+    "Chunk",
+    "Network",
+    "Progress",
+    "Recipe",
+    "Rolling",
+    "Step",
+    "Walker",
+    "Words",
+    "World",
+]

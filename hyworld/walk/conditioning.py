@@ -41,6 +41,10 @@ class Given(NamedTuple):
         """`x` with the picture over its first latents."""
         return x if self.picture is None else torch.cat((self.picture, x[:, :, self.picture.shape[2] :]), dim=2)
 
+    def is_whole(self, x: Tensor) -> bool:
+        """Whether the picture leaves nothing of `x` to be made."""
+        return self.picture is not None and self.picture.shape[2] == x.shape[2]
+
     def inputs(self, x: Tensor, timestep: float) -> Inputs:
         """Of a forward on latents `x` `[1, C, n, h, w]`; prompt and past are the branch's."""
         n = x.shape[2]

@@ -5,7 +5,7 @@ Version 1 is what worlds of WorldPlay need. Version 2 has more, and is written o
 | tensor | shape |
 | --- | --- |
 | latents | `[1, C, n, h, w]`, in the precision they were made in |
-| first_frame | `[1, C, 1, h, w]` float32, absent if the world began from words alone; version 2: any number of latents |
+| first_frame | `[1, C, 1, h, w]` float32, absent without a first picture; version 2: any number of latents |
 | c2w, intrinsics | `[n, 4, 4]`, `[n, 3, 3]` float64, in world coordinates |
 | labels | `[n]` int64 |
 | memory | `[m]` int64: the latents each chunk attended to, one chunk after another |

@@ -44,7 +44,7 @@ class Recipe:
     timesteps: of the denoising steps; after the last one the latents are clean (timestep 0).
     sigmas: share of noise at each step and after the last; default: timesteps / 1000, then 0.
     advance: how a step goes on from the flow, see `samplers`.
-    memory: which past latents a chunk attends to: chosen by what they show, and read anew (`MemoryConfig`), or `Rolling`.
+    memory: which past latents a chunk attends to: some, chosen by cameras and read anew (`MemoryConfig`), or `Rolling`.
     context_timestep: of past latents, when the network reads them.
     context_noise: the timestep whose noise is added to latents before a rolling memory reads them; 0 adds none.
     picture: how the first picture gets in: "stamp" writes its latent over the first one before every forward,

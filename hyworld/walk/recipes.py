@@ -1,7 +1,8 @@
 """Recipes of known checkpoints, by name.
 
-Sources: the original programs' settings (Self-Forcing, Causal-Forcing, Wan 2.1, Wan 2.2), and FastVideo's for its causal
-Wan 2.2. Windows past the 21 latents that Self-Forcing was trained for, and sinks, are additions: pictures may drift.
+Sources: settings of the original programs (Self-Forcing, Causal-Forcing, Wan 2.1, Wan 2.2), and of FastVideo for its
+causal Wan 2.2. Walks past the 21 latents that Self-Forcing was trained for, and sinks,
+are additions: pictures may drift.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ class RollingCache:
     """Each branch has a memory of its own.
 
     After a chunk, the network reads its clean latents once more, and that is what later chunks see of it. This is done
-    when the next chunk begins, from the latents in the world. So a walk that goes on and a world that was loaded, rewound
-    or branched do the same, but for how many chunks they have to read: the memories are those of the world walked
-    last, and know how much of it they hold.
+    when the next chunk begins, from the latents in the world. So a walk that goes on and a world that was loaded,
+    rewound or branched do the same, but for how many chunks they have to read: the memories are those of the world
+    walked last, and know how much of it they hold.
     """
 
     def __init__(
@@ -123,9 +123,7 @@ class RollingCache:
             memory.begin()
 
     def _remembering(self, branches: Sequence[Branch]) -> tuple[Branch, ...]:
-        return tuple(
-            branch._replace(memory=memory) for branch, memory in zip(branches, self._memories, strict=True)
-        )
+        return tuple(branch._replace(memory=memory) for branch, memory in zip(branches, self._memories, strict=True))
 
     def _read(self, world: World, chunk: int) -> None:
         """Let every branch read chunk number `chunk` of `world`, told what it was told then."""

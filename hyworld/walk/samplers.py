@@ -6,7 +6,8 @@ The flow is v = noise - clean, so that clean = x - sigma * v. Latents are float3
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -56,13 +57,9 @@ class UniPC:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        try:
-            from diffusers import UniPCMultistepScheduler
-        except ImportError:
-            raise InputError(
-                f"The recipe {recipe.name} samples with UniPC, for which diffusers is needed: pip install diffusers."
-            ) from None
-        self._solver = UniPCMultistepScheduler(
+        from diffusers import UniPCMultistepScheduler
+
+        self._solver: Any = UniPCMultistepScheduler(
             solver_order=2,
             solver_type="bh2",
             prediction_type="flow_prediction",
@@ -80,8 +77,16 @@ class UniPC:
         return advanced
 
 
+def check_installed(recipe: Recipe) -> None:
+    """Raise `InputError` if the recipe's sampler needs a package that is not here."""
+    if recipe.advance == "unipc" and find_spec("diffusers") is None:
+        raise InputError(
+            f"The recipe {recipe.name} samples with UniPC, which diffusers brings: install it (pip install diffusers)."
+        )
+
+
 def sampler(recipe: Recipe, draw: Draw) -> Sampler:
-    """The sampler of one chunk; raises `InputError` if what it needs is not installed."""
+    """The sampler of one chunk."""
     if recipe.advance == "unipc":
         return UniPC(recipe)
     return Renoise(recipe, draw) if recipe.advance == "renoise" else Euler(recipe)

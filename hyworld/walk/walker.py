@@ -44,6 +44,9 @@ WalkPath = str | Path | Trajectory | Iterable[Trajectory]
 """Where to walk: tokens or a pose file, a trajectory, or one trajectory for each chunk (a list or an iterator)."""
 
 
+NO_CAMERA = "This model follows no camera: leave the path out, and say how many chunks to walk."
+
+
 class Progress(NamedTuple):
     """`step` denoising steps of chunk `chunk` are done."""
 
@@ -195,7 +198,7 @@ class Walker:
         world, chunks = self._fitted(world), chunks or 0
         if not self.network.config.cameras:
             if path is not None:
-                raise InputError("This model follows no camera: leave the path out, and say how many chunks to walk.")
+                raise InputError(NO_CAMERA)
             if not chunks:
                 raise InputError("A walk of a model without cameras needs its length: give the number of chunks.")
             still = standing_still(self.recipe.chunk_latents)
@@ -254,14 +257,17 @@ class Walker:
         """The next chunk of `world`.
 
         cameras: poses and labels of its latents, in world coordinates; None for a network without cameras.
-        noise: `[draws, 1, C, n, h, w]` (see `Recipe.draws`) instead of the seed's, or `[1, C, n, h, w]`, the first draw.
+        noise: `[1, C, n, h, w]` instead of the seed's, or all draws, `[Recipe.draws, 1, C, n, h, w]`.
         following: poses of the chunk after it, if known: its memory is then chosen while the device works. Not binding.
 
         Raises `InputError` for a world, poses or noise that do not fit, and if the network returns NaN.
         """
-        if cameras is None and not self.network.config.cameras:
+        world = self._fitted(world)
+        if not self.network.config.cameras:
+            if cameras is not None or following is not None:
+                raise InputError(NO_CAMERA)
             cameras = standing_still(self.recipe.chunk_latents)
-        return self._step(self._fitted(world), cameras, noise, following, on_progress)
+        return self._step(world, cameras, noise, following, on_progress)
 
     @torch.no_grad()
     def _step(
@@ -274,10 +280,11 @@ class Walker:
     ) -> Chunk:
         """See `step`; `world` is known to fit."""
         n = self.recipe.chunk_latents
-        for poses in (cameras, following):
-            if poses is not following and not isinstance(poses, Trajectory) or poses is not None and len(poses) != n:
-                given = len(poses) if isinstance(poses, Trajectory) else repr(poses)
-                raise InputError(f"A chunk takes exactly {n} camera poses, as a Trajectory, got {given}.")
+        for poses in (cameras,) if following is None else (cameras, following):
+            if not isinstance(poses, Trajectory) or len(poses) != n:
+                got = len(poses) if isinstance(poses, Trajectory) else repr(poses)
+                raise InputError(f"A chunk takes exactly {n} camera poses, as a Trajectory, got {got}.")
+        assert cameras is not None
         draw = self._draws(world, noise)
         report = on_progress or (lambda progress: None)
 
@@ -292,8 +299,9 @@ class Walker:
             )
             x = draw(0)  # while the device is busy
             report(Progress(world.chunks, 0))
+            x = self._denoise(x, given, branches, draw, lambda step: report(Progress(world.chunks, step)))
             # In the precision in which network and decoder read them, so that a world in a file is the same world.
-            x = self._denoise(x, given, branches, draw, lambda step: report(Progress(world.chunks, step))).to(self.dtype)
+            x = x.to(self.dtype)
         latents = HandOver()
         latents.push(x)
         pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
@@ -321,6 +329,9 @@ class Walker:
         """From noise to float32 latents; a picture's latents are never updated."""
         steps = sampler(self.recipe, draw)
         x = given.stamped(x)
+        if given.is_whole(x):
+            report(self.recipe.steps)
+            return x
         for step, timestep in enumerate(self.recipe.timesteps):
             flow = self._networks.flow(branches, given.inputs(x, timestep), timestep)
             x = given.stamped(steps.advance(x, flow, step))

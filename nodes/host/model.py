@@ -249,6 +249,9 @@ class HostNetwork:
     def text_keys_values(self, text: Tensor) -> TextKV:
         return self._patcher.model.diffusion_model.text_keys_values(text)
 
+    def image_keys_values(self, clip: Tensor) -> TextKV:
+        return self._patcher.model.diffusion_model.image_keys_values(clip)
+
     def __call__(self, inputs: Inputs) -> Tensor | None:
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from hyworld.camera import Trajectory
 from hyworld.camera.trajectory import default_intrinsics
-from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig
+from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
 from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WanDiT, sdpa
-from hyworld.dit.kv_memory import KV, Spread
+from hyworld.dit.buffers import KV, Spread
 from hyworld.dit.positions import Positions
 from hyworld.dit.prope import CameraProjections
 from hyworld.memory import sample_points, select_memory_frames
@@ -26,7 +26,7 @@ from hyworld.walk.recipe import chunk_noise
 
 from .kernels import TRAINING
 
-MEMORY = WORLDPLAY.memory.frames
+MEMORY = MemoryConfig().frames
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ def joint_flow(network: WanDiT, sample: Sample, noisy: Tensor, timestep: Tensor)
             Inputs(
                 latents.to(network.patch_embedding.weight.dtype),
                 torch.cat((context, timestep), dim=1),
-                sample.viewmats,
-                intrinsics(noisy.device).expand(B, latents.shape[2], 3, 3),
-                sample.labels,
                 empty_prompt(network, B),
+                viewmats=sample.viewmats,
+                intrinsics=intrinsics(noisy.device).expand(B, latents.shape[2], 3, 3),
+                action=sample.labels,
             )
         )
     finally:
@@ -131,14 +131,14 @@ class LooseMemory(KVMemory):
             return cameras
         return CameraProjections(*(torch.cat(two, dim=1) for two in zip(self._seen_by, cameras, strict=True)))
 
-    def slot(self, layer: int) -> LooseSlot:
+    def slot(self, layer: int, new_frames: int) -> LooseSlot:
         """A slot that keeps what a prefill stores, but what a denoising step stores only for its forward."""
         slot = self._slots[layer]
         return LooseSlot(list(slot.kept)) if self.frames else slot
 
 
 class LooseSlot(NamedTuple):
-    """See `hyworld.dit.kv_memory.KVSlot`."""
+    """See `hyworld.dit.buffers.KVSlot`."""
 
     kept: list[KV]
 
@@ -161,13 +161,13 @@ def denoise(network: WanDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
         with torch.no_grad():
             context = torch.full((B, K), WORLDPLAY.context_timestep, device=device)
             told = (sample.viewmats[:, :K], lens[:, :K], sample.labels[:, :K])
-            network(Inputs(sample.memory.to(dtype), context, *told, text_kv, memory, prefill=True))
+            network(Inputs(sample.memory.to(dtype), context, text_kv, memory, True, *told))
     x = torch.cat((sample.target[:, :, :held], noise[:, :, held:]), dim=2)
     course = [x]
     told = (sample.viewmats[:, K:], lens[:, K:], sample.labels[:, K:])
     for step in range(WORLDPLAY.steps):
         _, timestep = timesteps(torch.full((B,), step, device=device), held)
-        flow = network(Inputs(x.to(dtype), timestep, *told, text_kv, memory))
+        flow = network(Inputs(x.to(dtype), timestep, text_kv, memory, False, *told))
         moved = x[:, :, held:] + WORLDPLAY.step_size(step) * flow[:, :, held:].float()
         x = torch.cat((x[:, :, :held], moved), dim=2)
         course.append(x)
@@ -197,7 +197,7 @@ def walk(
     frozen: the network gets a camera that never moves. recent_only: the memory is the last 16 latents.
     """
     B, device = len(first), first.device
-    config = WORLDPLAY.memory
+    config = MemoryConfig()
     points = sample_points(config.points)
     seen = torch.from_numpy(path.viewmats)
     told = torch.eye(4).expand(len(path), 4, 4) if frozen else seen.float()

@@ -1,0 +1,91 @@
+"""The memory of streaming Wan models: a window that rolls over the latents made last, and a sink of the first."""
+
+from __future__ import annotations
+
+import torch
+
+from ..config import DiTConfig
+from ..errors import InputError
+from .buffers import KVBuffers
+
+
+class RollingMemory(KVBuffers):
+    """Keys and values of one walk: of a world, a network without cameras and a branch of guidance.
+
+    A chunk is `begin`, any number of forwards and `commit`. Every forward writes its keys and values into the chunk's
+    slots, over those of the forward before, and attends to all there is, itself included. What later chunks see is what
+    the last forward before `commit` wrote: usually one over the clean latents, whose flow nobody reads.
+
+    window, sink, chunk: in latents. It holds at most the `window` made last and, before them, the `sink` made first.
+    tokens_per_frame: S.
+    rotated: keys stay rotated by the temporal position at which they were made, which grows for ever. Otherwise they
+        are kept as projected, and every forward rotates them by where they lie, from 0 on ("rerope").
+
+    Raises `InputError` if a chunk does not fit into the window.
+    """
+
+    def __init__(
+        self,
+        config: DiTConfig,
+        *,
+        window: int,
+        sink: int,
+        chunk: int,
+        tokens_per_frame: int,
+        rotated: bool = True,
+        batch: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        assert not config.cameras, "a network with cameras has a KVMemory"
+        if sink < 0 or not 1 <= chunk <= window:
+            raise InputError(
+                f"A rolling memory needs a window of at least one chunk and a sink of 0 or more latents, got a chunk "
+                f"of {chunk}, a window of {window} and a sink of {sink}."
+            )
+        super().__init__(
+            config,
+            capacity_frames=sink + window,
+            tokens_per_frame=tokens_per_frame,
+            batch=batch,
+            device=device,
+            dtype=dtype,
+            compact=not rotated,
+        )
+        self.sink = sink
+        self.chunk = chunk
+        self.rotated = rotated
+        self._coming = chunk
+        self.made = 0
+        """Latents committed so far, dropped ones included."""
+
+    def begin(self, chunk: int | None = None) -> None:
+        """A chunk begins, of `chunk` latents if not of the usual number: make room by dropping the oldest ones."""
+        self._coming = self.chunk if chunk is None else chunk
+        overflow = self.frames + self._coming - self.capacity_frames
+        if overflow <= 0:
+            return
+        axis, unit = (1, 1) if self.compact else (2, self.tokens_per_frame)
+        kept = (self.frames - self.sink - overflow) * unit
+        for tensor in (*self._k, *self._v):
+            later = tensor.narrow(axis, (self.sink + overflow) * unit, kept)
+            # Cloned, since the two overlap.
+            tensor.narrow(axis, self.sink * unit, kept).copy_(later.clone())
+        self.frames -= overflow
+
+    def commit(self) -> None:
+        """The chunk's slots, as last written, are part of the past."""
+        self.frames += self._coming
+        self.made += self._coming
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.frames = self.made = 0
+
+    def turned(self, new_frames: int) -> tuple[int, int]:
+        """See `KVMemory.turned`."""
+        return (self.made, new_frames) if self.rotated else (0, self.frames + new_frames)
+
+    def fills(self, frames: int, *, prefill: bool) -> bool:
+        """See `KVMemory.fills`."""
+        return self.frames + frames == self.capacity_frames
