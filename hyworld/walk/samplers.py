@@ -57,16 +57,7 @@ class UniPC:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        from diffusers import UniPCMultistepScheduler
-
-        self._solver: Any = UniPCMultistepScheduler(
-            solver_order=2,
-            solver_type="bh2",
-            prediction_type="flow_prediction",
-            use_flow_sigmas=True,
-            lower_order_final=True,
-            final_sigmas_type="zero",
-        )
+        self._solver = _solver()
         self._solver.set_timesteps(recipe.steps)
         self._solver.sigmas = torch.tensor(recipe.sigmas)
         self._solver.timesteps = torch.tensor(recipe.timesteps)
@@ -75,6 +66,19 @@ class UniPC:
     def advance(self, x: Tensor, flow: Tensor, step: int) -> Tensor:
         advanced: Tensor = self._solver.step(flow, self._solver.timesteps[step], x, return_dict=False)[0]
         return advanced
+
+
+def _solver() -> Any:
+    from diffusers import UniPCMultistepScheduler
+
+    return UniPCMultistepScheduler(
+        solver_order=2,
+        solver_type="bh2",
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        lower_order_final=True,
+        final_sigmas_type="zero",
+    )
 
 
 def check_installed(recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.vae import Wan22VAE
 from hyworld.walk import Walker
+from hyworld.walk.conditioning import Conditioning
 
 CPU = torch.device("cpu")
 SIZE = (64, 64)
@@ -91,7 +92,7 @@ def test_every_stage_has_its_own_time_once(source: Source, monkeypatch: pytest.M
     def slow(owner: Any, name: str, *costs: float) -> None:
         monkeypatch.setattr(owner, name, clock.slowed(getattr(owner, name), *costs))
 
-    slow(Walker, "_control", 1)  # before the first forward: cameras of the chunk and of what it remembers
+    slow(Conditioning, "cameras", 1)  # before the first forward: cameras of the chunk and of what it remembers
     slow(WanDiT, "forward", 8, 16, 32, 64, 4, 8, 16, 32, 64)
     slow(TimedDecoder, "decode_stream", *[512 / (4 // at_once)])  # between forwards and decoder
     slow(Wan22VAE, "decode_stream", *[128 / (4 // at_once)])

@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save_file
 from hyworld import InputError, World
 from hyworld.dit import WanDiT
 from hyworld.vae import Wan22VAE
-from hyworld.walk import Words
+from hyworld.walk import Walker, Words
+from hyworld.walk.decoding import Decoding
 from hyworld.walk.file import thumbnail
 
-from .conftest import PARTS, PATH, SIZE, TEXT, walker_for
+from .conftest import PARTS, PATH, POINTS, SIZE, TEXT, walker_for
 
 RAIN = Words(TEXT + 1, "it starts to rain")
 FIRST = torch.randn(1, 6, 1, *SIZE, generator=torch.Generator().manual_seed(3))
@@ -59,15 +60,13 @@ def test_a_world_comes_back_as_it_was(world: World, file: Path) -> None:
 def test_the_future_is_the_same(
     model: WanDiT, vae: Wan22VAE, world: World, tmp_path: Path, chunks: int, dtype: torch.dtype
 ) -> None:
-    walker = walker_for(model.to(dtype), vae, dtype=torch.float32)
-    walker.dtype = dtype
+    walker = Walker(model.to(dtype), decoding=Decoding(vae), dtype=dtype, points=POINTS)
     start = replace(world.at_chunk(0), network=())
     walked = list(walker.walk(start, list(PARTS[:5])))
     here = walked[chunks - 1].world if chunks else start
     loaded = World.load(here.save(tmp_path / "here.world"))
     assert loaded == here
-    fresh = walker_for(model, vae, dtype=torch.float32)
-    fresh.dtype = dtype
+    fresh = Walker(model, decoding=Decoding(vae), dtype=dtype, points=POINTS)
     for again, before in zip(fresh.walk(loaded, list(PARTS[chunks:5])), walked[chunks:], strict=True):
         assert torch.equal(again.latents, before.latents)
         assert torch.equal(again.frames, before.frames)

@@ -124,7 +124,7 @@ def test_what_older_chunks_left_in_the_buffers_is_never_read(model: WanDiT, comp
     walker = walker_for(GraphedNetwork(model), compact=compact)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
     for cameras in PARTS[:CHUNKS]:
-        memory = walker._memory(world)
+        memory = walker._cache.memory(world)
         for buffer in (*memory._k, *memory._v, *(memory._scratch or ())):
             buffer.fill_(float("nan"))
         world = walker.step(world, cameras).world

@@ -16,7 +16,7 @@ from hyworld.dit import WanDiT
 from hyworld.vae import Wan22VAE
 from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
-from hyworld.walk import WORLDPLAY, Recipe, Step, Walker, decoding, walker
+from hyworld.walk import WORLDPLAY, Recipe, Step, Walker, decoding, reconstituted, walker
 from hyworld.walk.recipe import chunk_noise
 from hyworld.weights.random import randomise
 
@@ -251,15 +251,15 @@ def test_running_out_of_memory_in_one_world_leaves_another_as_it_was(model: WanD
     own, a = begun(model)
     b = own.begin(TEXT + 1, latent_size=(12, 16))
     a = next(own.walk(a, PATH)).world
-    allocate = walker.KVMemory
+    allocate = reconstituted.KVMemory
 
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(walker, "KVMemory", full)
+    monkeypatch.setattr(reconstituted, "KVMemory", full)
     with pytest.raises(torch.OutOfMemoryError):
         next(own.walk(b, PATH))
-    monkeypatch.setattr(walker, "KVMemory", allocate)
+    monkeypatch.setattr(reconstituted, "KVMemory", allocate)
     assert torch.equal(own.step(a, PARTS[1]).latents, walked(model, 2)[:, :, 4:])
 
 
@@ -402,7 +402,7 @@ def test_bfloat16_stays_close_to_float32(model: WanDiT):
 def test_the_bytes_needed_are_those_allocated(model: WanDiT, compact: bool):
     own = Walker(model, compact_memory=compact, points=POINTS)
     next(own.walk(own.begin(TEXT, latent_size=SIZE), PATH))
-    memory = own._kv
+    memory = own._cache._kv
     assert memory is not None
     buffers = (*memory._k, *memory._v, *(memory._scratch or ()))
     assert own.bytes_needed(SIZE)[0] == sum(buffer.nbytes for buffer in buffers)
