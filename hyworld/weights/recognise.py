@@ -91,7 +91,7 @@ def dit_config_from(
     head_dim: int | None = None,
     name: str = "The checkpoint",
 ) -> DiTConfig:
-    """Variant and sizes of the transformer from its tensors' names and shapes; `name` is what an error calls the checkpoint.
+    """Variant and sizes of the transformer from names and shapes; `name` is what an error calls the checkpoint.
 
     No shape gives the head size. It is `head_dim`, else from the JSON under `metadata["config"]` (`hd` or `heads`, or
     diffusers' or Wan's names for them), else 128 for models as wide as the released ones.
