@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from ..fp8 import FP8, FP8_MAX, Fp8Linear
+from . import kernels as plain
 from .kernels import Attend, Kernels, RopeTables, sdpa
 
 _FP8_MAX = tl.constexpr(FP8_MAX)
@@ -51,9 +52,11 @@ def branches(
     heads: int,
     norm: nn.Module | None,
     rope: RopeTables | None,
-    matrix: Tensor,
+    matrix: Tensor | None,
     out: Tensor | None = None,
 ) -> Tensor:
+    if matrix is None and norm is None and rope is None:  # a copy at most
+        return plain.branches(x_BFSE, heads, None, None, None, out)
     gain, eps = None, 0.0
     if type(norm) is nn.RMSNorm:
         gain, eps = norm.weight, norm.eps or 0.0
@@ -64,8 +67,15 @@ def branches(
     D, N = E // heads, num_frames * S
     if out is None:
         # Token-major, so that attention's output for these queries can be read as rows without a copy.
-        out = x.new_empty(2 * B, N, heads, D).transpose(1, 2)
+        out = x.new_empty((1 if matrix is None else 2) * B, N, heads, D).transpose(1, 2)
     cos, sin = rope or (x, x)
+    if matrix is None:
+        _rope_branch[(B * N,)](
+            x, x if gain is None else gain, cos, sin, out, eps,
+            N, x.stride(2), out.stride(0), out.stride(1), out.stride(2),
+            E, D, _block(E), gain is not None, rope is not None, num_warps=WARPS,
+        )  # fmt: skip
+        return out
     _branches[(B * N,)](
         x, x if gain is None else gain, cos, sin, matrix.contiguous(), out, eps,
         N, S, x.stride(2), B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
@@ -182,6 +192,29 @@ def _branches(
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
     tl.store(here, _row(x0, x1, x2, x3, BLOCK).to(kept), mask=inside)
     tl.store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK).to(kept), mask=inside)
+
+
+@triton.jit
+def _rope_branch(
+    x_ptr, gain_ptr, cos_ptr, sin_ptr, out_ptr, eps, tokens, x_stride, batch_stride, head_stride, token_stride,
+    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    batch, token = row // tokens, row % tokens
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
+    if ROPE:
+        even, odd = tl.split(tl.reshape(x, (BLOCK // 2, 2)))
+        pair = token * (D // 2) + tl.arange(0, BLOCK // 2) % (D // 2)
+        cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
+        x = tl.reshape(tl.join(even * cos - odd * sin, even * sin + odd * cos), (BLOCK,))
+    here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    tl.store(here, x.to(kept), mask=inside)
 
 
 @triton.jit

@@ -45,24 +45,24 @@ class _Recording(NamedTuple):
 
 
 class _Fixed:
-    """Keys and values of one prompt, or picture, at a time, at the addresses that recordings read."""
+    """Keys and values of one prompt, or picture, at a time, at the addresses that recordings read; () is none."""
 
     def __init__(self) -> None:
-        self.own: TextKV | None = None
-        self._given: TextKV | None = None
+        self.own: TextKV = ()
+        self._given: TextKV = ()
 
-    def take(self, given: TextKV | None) -> bool:
+    def take(self, given: TextKV) -> bool:
         """Take the numbers of `given`; returns whether that changed the addresses."""
         if given is self._given:
             return False
-        self._given = None  # while the buffers are a mixture
-        fits = self.own is not None and given is not None and self.own[0][0].shape == given[0][0].shape
-        if self.own is not None and given is not None and fits:
+        self._given = ()  # while the buffers are a mixture
+        fits = bool(self.own and given) and self.own[0][0].shape == given[0][0].shape
+        if fits:
             for mine, theirs in zip(self.own, given, strict=True):
                 for buffer, tensor in zip(mine, theirs, strict=True):
                     buffer.copy_(tensor)
         else:
-            self.own = given and tuple((k.clone(), v.clone()) for k, v in given)
+            self.own = tuple((k.clone(), v.clone()) for k, v in given)
         self._given = given
         return not fits
 
@@ -76,9 +76,9 @@ class _Recordings(dict[Shapes, _Recording]):
 
     def take(self, inputs: Inputs) -> Inputs:
         """`inputs` with prompt and picture where recordings read them."""
-        if self._text.take(inputs.text_kv) | self._image.take(inputs.image_kv):
+        if self._text.take(inputs.text_kv) | self._image.take(inputs.image_kv or ()):
             self.clear()
-        return inputs._replace(text_kv=self._text.own, image_kv=self._image.own)
+        return inputs._replace(text_kv=self._text.own, image_kv=self._image.own or None)
 
 
 class GraphedNetwork:

@@ -179,13 +179,14 @@ class WanDiT(nn.Module):
             assert isinstance(memory, KVMemory), "a prefill needs a memory to write to"
             memory.clear()
 
-        cameras = None
+        cameras = context = None
         if self.config.cameras:
             assert inputs.viewmats is not None, "a network with cameras needs them"
             assert inputs.intrinsics is not None, "a network with cameras needs them"
-            cameras = camera_projections(inputs.viewmats, inputs.intrinsics)
-        cos, sin = self.rope_tables(inputs)
-        positions = Positions(cos, sin, memory.cameras_with(cameras) if isinstance(memory, KVMemory) else cameras)
+            cameras = context = camera_projections(inputs.viewmats, inputs.intrinsics)
+            if isinstance(memory, KVMemory):
+                context = memory.cameras_with(cameras)
+        positions = Positions(*self.rope_tables(inputs), context)
         x = rearrange(self.patch_embedding(latents), "B E F rows columns -> B F (rows columns) E")
         temb, frame_mod = self._frame_embedding(inputs.timestep, inputs.action, latents.dtype)
 
@@ -197,7 +198,7 @@ class WanDiT(nn.Module):
             x = block(x, frame_mod, inputs.text_kv[layer], image_kv, positions, slots[layer], self.kernels)
         if last is not None and isinstance(memory, KVMemory):
             # A prefill needs only the keys and values of the last block.
-            last.store_keys_values(x, frame_mod, positions, slots[-1], self.kernels)
+            last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks), num_frames), self.kernels)
             assert cameras is not None
             memory.commit_prefill(cameras)
             return None

@@ -64,6 +64,7 @@ def convert(
     layout: str = "native",
     allow_base: bool = False,
     head_dim: int | None = None,
+    ema: bool | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConvertReport:
@@ -73,7 +74,7 @@ def convert(
     target: ends in .safetensors, in an existing folder.
     dtype: "bf16", "fp16", "fp32", or (transformer only) "fp8", see `fp8`.
     layout: "native" (Wan names) or (transformer only) "diffusers" (the released names).
-    allow_base, head_dim: see `open_dit`.
+    allow_base, head_dim, ema: see `open_dit`.
     overwrite: replace an existing target.
     progress: called with (bytes written, total bytes) after every tensor.
 
@@ -85,7 +86,7 @@ def convert(
         raise InputError(f"There is no dtype {dtype!r} to convert to: choose one of {', '.join(DTYPES)}.")
     if layout not in LAYOUTS:
         raise InputError(f"There is no layout {layout!r} to convert to: choose one of {', '.join(LAYOUTS)}.")
-    opened, head_size_known = _open(source, allow_base=allow_base, head_dim=head_dim)
+    opened, head_size_known = _open(source, allow_base=allow_base, head_dim=head_dim, ema=ema)
     if isinstance(opened, OpenedVAE) and (dtype == "fp8" or layout == "diffusers"):
         raise InputError(
             f"{source} is a VAE, which is written in the native layout and not in fp8: choose bf16 or fp32."
@@ -124,14 +125,16 @@ def convert(
     )
 
 
-def _open(source: Path, *, allow_base: bool = False, head_dim: int | None = None) -> tuple[OpenedDiT | OpenedVAE, bool]:
+def _open(
+    source: Path, *, allow_base: bool = False, head_dim: int | None = None, ema: bool | None = None
+) -> tuple[OpenedDiT | OpenedVAE, bool]:
     """The checkpoint, and whether its head size is known; no shape depends on it, so copying works without it."""
     if is_vae(map(clean_key, read_checkpoint(source).state)):
         return open_vae(source), True
     try:
-        return open_dit(source, allow_base=allow_base, head_dim=head_dim), True
+        return open_dit(source, allow_base=allow_base, head_dim=head_dim, ema=ema), True
     except UnknownHeadSizeError:
-        return open_dit(source, allow_base=allow_base, head_dim=_ANY_HEAD_DIM), False
+        return open_dit(source, allow_base=allow_base, head_dim=_ANY_HEAD_DIM, ema=ema), False
 
 
 class _Recipe:

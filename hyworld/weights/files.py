@@ -18,7 +18,10 @@ from torch import Tensor
 from ..errors import InputError
 
 ENVELOPES = ("generator", "state_dict", "model")
-"""Keys that may wrap the weights, preferred first. No `generator_ema`: the released few-step model is `generator`."""
+"""Keys that may wrap the weights, preferred first."""
+
+EMA = "generator_ema"
+"""The key of a second set of weights: the average over training."""
 
 WINDOW_BYTES = 256 << 20
 """Bytes of a mapped file that may become resident before `stream` maps it anew."""
@@ -39,6 +42,7 @@ _DAMAGE = (
     struct.error,
     AssertionError,
 )
+_NO_EMA = f"has no EMA weights (no {EMA}): leave the choice to the file"
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -47,7 +51,7 @@ class Checkpoint:
     """An opened checkpoint: `state` has the tensors by their stored names, `files` are its weight files.
 
     metadata: the safetensors header's, with a folder's `config.json` under the key `config`.
-    envelope: the key in `ENVELOPES` that wrapped the tensors, if any.
+    envelope: the key that wrapped the tensors, `EMA` or one of `ENVELOPES`, if any.
     mapped: whether the tensors are views of `files`; those of an old-format pickle are in memory.
     """
 
@@ -59,18 +63,21 @@ class Checkpoint:
     mapped: bool
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, ema: bool | None = False) -> Checkpoint:
     """Open a safetensors file, a torch pickle (zip or old format) or a diffusers-layout folder on the CPU.
 
+    ema: read the weights under `EMA`; None: if there are such.
+
     Formats are told by content. Pickles are read with `weights_only=True`: code in them is never run.
-    Raises `InputError` if it is missing, empty, cut short, damaged, not a checkpoint, or holds code.
+    Raises `InputError` if it is missing, empty, cut short, damaged, not a checkpoint, holds code, or lacks EMA weights
+    that were asked for.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no checkpoint at {path}: check the path.")
     if path.is_dir():
-        return _read_folder(path)
-    state, metadata, envelope = _read_file(path)
+        return _read_folder(path, ema)
+    state, metadata, envelope = _read_file(path, ema)
     return Checkpoint(path, state, metadata, envelope, (path,), _mapped(path))
 
 
@@ -117,16 +124,18 @@ def _format(path: Path) -> str:
     )
 
 
-def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
+def _read_file(path: Path, ema: bool | None) -> tuple[dict[str, Tensor], dict[str, str], str | None]:
     """Tensors, metadata and envelope of one weight file."""
     kind = _format(path)
     if kind == "safetensors":
+        if ema:
+            raise InputError(f"{path} {_NO_EMA}.")
         return (*_read_safetensors(path), None)
     if path.suffix == ".safetensors":
         # torch.load goes by the suffix and would read it as safetensors.
         raise InputError(f"{path} is a torch pickle under a safetensors name: rename it to end in .pt.")
     # Only the zip format can be mapped; an old pickle is read into memory.
-    state, envelope = _unwrap(_read_pickle(path, mmap=kind == "zip"), path)
+    state, envelope = _unwrap(_read_pickle(path, mmap=kind == "zip"), path, ema)
     return state, {}, envelope
 
 
@@ -180,11 +189,14 @@ def _read_pickle(path: Path, *, mmap: bool) -> Any:
         ) from error
 
 
-def _unwrap(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str | None]:
+def _unwrap(loaded: Any, path: Path, ema: bool | None) -> tuple[dict[str, Tensor], str | None]:
     """The state dict inside a pickle, and the envelope key it was under."""
     if not isinstance(loaded, Mapping):
         raise InputError(f"{path} holds a {type(loaded).__name__}, not a dictionary of tensors: give a state dict.")
-    envelope = next((key for key in ENVELOPES if isinstance(loaded.get(key), Mapping)), None)
+    keys = ENVELOPES if ema is False else (EMA, *ENVELOPES)
+    envelope = next((key for key in keys if isinstance(loaded.get(key), Mapping)), None)
+    if ema and envelope != EMA:
+        raise InputError(f"{path} {_NO_EMA}.")
     inner = loaded if envelope is None else loaded[envelope]
     state = {name: value for name, value in inner.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not state:
@@ -196,13 +208,13 @@ def _unwrap(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str | None]:
     return state, envelope
 
 
-def _read_folder(folder: Path) -> Checkpoint:
+def _read_folder(folder: Path, ema: bool | None) -> Checkpoint:
     files, names = _weight_files(folder)
     state: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     envelope = None
     for file in files:
-        part, metadata, envelope = _read_file(file)
+        part, metadata, envelope = _read_file(file, ema)
         state.update(part)
     absent = [name for name in names if name not in state]
     if absent:

@@ -7,7 +7,7 @@ model's size. On the CPU, tensors that need no cast stay views of the mapped fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
 from ..vae import TinyDecoder, Wan22VAE
-from .files import Checkpoint, read_checkpoint, stream
+from .files import EMA, Checkpoint, read_checkpoint, stream
 from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
 from .remap_vae import tiny_config_from, vae_config_from, vae_to_native
@@ -34,7 +34,7 @@ class OpenedDiT:
 
     state: tensors by native name, in their stored dtypes.
     scales: fp8 scales by weight name.
-    base: the camera tensors were absent and are zeros here (no memory until copied).
+    base: a Wan model without the camera tensors, which are zeros here (no memory until copied).
     """
 
     checkpoint: Checkpoint
@@ -52,25 +52,34 @@ class OpenedDiT:
         """`state` over a fresh mapping of the file, so that pages read so far can be freed."""
         if not self.checkpoint.mapped:
             return self.state
-        return open_dit(self.checkpoint.path, allow_base=self.base, head_dim=self.config.head_dim).state
+        ema = self.checkpoint.envelope == EMA
+        return open_dit(self.checkpoint.path, allow_base=self.base, head_dim=self.config.head_dim, ema=ema).state
 
 
-def open_dit(path: str | Path, *, allow_base: bool = False, head_dim: int | None = None) -> OpenedDiT:
+def open_dit(
+    path: str | Path, *, allow_base: bool = False, head_dim: int | None = None, ema: bool | None = None
+) -> OpenedDiT:
     """Open the transformer at `path` (see `read_checkpoint`) and check it.
 
-    allow_base: take a base Wan 2.2 TI2V-5B too, with zeros for action and camera control.
+    allow_base: make a base Wan 2.2 TI2V-5B a network with cameras, with zeros for action and camera control.
     head_dim: channels per attention head, for small models whose file does not say.
+    ema: of a file with two sets of weights the averaged one; None: so where there is one, but for HY-WorldPlay's, whose
+        few-step model is the other.
 
     Raises `InputError` as `read_checkpoint`, `dit_config_from` and `check_dit`.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, ema=ema)
     try:
         state, scales = split_scales(dit_to_native(checkpoint.state))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if ema is None and checkpoint.envelope == EMA and any(map(is_camera_tensor, state)):
+        return open_dit(path, allow_base=allow_base, head_dim=head_dim, ema=False)
     config = dit_config_from(state, checkpoint.metadata, head_dim=head_dim, name=str(path))
-    check_dit(state, config, allow_base=allow_base, name=str(path))
-    base = not any(map(is_camera_tensor, state))
+    check_dit(state, config, name=str(path))
+    base = allow_base and config.image_channels == 0 and not config.cameras
+    if base:
+        config = replace(config, cameras=True)
     zero = torch.zeros((), dtype=state["patch_embedding.weight"].dtype)
     complete = {key: state.get(key, zero.expand(shape)) for key, shape in dit_shapes(config).items()}
     return OpenedDiT(checkpoint, config, complete, scales, base)
@@ -84,6 +93,7 @@ def load_dit(
     operations: Any = torch.nn,
     allow_base: bool = False,
     head_dim: int | None = None,
+    ema: bool | None = None,
     fp8: QuantiseRows | None = None,
 ) -> WanDiT:
     """The transformer at `path`, in eval mode and without gradients; errors and other arguments as `open_dit`.
@@ -93,7 +103,7 @@ def load_dit(
     fp8: rounds the inputs of the blocks' Linears, which then multiply in fp8. Weights that are not float8_e4m3fn in the
         file are rounded while loading, one at a time.
     """
-    opened = open_dit(path, allow_base=allow_base, head_dim=head_dim)
+    opened = open_dit(path, allow_base=allow_base, head_dim=head_dim, ema=ema)
     state: dict[str, Tensor] = {}
     row_scales: dict[str, Tensor] = {}
     for name, tensor in stream(opened.reopen, opened.state):

@@ -10,6 +10,16 @@ from torch import nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_GAINS = (
+    "gamma",
+    "norm_q.weight",
+    "norm_k.weight",
+    "norm_k_img.weight",
+    "norm3.weight",
+    "img_emb.proj.0.weight",
+    "img_emb.proj.4.weight",
+)
+
 
 def randomise(module: Module, seed: int, *, device: torch.device | str = "cpu") -> Module:
     """Fill every parameter in place; returns the module in eval mode and without gradients.
@@ -20,7 +30,7 @@ def randomise(module: Module, seed: int, *, device: torch.device | str = "cpu") 
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(module.named_parameters()):
-            if name.endswith(("gamma", "norm_q.weight", "norm_k.weight", "norm3.weight")):
+            if name.endswith(_GAINS):
                 parameter.fill_(1.0)
                 continue
             kernel = parameter.ndim > 1 and not name.endswith("modulation")

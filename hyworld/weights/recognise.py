@@ -1,4 +1,4 @@
-"""Recognise the WorldPlay transformer and its sizes, or say what a checkpoint is instead, by names and shapes alone.
+"""Recognise a Wan transformer, its variant and sizes, or say what a checkpoint is instead, by names and shapes alone.
 
 Expects native names (`remap.dit_to_native`) without fp8 scales (`fp8.split_scales`).
 """
@@ -21,7 +21,9 @@ _CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
 
 _WAN_HEAD_DIM = 128
 _SMALLEST_WAN_WIDTH = 1536
-_WAN21_CHANNELS = 16
+_IMAGE_CHANNELS = 20
+"""Of Wan's image-to-video models: 4 of a mask, 16 of the picture's latent."""
+_KNOWN = "HY-WorldPlay's WAN-5B, or a text-to-video or image-to-video model of Wan 2.1 or 2.2"
 
 _VAE = r"^(en|de)coder\.(conv1|conv_in|head|down_blocks|mid_block)\."
 
@@ -39,13 +41,14 @@ _OTHER_MODELS = (
     ),
     (
         r"^(double_blocks|single_blocks|transformer_blocks|joint_blocks)\.0\.",
-        "is another family's transformer, such as HunyuanVideo: give HY-WorldPlay's WAN-5B",
+        f"is another family's transformer, such as HunyuanVideo: give {_KNOWN}",
     ),
+    (r"^vace_", f"is a Wan VACE model: give {_KNOWN}"),
+    (r"^img_emb\.emb_pos", f"is a Wan model between a first and a last picture: give {_KNOWN}"),
     (
-        r"^(img_emb|condition_embedder\.image_embedder)\.",
-        "is a Wan 2.1 image-to-video model: give HY-WorldPlay's WAN-5B",
+        r"^(control_adapter|ref_conv|casual_audio_encoder|face_adapter|pose_patch_embedding)\.",
+        f"is a Wan model steered by something else (poses, a face, speech): give {_KNOWN}",
     ),
-    (r"^vace_", "is a Wan VACE model: give HY-WorldPlay's WAN-5B"),
 )
 
 _TELL_THE_SIZES = (
@@ -88,14 +91,16 @@ def dit_config_from(
     head_dim: int | None = None,
     name: str = "The checkpoint",
 ) -> DiTConfig:
-    """Sizes of the transformer from its tensors' shapes; `name` is what an error calls the checkpoint.
+    """Variant and sizes of the transformer from names and shapes; `name` is what an error calls the checkpoint.
 
     No shape gives the head size. It is `head_dim`, else from the JSON under `metadata["config"]` (`hd` or `heads`, or
     diffusers' or Wan's names for them), else 128 for models as wide as the released ones.
     Raises `InputError` for another or an incomplete model, or a head size that is unknown or does not fit.
     """
     refuse_other_models(state, name)
-    width, channels = state["patch_embedding.weight"].shape[:2]
+    width, channels_in = state["patch_embedding.weight"].shape[:2]
+    channels = _channels_out(state)
+    clip = state.get("img_emb.proj.0.weight")
     head_dim = head_dim or _stated_head_dim(metadata, width)
     if head_dim is None and width >= _SMALLEST_WAN_WIDTH and width % _WAN_HEAD_DIM == 0:
         head_dim = _WAN_HEAD_DIM
@@ -114,27 +119,17 @@ def dit_config_from(
         latent_channels=channels,
         text_dim=state["text_embedding.0.weight"].shape[1],
         freq_dim=state["time_embedding.0.weight"].shape[1],
+        cameras=any(map(is_camera_tensor, state)),
+        image_channels=channels_in - channels,
+        clip_dim=0 if clip is None else clip.shape[0],
     )
 
 
-def check_dit(
-    state: Mapping[str, Tensor], config: DiTConfig, *, allow_base: bool = False, name: str = "The checkpoint"
-) -> None:
-    """Raise `InputError` unless `state` is all tensors of the transformer, in their shapes.
-
-    allow_base: a Wan 2.2 TI2V-5B passes too, without the camera tensors.
-    """
+def check_dit(state: Mapping[str, Tensor], config: DiTConfig, *, name: str = "The checkpoint") -> None:
+    """Raise `InputError` unless `state` is all tensors of the transformer, in their shapes."""
     refuse_other_models(state, name)
-    expected = dit_shapes(config)
-    if not any(map(is_camera_tensor, state)):
-        if not allow_base:
-            raise InputError(
-                f"{name} is a base Wan 2.2 TI2V-5B model, so action and camera control are absent: give the "
-                f"HY-WorldPlay checkpoint, or go on without them with allow_base=True (--allow-base)."
-            )
-        expected = {key: shape for key, shape in expected.items() if not is_camera_tensor(key)}
-
-    refuse_misfit(state, expected, name, "the WorldPlay transformer")
+    network = "the WorldPlay transformer" if config.cameras else "the Wan transformer"
+    refuse_misfit(state, dit_shapes(config), name, network)
 
 
 def refuse_misfit(
@@ -165,28 +160,28 @@ def refuse_misfit(
 
 
 def refuse_other_models(state: Mapping[str, Tensor], name: str) -> None:
-    """Raise `InputError` saying what it is, unless the tensors are of a Wan 2.2 5B-like transformer."""
+    """Raise `InputError` saying what it is, unless the tensors are of a Wan transformer that this program knows."""
     for pattern, verdict in _OTHER_MODELS:
         if any(re.search(pattern, key) for key in state):
             raise InputError(f"{name} {verdict}.")
     if not any(re.match(r"patch_embedding\.|blocks\.\d+\.self_attn\.", key) for key in state):
-        raise InputError(
-            f"{name} is not a model this program knows (it holds {_some(sorted(state))}): give HY-WorldPlay's WAN-5B."
-        )
+        raise InputError(f"{name} is not a model this program knows (it holds {_some(sorted(state))}): give {_KNOWN}.")
     absent = [key for key in _TELL_THE_SIZES if key not in state]
     if absent:
         raise InputError(
             f"{name} is an incomplete transformer, without {_some(absent)}: give the complete checkpoint "
             f"(the folder, if this is one of several shards)."
         )
-    width, channels = state["patch_embedding.weight"].shape[:2]
-    channels_out = state["head.head.weight"].shape[0] // (PATCH * PATCH)
-    other_channels = channels != channels_out or channels == _WAN21_CHANNELS
-    if other_channels and not any(map(is_camera_tensor, state)):
+    channels_in, channels_out = state["patch_embedding.weight"].shape[1], _channels_out(state)
+    if channels_in - channels_out not in (0, _IMAGE_CHANNELS):
         raise InputError(
-            f"{name} is another Wan model (Wan 2.1, a 14B or a control model: {channels} latent channels in, "
-            f"{channels_out} out, width {width}): give HY-WorldPlay's WAN-5B, which has 48 and 48."
+            f"{name} is another Wan model, such as a control model ({channels_in} channels in, {channels_out} out): "
+            f"give {_KNOWN}."
         )
+
+
+def _channels_out(state: Mapping[str, Tensor]) -> int:
+    return state["head.head.weight"].shape[0] // (PATCH * PATCH)
 
 
 def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:

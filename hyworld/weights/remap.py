@@ -26,6 +26,10 @@ _OUTSIDE_BLOCKS = (
     ("time_projection.1", "condition_embedder.time_proj"),
     ("action_embedding.0", "condition_embedder.action_embedder.linear_1"),
     ("action_embedding.2", "condition_embedder.action_embedder.linear_2"),
+    ("img_emb.proj.0", "condition_embedder.image_embedder.norm1"),
+    ("img_emb.proj.1", "condition_embedder.image_embedder.ff.net.0.proj"),
+    ("img_emb.proj.3", "condition_embedder.image_embedder.ff.net.2"),
+    ("img_emb.proj.4", "condition_embedder.image_embedder.norm2"),
     ("head.head", "proj_out"),
     ("head.modulation", "scale_shift_table"),
 )
@@ -46,6 +50,9 @@ _INSIDE_BLOCKS = (
     ("cross_attn.o", "attn2.to_out.0"),
     ("cross_attn.norm_q", "attn2.norm_q"),
     ("cross_attn.norm_k", "attn2.norm_k"),
+    ("cross_attn.k_img", "attn2.add_k_proj"),
+    ("cross_attn.v_img", "attn2.add_v_proj"),
+    ("cross_attn.norm_k_img", "attn2.norm_added_k"),
     ("ffn.0", "ffn.net.0.proj"),
     ("ffn.2", "ffn.net.2"),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from hyworld.config import DiTConfig
-from hyworld.dit import PLAIN, Inputs, KVMemory, WanDiT
+from hyworld.dit import PLAIN, Inputs, KVMemory, RollingMemory, WanDiT
 from hyworld.dit.rope import rope_table
 from hyworld.gpu import triton_missing
 from hyworld.weights.random import randomise
@@ -58,6 +59,25 @@ def test_branches_and_projection(batch: int, heads: int, head_dim: int, dtype: t
         close(into, want)
         assert buffer.isnan().sum() == buffer.numel() - want.numel(), "nothing beside the slice may be written"
         close(FUSED.project(want[batch:], matrix), PLAIN.project(want[batch:], matrix))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("batch", "heads", "head_dim"), [(1, 3, 32), (2, 4, 6)])
+def test_the_only_branch_of_a_network_without_cameras(batch: int, heads: int, head_dim: int, dtype: torch.dtype):
+    frames, tokens, width = 3, 6, heads * head_dim
+    x = rows(batch, frames, tokens, 3 * width, dtype=dtype)[..., width : 2 * width]
+    rope = tuple(table.to(DEVICE) for table in rope_table(head_dim, 5, frames, 2, 3, worldplay=False))
+    norm = nn.RMSNorm(width, eps=1e-6, device=DEVICE, dtype=dtype)
+    norm.weight.data.uniform_(0.5, 2)
+    for gain, tables in ((norm, rope), (None, rope), (norm, None), (None, None)):
+        want = PLAIN.branches(x, heads, gain, tables, None)
+        assert want.shape == (batch, heads, frames * tokens, head_dim)
+        close(FUSED.branches(x, heads, gain, tables, None), want)
+        buffer = torch.full((batch, heads, 40, head_dim), float("nan"), device=DEVICE, dtype=dtype)
+        into = buffer[:, :, 5 : 5 + frames * tokens]
+        FUSED.branches(x, heads, gain, tables, None, into)
+        close(into, want)
+        assert buffer.isnan().sum() == buffer.numel() - want.numel(), "nothing beside the slice may be written"
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -114,6 +134,28 @@ def test_forwards_equal_the_plain_ones(frames: int, compact: bool):
         torch.testing.assert_close(run(compact), plain, rtol=1e-4, atol=1e-5)
         model.kernels = FUSED
         torch.testing.assert_close(run(compact), plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_forwards_with_a_rolling_memory_equal_the_plain_ones(rotated: bool):
+    config = replace(CONFIG, cameras=False, image_channels=4, clip_dim=8)
+    model = randomise(WanDiT(config, device=DEVICE), 0, device=DEVICE)
+    text_kv, image_kv = model.text_keys_values(rows(1, 5, 16)), model.image_keys_values(rows(1, 3, 8))
+    chunks, timestep = rows(4, 1, 8, 2, 4, 6), torch.full((1, 2), 700.0, device=DEVICE)
+
+    def run() -> torch.Tensor:
+        memory = RollingMemory(config, window=4, sink=1, chunk=2, tokens_per_frame=6, rotated=rotated, device=DEVICE)
+        flows = []
+        for chunk in chunks:
+            memory.begin()
+            flows.append(model(Inputs(chunk, timestep, text_kv, memory, image_kv=image_kv)))
+            memory.commit()
+        return torch.stack(flows)
+
+    with torch.no_grad():
+        plain = run()
+        model.kernels = FUSED
+        torch.testing.assert_close(run(), plain, rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_missing_is_said():
