@@ -183,6 +183,7 @@ def runs(files: Path) -> dict[str, float]:
     """Seconds for 8 chunks on two CPU threads, with the ordinary loaders and `Walker`."""
     torch.set_num_threads(2)
     network, vae = load_dit(files / NETWORK, dtype=torch.float32), load_vae(files / VAE_FILE, dtype=torch.float32)
+    assert isinstance(vae, Wan22VAE)
     subject = Subject(network, vae, 1)
     walker = Walker(network, decoding=Decoding(vae))
     begun = time.monotonic()

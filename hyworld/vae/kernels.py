@@ -17,7 +17,7 @@ Convolution = Callable[[Tensor], Tensor]
 
 
 class Cells(NamedTuple):
-    """The shortcut around an upsampling stage of Wan 2.2: copies of its input `source` `[B, C', T, H, W]`, added to its output.
+    """The shortcut around an upsampling stage: copies of its input `source` `[B, C', T, H, W]`, added to its output.
 
     Every position grows into a cell of `time` x 2 x 2. The `prod(spread)` source channels of an output channel are
     spread over the cell's frames, rows and columns, where `spread` is not 1. `skip`: leading frames left out.

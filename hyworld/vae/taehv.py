@@ -1,7 +1,8 @@
 """The decoder of TAEHV, for Wan 2.2 and Wan 2.1. Source: madebyollin/taehv `taehv.py`.
 
-Parameter names are those of `taew2_2`, `taew2_2_super`, `taew2_1` and `lighttaew2_1`, which count the layers of one Sequential; the places left
-out hold layers without weights. The cache is the last frame that each memory block saw.
+Parameter names are those of `taew2_2`, `taew2_2_super`, `taew2_1` and LightX2V's `lighttaew2_1`, which count the layers
+of one Sequential; the places left out hold layers without weights. The cache is the last frame that each memory block
+saw.
 
 The "small" layout is the built-in world's (training/tiny_world/decoder.py): fewer channels, and none of its
 convolutions runs after an upsampling but the last.
