@@ -228,6 +228,7 @@ def main() -> None:
         network = load_trained_network(options.checkpoint, device, dtype)
         vae = load_trained_vae(options.checkpoint, device, dtype)
     options.out.mkdir(parents=True, exist_ok=True)
+    assert isinstance(vae, Wan22VAE)
     subject = Subject(network, vae, options.scenes)
     result: dict[str, Any] = {"scenes": options.scenes, "device": str(device)}
     with torch.no_grad():
