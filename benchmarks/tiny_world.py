@@ -183,6 +183,7 @@ def runs(files: Path) -> dict[str, float]:
     """Seconds for 8 chunks on two CPU threads, with the ordinary loaders and `Walker`."""
     torch.set_num_threads(2)
     network, vae = load_dit(files / NETWORK, dtype=torch.float32), load_vae(files / VAE_FILE, dtype=torch.float32)
+    assert isinstance(vae, Wan22VAE)
     subject = Subject(network, vae, 1)
     walker = Walker(network, decoding=Decoding(vae))
     begun = time.monotonic()
@@ -227,6 +228,7 @@ def main() -> None:
         network = load_trained_network(options.checkpoint, device, dtype)
         vae = load_trained_vae(options.checkpoint, device, dtype)
     options.out.mkdir(parents=True, exist_ok=True)
+    assert isinstance(vae, Wan22VAE)
     subject = Subject(network, vae, options.scenes)
     result: dict[str, Any] = {"scenes": options.scenes, "device": str(device)}
     with torch.no_grad():

@@ -103,7 +103,9 @@ def dit(of: Preset) -> WanDiT:
 def vae(of: Preset) -> Wan22VAE:
     """The VAE of a built-in preset, float32 on the CPU."""
     if of is TINY:
-        return load_vae(VAE, dtype=torch.float32)
+        loaded = load_vae(VAE, dtype=torch.float32)
+        assert isinstance(loaded, Wan22VAE)
+        return loaded
     module = randomise(Wan22VAE(TINY_RANDOM.vae), _SEED + 1)
     module.fingerprint = fingerprint(module.state_dict())
     return module

@@ -14,7 +14,7 @@ CHUNK_LATENTS = 4
 """Latents denoised together by WorldPlay: 16 video frames, 13 in the first chunk."""
 
 VAE_SPATIAL_STRIDE = 16
-"""Pixels per latent cell along height and width."""
+"""Pixels per latent cell along height and width: of WorldPlay and everything else behind the Wan 2.2 VAE."""
 
 VAE_TEMPORAL_STRIDE = 4
 """Video frames per latent; a video's first latent holds one frame."""
@@ -23,10 +23,15 @@ PATCH = 2
 """The transformer's patch is (1, 2, 2): one token covers 2 x 2 latent cells."""
 
 PIXEL_MULTIPLE = VAE_SPATIAL_STRIDE * PATCH
-"""Picture sides must be multiples of this many pixels."""
+"""Picture sides must be multiples of this many pixels; see `pixel_multiple` for other VAEs."""
 
 FRAMES_PER_SECOND = 16
 """Frame rate the model was trained at."""
+
+
+def pixel_multiple(spatial_stride: int) -> int:
+    """What picture sides must be multiples of, for a VAE of so many pixels per latent cell."""
+    return spatial_stride * PATCH
 
 
 def frames_in(latents: int) -> int:
@@ -98,6 +103,16 @@ WAN22_LATENTS_STD = (
     0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
     0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
 )
+
+# Those of the released Wan 2.1 VAE (Wan2.1 `wan/modules/vae.py`).
+WAN21_LATENTS_MEAN = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)
+WAN21_LATENTS_STD = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)
 # fmt: on
 
 
@@ -136,28 +151,71 @@ class VAEConfig:
         if min(self.latents_std) <= 0:
             raise InputError("VAEConfig.latents_std must be positive in every channel.")
 
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell along height and width; the first halving is that of the patches."""
+        return 2 ** len(self.dim_mult)
+
+
+@dataclass(frozen=True)
+class Wan21VAEConfig(VAEConfig):
+    """Sizes of a VAE as that of Wan 2.1, without patches. Defaults: the released one."""
+
+    encoder_dim: int = 96
+    decoder_dim: int = 96
+    z_dim: int = 16
+    latents_mean: tuple[float, ...] = field(default=WAN21_LATENTS_MEAN, repr=False)
+    latents_std: tuple[float, ...] = field(default=WAN21_LATENTS_STD, repr=False)
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell along height and width."""
+        return 2 ** (len(self.dim_mult) - 1)
+
+
+TINY_DECODER_WIDTHS = {"base": (256, 128, 64, 64), "super": (512, 256, 128, 64), "small": (128, 96, 48, 16)}
+"""`TinyDecoderConfig.widths` by layout."""
+
 
 @dataclass(frozen=True)
 class TinyDecoderConfig:
-    """Sizes of the tiny decoder (TAEHV, Wan 2.2 variant).
+    """Sizes of a tiny decoder (TAEHV).
 
     layout: "base" or "super", the released ones, or "small", the built-in world's.
-    widths, blocks: of the small layout: channels of its three stages and of what its last layer reads; memory blocks
-        of each stage.
+    widths: channels of the three stages and of what the last layer reads; () stands for the layout's own.
+    blocks: memory blocks of each stage of the small layout.
+    patch: the last layer's channels are the colours of so many pixels squared: 2, and 1 for Wan 2.1.
+    latents_mean, latents_std: per channel, where the decoder was trained on latents as the VAE makes them; () where on
+        normalised ones.
     """
 
     latent_channels: int = 48
     layout: str = "base"
-    widths: tuple[int, int, int, int] = (128, 96, 48, 16)
+    widths: tuple[int, ...] = ()
     blocks: tuple[int, int, int] = (1, 3, 4)
+    patch: int = 2
+    latents_mean: tuple[float, ...] = field(default=(), repr=False)
+    latents_std: tuple[float, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        if self.layout not in ("base", "super", "small"):
+        if self.layout not in TINY_DECODER_WIDTHS:
             raise InputError(f'TinyDecoderConfig.layout must be "base", "super" or "small", got {self.layout!r}.')
+        if not self.widths:
+            object.__setattr__(self, "widths", TINY_DECODER_WIDTHS[self.layout])
         for name, count in (("widths", 4), ("blocks", 3)):
             numbers = getattr(self, name)
             if len(numbers) != count or min(numbers) < 1:
                 raise InputError(f"TinyDecoderConfig.{name} must be {count} positive whole numbers, got {numbers!r}.")
+        if {len(self.latents_mean), len(self.latents_std)} not in ({0}, {self.latent_channels}):
+            raise InputError(
+                f"TinyDecoderConfig.latents_mean and latents_std need one number per latent channel or none: "
+                f"{self.latent_channels}, got {len(self.latents_mean)} and {len(self.latents_std)}."
+            )
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell along height and width."""
+        return 8 * self.patch
 
 
 @dataclass(frozen=True)
@@ -236,12 +294,11 @@ TINY_RANDOM = Preset(
 PRESETS = {preset.name: preset for preset in (WAN_5B, TINY, TINY_RANDOM)}
 
 
-def check_size(height: int, width: int) -> None:
-    """Raise `InputError` unless both sides are positive multiples of 32 pixels."""
+def check_size(height: int, width: int, spatial_stride: int = VAE_SPATIAL_STRIDE) -> None:
+    """Raise `InputError` unless both sides are positive multiples of 32 pixels (16 for Wan 2.1: `pixel_multiple`)."""
+    multiple = pixel_multiple(spatial_stride)
     for name, value in (("width", width), ("height", height)):
-        if value < PIXEL_MULTIPLE or value % PIXEL_MULTIPLE:
-            below = value // PIXEL_MULTIPLE * PIXEL_MULTIPLE
-            choices = f"{below} or {below + PIXEL_MULTIPLE}" if below > 0 else f"{PIXEL_MULTIPLE}"
-            raise InputError(
-                f"The {name} must be a multiple of {PIXEL_MULTIPLE} pixels, got {value}: choose {choices}."
-            )
+        if value < multiple or value % multiple:
+            below = value // multiple * multiple
+            choices = f"{below} or {below + multiple}" if below > 0 else f"{multiple}"
+            raise InputError(f"The {name} must be a multiple of {multiple} pixels, got {value}: choose {choices}.")

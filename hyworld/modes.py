@@ -15,7 +15,7 @@ from .dit.backends import AttentionChoice, attention_backend
 from .errors import InputError
 from .fp8 import QuantiseRows
 from .gpu import fp8_missing, triton_missing
-from .vae import Wan22VAE
+from .vae import CausalVAE
 from .vae.kernels import PLAIN as VAE_PLAIN
 
 KernelChoice = Literal["auto", "plain", "triton"]
@@ -82,7 +82,7 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     return fused.kernels(attend)
 
 
-def set_vae_kernels(vae: Wan22VAE, choice: KernelChoice, device: torch.device) -> None:
+def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device) -> None:
     """Let `vae` decode with the kernels chosen; errors: see `wants_triton`."""
     if not wants_triton(choice, device):
         vae.kernels = VAE_PLAIN

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .config import PIXEL_MULTIPLE, check_size
+from .config import VAE_SPATIAL_STRIDE, check_size, pixel_multiple
 from .errors import InputError
 
 CropChoice = Literal["center", "top", "bottom", "left", "right"]
@@ -65,13 +65,13 @@ def _white(picture: Image.Image) -> float:
     return next((white for white in (1, 255) if brightest <= white), 65535)
 
 
-def size_like(picture: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in multiples of 32 that keep the picture's shape, with about as many pixels as `size`."""
-    shape, area = picture.width / picture.height, size[0] * size[1]
+def size_like(picture: Image.Image, size: tuple[int, int], spatial_stride: int = VAE_SPATIAL_STRIDE) -> tuple[int, int]:
+    """(height, width), as `check_size` allows, that keep the picture's shape, with about as many pixels as `size`."""
+    shape, area, multiple = picture.width / picture.height, size[0] * size[1], pixel_multiple(spatial_stride)
 
     def sides(ideal: float) -> list[int]:
-        below = int(min(ideal, LONGEST_SIDE, area / PIXEL_MULTIPLE) // PIXEL_MULTIPLE) * PIXEL_MULTIPLE
-        return [side for side in (below, below + PIXEL_MULTIPLE) if PIXEL_MULTIPLE <= side <= LONGEST_SIDE]
+        below = int(min(ideal, LONGEST_SIDE, area / multiple) // multiple) * multiple
+        return [side for side in (below, below + multiple) if multiple <= side <= LONGEST_SIDE]
 
     def misfit(sides: tuple[int, int]) -> float:
         height, width = sides
@@ -105,11 +105,18 @@ def fill_and_crop(picture: Image.Image, height: int, width: int, crop: CropChoic
     return resized.crop((left, top, left + width, top + height))
 
 
-def to_video_tensor(picture: Image.Image, height: int, width: int, crop: CropChoice = "center") -> Tensor:
+def to_video_tensor(
+    picture: Image.Image,
+    height: int,
+    width: int,
+    crop: CropChoice = "center",
+    *,
+    spatial_stride: int = VAE_SPATIAL_STRIDE,
+) -> Tensor:
     """One-frame video, float32 `[1, 3, 1, height, width]` in [-1, 1].
 
-    Raises `InputError` if a side is not a multiple of 32, or as `fill_and_crop`.
+    Raises `InputError` as `check_size` and `fill_and_crop`.
     """
-    check_size(height, width)
+    check_size(height, width, spatial_stride)
     pixels = np.asarray(fill_and_crop(picture, height, width, crop), dtype=np.float32) / 127.5 - 1.0
     return torch.from_numpy(pixels).permute(2, 0, 1)[None, :, None].contiguous()

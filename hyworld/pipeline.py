@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import builtin
-from .config import TINY, VAE_SPATIAL_STRIDE, WAN_5B, check_size
+from .config import TINY, WAN_5B, check_size
 from .dit import WanDiT
 from .dit.graphs import GraphedNetwork
 from .errors import InputError
@@ -35,7 +35,7 @@ from .modes import (
 )
 from .picture import CropChoice, open_picture, to_video_tensor
 from .text import check_text_source, encode_prompt, load_embeddings
-from .vae import StreamingDecoder, Wan22VAE
+from .vae import CausalVAE, StreamingDecoder
 from .walk import Chunk, Walker, Words, World
 from .walk.decoding import Decoding
 from .walk.walker import Foresee, OnProgress, WalkPath
@@ -51,11 +51,15 @@ TEXT_ENCODER_MISSING = (
 
 
 class Encoder(Protocol):
-    """What a pipeline asks of its VAE: `Wan22VAE`, or a host's."""
+    """What a pipeline asks of its VAE: `CausalVAE`, or a host's."""
 
     @property
     def latent_channels(self) -> int:
         """Channels of the latents."""
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell along height and width."""
 
     def encode(self, video: Tensor) -> Tensor:
         """Video `[1, 3, f, H, W]` in [-1, 1] → normalised latents `[1, C, n, h, w]`."""
@@ -110,7 +114,7 @@ class Pipeline:
             own picture, or text alone.
         text: the prompt, or its embeddings `[1, L, text_dim]`.
         seed: 0 or larger; the same seed gives the same world.
-        size: (height, width) in pixels, multiples of 32; default: the pipeline's, or that of a latent given.
+        size: (height, width) in pixels, see `check_size`; default: the pipeline's, or that of a latent given.
         crop: the part of a picture that is kept where it is larger: center, top, bottom, left or right.
         """
         latent_size = None
@@ -120,8 +124,9 @@ class Pipeline:
             first_frame = open_picture(first_frame)
         if size is not None or not isinstance(first_frame, Tensor):
             height, width = _height_width(size or self.size)
-            check_size(height, width)
-            latent_size = (height // VAE_SPATIAL_STRIDE, width // VAE_SPATIAL_STRIDE)
+            stride = self.vae.spatial_stride
+            check_size(height, width, stride)
+            latent_size = (height // stride, width // stride)
             if isinstance(first_frame, Image.Image):
                 first_frame = self.encode_picture(first_frame, height, width, crop)
         words = self.words(text)
@@ -142,7 +147,7 @@ class Pipeline:
     @torch.no_grad()
     def encode_picture(self, picture: Image.Image, height: int, width: int, crop: CropChoice = "center") -> Tensor:
         """Normalised latent `[1, C, 1, h, w]`, float32, of the picture scaled and cropped to height x width."""
-        video = to_video_tensor(picture, height, width, crop)
+        video = to_video_tensor(picture, height, width, crop, spatial_stride=self.vae.spatial_stride)
         if self.walker.decoding is not None:
             video = video.to(self.walker.decoding.device, self.walker.decoding.dtype)
         return self.vae.encode(video).float()
@@ -256,7 +261,7 @@ def _built_in(
 
 def make_walker(
     dit: WanDiT,
-    vae: Wan22VAE,
+    vae: CausalVAE,
     decoder: StreamingDecoder,
     modes: Modes,
     device: torch.device,

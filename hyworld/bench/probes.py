@@ -131,6 +131,10 @@ class TimedDecoder:
         return self.decoder.latent_channels
 
     @property
+    def spatial_stride(self) -> int:
+        return self.decoder.spatial_stride
+
+    @property
     def reach(self) -> int:
         return self.decoder.reach
 

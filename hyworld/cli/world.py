@@ -22,7 +22,7 @@ from ..fingerprint import same_model
 from ..modes import set_vae_kernels
 from ..pipeline import pick_device, pick_dtype
 from ..sheet import Entry, contact_sheet, small
-from ..vae import Wan22VAE
+from ..vae import CausalVAE
 from ..video import VideoWriter
 from ..walk import World
 from ..walk.decoding import Decoding
@@ -128,7 +128,7 @@ def _made_by(world: World, weights: Path | None, head_dim: int | None) -> str:
     return f"model: {'the built-in world' if built_in is TINY else built_in.name}"
 
 
-def _vae_of(world: World, file: Path, given: Path | None) -> Wan22VAE:
+def _vae_of(world: World, file: Path, given: Path | None) -> CausalVAE:
     if given is not None:
         vae = load_vae(given)
         if vae.latent_channels != world.latent_shape[0] or not same_model(world.vae, vae.fingerprint):

@@ -58,14 +58,14 @@ def add(x: Tensor, x_bias: Tensor | None, y: Tensor, y_bias: Tensor | None) -> T
     return y
 
 
-def double(conv: nn.Module, x: Tensor, cells: Cells) -> Tensor:
+def double(conv: nn.Module, x: Tensor, cells: Cells | None) -> Tensor:
     """In 4/9 of the multiplications.
 
     After nearest-neighbour doubling, the 3x3 window of an output pixel holds 2x2 input pixels, depending on whether its
     row and column are even or odd. So four 2x2 convolutions of the input (`_phases`) give the four kinds of output
-    pixels; they run as one and are interleaved while bias and copies are added.
+    pixels; they run as one and are interleaved while bias and copies, if any, are added.
     """
-    if type(conv) is not nn.Conv2d or not (_channels_last(x) and _channels_last(cells.source)):
+    if type(conv) is not nn.Conv2d or not (_channels_last(x) and (cells is None or _channels_last(cells.source))):
         return plain.double(conv, x, cells)
     B, _, T, H, W = x.shape
     frames = regular(x.transpose(1, 2).flatten(0, 1))
@@ -76,10 +76,10 @@ def double(conv: nn.Module, x: Tensor, cells: Cells) -> Tensor:
     )
     width = triton.next_power_of_2(out_dim)
     columns = max(1, TILE // width)
-    source = cells.source
+    source, time, spread, skip = cells or Cells(x, 1, (1, 1, 1), 0)
     _interleave[(triton.cdiv(2 * W, columns), 2 * H, B * T)](
         phases, source if conv.bias is None else conv.bias, source, out, T, H, W, out_dim, source.shape[1],
-        source.shape[2], cells.skip, cells.time, *cells.spread, conv.bias is not None, columns, width,
+        source.shape[2], skip, time, *spread, conv.bias is not None, cells is not None, columns, width,
     )  # fmt: skip
     return out
 
@@ -145,7 +145,7 @@ def _add(
 def _interleave(
     phases_ptr, bias_ptr, source_ptr, out_ptr, frames, H, W, C, source_channels, source_frames, skip,
     TIME: tl.constexpr, SPREAD_T: tl.constexpr, SPREAD_Y: tl.constexpr, SPREAD_X: tl.constexpr,
-    BIAS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
+    BIAS: tl.constexpr, COPIES: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     x = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[:, None]
     y = tl.program_id(1)
@@ -160,10 +160,11 @@ def _interleave(
         bias = tl.load(bias_ptr + channel, mask=channel < C).to(tl.float32)
         value = (value + bias).to(kept).to(tl.float32)
 
-    grown = frame % frames + skip
-    part = grown % TIME % SPREAD_T
-    part = part * SPREAD_Y + y % 2 % SPREAD_Y
-    spread_channel = (channel * (SPREAD_T * SPREAD_Y) + part) * SPREAD_X + x % 2 % SPREAD_X
-    origin = ((frame // frames * source_frames + grown // TIME) * H + y // 2) * W + x // 2
-    copy = tl.load(source_ptr + origin * source_channels + spread_channel, mask=inside).to(tl.float32)
-    tl.store(out_ptr + ((frame * 2 * H + y) * 2 * W + x) * C + channel, (value + copy).to(kept), mask=inside)
+    if COPIES:
+        grown = frame % frames + skip
+        part = grown % TIME % SPREAD_T
+        part = part * SPREAD_Y + y % 2 % SPREAD_Y
+        spread_channel = (channel * (SPREAD_T * SPREAD_Y) + part) * SPREAD_X + x % 2 % SPREAD_X
+        origin = ((frame // frames * source_frames + grown // TIME) * H + y // 2) * W + x // 2
+        value += tl.load(source_ptr + origin * source_channels + spread_channel, mask=inside).to(tl.float32)
+    tl.store(out_ptr + ((frame * 2 * H + y) * 2 * W + x) * C + channel, value.to(kept), mask=inside)

@@ -17,7 +17,7 @@ Convolution = Callable[[Tensor], Tensor]
 
 
 class Cells(NamedTuple):
-    """The shortcut of an upsampling stage: copies of its input `source` `[B, C', T, H, W]`, added to its output.
+    """The shortcut around an upsampling stage: copies of its input `source` `[B, C', T, H, W]`, added to its output.
 
     Every position grows into a cell of `time` x 2 x 2. The `prod(spread)` source channels of an output channel are
     spread over the cell's frames, rows and columns, where `spread` is not 1. `skip`: leading frames left out.
@@ -56,9 +56,11 @@ def add(x: Tensor, x_bias: Tensor | None, y: Tensor, y_bias: Tensor | None) -> T
     return _biased(x, x_bias) + _biased(y, y_bias)
 
 
-def double(conv: Any, x: Tensor, cells: Cells) -> Tensor:
-    """Double height and width by nearest neighbour, convolve every frame (3x3, zero padding), add `cells`."""
+def double(conv: Any, x: Tensor, cells: Cells | None) -> Tensor:
+    """Double height and width by nearest neighbour, convolve every frame (3x3, zero padding), add `cells` if any."""
     y = per_frame(lambda frames: conv(F.interpolate(frames, scale_factor=2, mode="nearest")), x)
+    if cells is None:
+        return y
     copies = cells.source.unflatten(1, (-1, *cells.spread)).permute(0, 1, 5, 2, 6, 3, 7, 4)
     if cells.skip:
         # A partly skipped cell cannot be cut out of a view: its frames are added separately.
@@ -103,7 +105,7 @@ class Kernels(NamedTuple):
     norm_silu_extend: Callable[..., Tensor] = norm_silu_extend
     convolve: Callable[[Any, Tensor], tuple[Tensor, Tensor | None]] = convolve
     add: Callable[[Tensor, Tensor | None, Tensor, Tensor | None], Tensor] = add
-    double: Callable[[Any, Tensor, Cells], Tensor] = double
+    double: Callable[[Any, Tensor, Cells | None], Tensor] = double
 
 
 PLAIN = Kernels()

@@ -1,4 +1,4 @@
-"""Streaming building blocks of the Wan 2.2 VAE under its parameter names. Source: Wan 2.2 `wan/modules/vae2_2.py`.
+"""Streaming building blocks of the Wan VAEs under their parameter names. Source: Wan 2.2 `wan/modules/vae2_2.py`.
 
 Where the names count the layers of a Sequential (`residual.2`), a ModuleDict holds only the layers with weights.
 Tensors are `[B, C, T, H, W]` unless said otherwise; `stream` carries what a layer keeps between calls.
@@ -6,7 +6,6 @@ Tensors are `[B, C, T, H, W]` unless said otherwise; `stream` carries what a lay
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..errors import InputError
 from .kernels import Cells, per_frame, regular, rms_norm
 from .stream import StreamStep
 
@@ -154,19 +152,31 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height, width and, if `in_time`, the frames after the stream's first; add the stage's input (`Cells`)."""
+    """Double height, width and, if `in_time`, the frames after the stream's first.
 
-    def __init__(self, dim: int, in_time: bool, spread: tuple[int, int, int], make: LayerFactory) -> None:
+    spread: how `source`, the input of the stage, is added (`Cells`); None where nothing is.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        in_time: bool,
+        make: LayerFactory,
+        spread: tuple[int, int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.time, self.spread = 2 if in_time else 1, spread
-        self.resample = nn.ModuleDict({"1": make.conv2d(dim, dim, 3, padding=1)})
-        self.time_conv = make.conv3d(dim, 2 * dim, (3, 1, 1)) if in_time else None
+        self.resample = nn.ModuleDict({"1": make.conv2d(in_dim, out_dim, 3, padding=1)})
+        self.time_conv = make.conv3d(in_dim, 2 * in_dim, (3, 1, 1)) if in_time else None
 
-    def forward(self, x: Tensor, source: Tensor, stream: StreamStep) -> Tensor:
+    def forward(self, x: Tensor, stream: StreamStep, source: Tensor | None = None) -> Tensor:
         if self.time_conv is not None:
             x = self._upsample_time(x, stream)
-        # The first frame of a stream stays one frame: the last of those its source would have grown into.
-        cells = Cells(source, self.time, self.spread, skip=self.time - 1 if stream.begins else 0)
+        cells = None
+        if self.spread is not None and source is not None:
+            # The first frame of a stream stays one frame: the last of those its source would have grown into.
+            cells = Cells(source, self.time, self.spread, skip=self.time - 1 if stream.begins else 0)
         return stream.kernels.double(self.resample["1"], x, cells)
 
     def _upsample_time(self, x: Tensor, stream: StreamStep) -> Tensor:
@@ -186,65 +196,3 @@ class Upsample(nn.Module):
         # Channels last while copying, so that a channels_last tensor stays one.
         doubled = rearrange(self.time_conv(extended), "B (pair C) T H W -> B (T pair) H W C", pair=2)
         return doubled.contiguous().movedim(-1, 1)
-
-
-class DownStage(nn.Module):
-    """Residual blocks and, but for the last stage, a `Downsample`; plus an averaging shortcut without weights."""
-
-    def __init__(
-        self, in_dim: int, out_dim: int, blocks: int, make: LayerFactory, *, in_space: bool, in_time: bool
-    ) -> None:
-        super().__init__()
-        self.out_dim, self.space, self.time = out_dim, 2 if in_space else 1, 2 if in_time else 1
-        if in_dim * self.time * self.space**2 % out_dim:
-            raise InputError(
-                f"VAEConfig.dim_mult does not fit: {in_dim} channels cannot be averaged into {out_dim}; "
-                "take factors that double from stage to stage."
-            )
-        layers: list[nn.Module] = [ResidualBlock(in_dim if i == 0 else out_dim, out_dim, make) for i in range(blocks)]
-        if in_space:
-            layers.append(Downsample(out_dim, in_time, make))
-        self.downsamples = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
-        shortcut = self._average(x)
-        for layer in self.downsamples:
-            x = layer(x, stream)
-        return x + shortcut
-
-    def _average(self, x: Tensor) -> Tensor:
-        """Average pooling with the pixels of each cell as channels, so that channels are averaged too."""
-        x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % self.time, 0))
-        cells = {"t": self.time, "a": self.space, "b": self.space}
-        channels = rearrange(x, "B C (T t) (H a) (W b) -> B (C t a b) T H W", **cells)
-        return channels.unflatten(1, (self.out_dim, -1)).mean(dim=2)
-
-
-class UpStage(nn.Module):
-    """Residual blocks and, but for the last stage, an `Upsample`."""
-
-    def __init__(
-        self, in_dim: int, out_dim: int, blocks: int, make: LayerFactory, *, in_space: bool, in_time: bool
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [ResidualBlock(in_dim if i == 0 else out_dim, out_dim, make) for i in range(blocks)]
-        if in_space:
-            layers.append(Upsample(out_dim, in_time, _spread(in_dim, out_dim, 2 if in_time else 1), make))
-        self.upsamples = nn.ModuleList(layers)
-
-    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
-        source = x
-        for layer in self.upsamples:
-            x = layer(x, source, stream) if isinstance(layer, Upsample) else layer(x, stream)
-        return x
-
-
-def _spread(in_dim: int, out_dim: int, time: int) -> tuple[int, int, int]:
-    """How the `in_dim / out_dim` source channels per output channel spread over a cell's (frames, rows, columns)."""
-    for spread in ((1, 1, 1), (time, 1, 1), (time, 2, 1), (time, 2, 2)):
-        if in_dim == out_dim * math.prod(spread):
-            return spread
-    raise InputError(
-        f"VAEConfig.dim_mult does not fit: {in_dim} channels cannot be spread over {out_dim}; "
-        "take factors that double from stage to stage."
-    )

@@ -23,18 +23,22 @@ Past = VAECache | list[Any]
 
 
 class StreamingDecoder(Protocol):
-    """A decoder that can be fed a stream of latents: `Wan22VAE`, `TinyDecoder`."""
+    """A decoder that can be fed a stream of latents: `Wan21VAE`, `Wan22VAE`, `TinyDecoder`."""
 
     @property
     def latent_channels(self) -> int:
         """Latent channels C."""
 
     @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell along height and width: 16, or 8 for Wan 2.1."""
+
+    @property
     def reach(self) -> int:
         """How many latents back its frames and its cache depend on."""
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
-        """Decode normalised latents `[B, C, n, h, w]` into frames `[B, 3, f, 16h, 16w]` in about [-1, 1].
+        """Decode normalised latents `[B, C, n, h, w]` into frames `[B, 3, f, H, W]` in about [-1, 1].
 
         A latent gives 4 frames, the first of a stream (no cache) 1.
         """

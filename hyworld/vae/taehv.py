@@ -1,7 +1,8 @@
-"""The decoder of TAEHV, Wan 2.2 variant. Source: madebyollin/taehv `taehv.py`.
+"""The decoder of TAEHV, for Wan 2.2 and Wan 2.1. Source: madebyollin/taehv `taehv.py`.
 
-Parameter names are those of `taew2_2` and `taew2_2_super`, which count the layers of one Sequential; the places left
-out hold layers without weights. The cache is the last frame that each memory block saw.
+Parameter names are those of `taew2_2`, `taew2_2_super`, `taew2_1` and LightX2V's `lighttaew2_1`, which count the layers
+of one Sequential; the places left out hold layers without weights. The cache is the last frame that each memory block
+saw.
 
 The "small" layout is the built-in world's (training/tiny_world/decoder.py): fewer channels, and none of its
 convolutions runs after an upsampling but the last.
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from ..config import VAE_TEMPORAL_STRIDE, TinyDecoderConfig
 from .layers import LayerFactory
+from .statistics import Statistics
 from .stream import Past, StreamStep, VAECache, check_latents, decode_whole
 
 MEMORY_BLOCKS = 3
@@ -28,9 +30,6 @@ MEMORY_BLOCKS = 3
 
 FRAME_GROWTH = (1, 2, 2)
 """Frames that each stage makes of one; every stage doubles height and width."""
-
-PATCH = 2
-"""The last layer's channels are the colours of 2x2 pixels."""
 
 Recall = Callable[[Tensor], Tensor]
 """Gives a memory block the frame before each of its input frames `[N, dim, H, W]`."""
@@ -88,14 +87,14 @@ class BaseLayers(nn.ModuleDict):
 
     def __init__(self, config: TinyDecoderConfig, make: LayerFactory) -> None:
         super().__init__()
-        widths = (256, 128, 64, 64)
+        widths = config.widths
         self["1"] = make.conv2d(config.latent_channels, widths[0], 3, padding=1)
         for stage, (dim, next_dim) in enumerate(pairwise(widths)):
             place = 3 + 6 * stage
             self.update({str(place + i): MemoryBlock(dim, make) for i in range(MEMORY_BLOCKS)})
             self[str(place + 4)] = Grow(dim, FRAME_GROWTH[stage], make)
             self[str(place + 5)] = make.conv2d(dim, next_dim, 3, padding=1, bias=False)
-        self["22"] = make.conv2d(widths[-1], 3 * PATCH**2, 3, padding=1)
+        self["22"] = make.conv2d(widths[-1], 3 * config.patch**2, 3, padding=1)
 
     def forward(self, x: Tensor, recall: Recall) -> Tensor:
         stem, *layers, head = self.values()
@@ -115,14 +114,14 @@ class SuperLayers(nn.ModuleDict):
 
     def __init__(self, config: TinyDecoderConfig, make: LayerFactory) -> None:
         super().__init__()
-        widths = (512, 256, 128, 64)
+        widths = config.widths
         self["0"] = make.conv2d(config.latent_channels, widths[0], 1, bias=False)
         for stage, (dim, next_dim) in enumerate(pairwise(widths)):
             place = 1 + 7 * stage
             self.update({str(place + i): SuperMemoryBlock(dim, make) for i in range(MEMORY_BLOCKS)})
             self[str(place + 3)] = make.conv2d(dim, 4 * next_dim, 3, padding=1)
             self[str(place + 6)] = Grow(next_dim, FRAME_GROWTH[stage], make)
-        self["22"] = make.conv2d(widths[-1], 3 * PATCH**2, 3, padding=1)
+        self["22"] = make.conv2d(widths[-1], 3 * config.patch**2, 3, padding=1)
 
     def forward(self, x: Tensor, recall: Recall) -> Tensor:
         stem, *layers, head = self.values()
@@ -178,7 +177,7 @@ class SmallLayers(nn.Module):
                 pairwise(config.widths), config.blocks, FRAME_GROWTH, strict=True
             )
         )
-        self.head = make.conv2d(config.widths[-1], 3 * PATCH**2, 3, padding=1)
+        self.head = make.conv2d(config.widths[-1], 3 * config.patch**2, 3, padding=1)
 
     def forward(self, x: Tensor, recall: Recall) -> Tensor:
         def recall_channels_last(frames: Tensor) -> Tensor:
@@ -191,7 +190,7 @@ class SmallLayers(nn.Module):
 
 
 class TinyDecoder(nn.Module):
-    """TAEHV decoder for Wan 2.2 latents, in one of the layouts of `TinyDecoderConfig`.
+    """TAEHV decoder for the latents of Wan 2.2 or Wan 2.1, in one of the layouts of `TinyDecoderConfig`.
 
     Computes in its input's dtype, which must be the weights' unless `operations` (the namespace of Conv2d) casts.
     """
@@ -209,10 +208,16 @@ class TinyDecoder(nn.Module):
         layers = {"base": BaseLayers, "super": SuperLayers, "small": SmallLayers}
         self.config = config
         self.decoder = layers[config.layout](config, LayerFactory(operations, device, dtype))
+        self._statistics = Statistics(config.latents_mean, config.latents_std) if config.latents_mean else None
 
     @property
     def latent_channels(self) -> int:
         return self.config.latent_channels
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell along height and width."""
+        return self.config.spatial_stride
 
     @property
     def reach(self) -> int:
@@ -229,7 +234,8 @@ class TinyDecoder(nn.Module):
         latents: `[B, C, n, h, w]`, normalised, n >= 1.
         cache: what the previous call returned; None begins a stream. A list is used up, see `stream.Past`.
 
-        Returns frames `[B, 3, 4n, 16h, 16w]` in [-1, 1] (4n - 3 where the stream begins) and the next cache.
+        Returns frames `[B, 3, 4n, H, W]` in [-1, 1] (4n - 3 where the stream begins), H and W `spatial_stride` times h
+        and w, and the next cache.
         Raises `InputError` for latents of another shape or a cache of another stream.
         """
         frames, cache = self.decode_unbounded(latents, cache)
@@ -244,7 +250,10 @@ class TinyDecoder(nn.Module):
         def recall(frames: Tensor) -> Tensor:
             return stream.extend(frames.unflatten(0, (batch, -1)), 1, axis=1)[:, :-1].flatten(0, 1)
 
-        pixels = F.pixel_shuffle(self.decoder(rearrange(latents, "B C n h w -> (B n) C h w"), recall), PATCH)
+        if self._statistics is not None:
+            latents = self._statistics.denormalise(latents)
+        pixels = self.decoder(rearrange(latents, "B C n h w -> (B n) C h w"), recall)
+        pixels = F.pixel_shuffle(pixels, self.config.patch)
         video = rearrange(2 * pixels - 1, "(B f) C H W -> B C f H W", B=batch)
         # The first latent of a video stands for one frame: the last of the four that are made of it.
         return video[:, :, VAE_TEMPORAL_STRIDE - 1 if stream.begins else 0 :], stream.cache()

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..config import DiTConfig, VAEConfig
+from ..config import DiTConfig, VAEConfig, Wan21VAEConfig
 from ..dit import WanDiT
 from ..errors import InputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
-from ..vae import TinyDecoder, Wan22VAE
+from ..vae import CausalVAE, TinyDecoder, make_vae
 from .files import EMA, Checkpoint, read_checkpoint, stream
 from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
-from .remap_vae import tiny_config_from, vae_config_from, vae_to_native
+from .remap_vae import refuse_other_vae, tiny_config_from, tiny_to_native, vae_config_from, vae_to_native
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -124,7 +124,7 @@ def load_dit(
 
 @dataclass(frozen=True)
 class OpenedVAE:
-    """A complete Wan 2.2 VAE checkpoint under native names, recognised but not read yet."""
+    """A complete Wan VAE checkpoint under native names, recognised but not read yet."""
 
     checkpoint: Checkpoint
     config: VAEConfig
@@ -135,15 +135,23 @@ class OpenedVAE:
         return open_vae(self.checkpoint.path).state if self.checkpoint.mapped else self.state
 
 
-def open_vae(path: str | Path) -> OpenedVAE:
-    """Open the VAE at `path` (native or diffusers names); raises `InputError` unless it is a complete Wan 2.2 VAE."""
+def open_vae(path: str | Path, *, latent_channels: int | None = None) -> OpenedVAE:
+    """Open the VAE at `path` (native or diffusers names).
+
+    latent_channels: those of the network that the VAE is for.
+
+    Raises `InputError` unless it is a complete Wan 2.2 or Wan 2.1 VAE, and of so many channels if they are given.
+    """
     checkpoint = read_checkpoint(path)
     try:
         state = vae_to_native(checkpoint.state)
         config = vae_config_from(state, checkpoint.metadata)
+        if latent_channels is not None:
+            refuse_other_vae(config, latent_channels)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    _refuse_misfit(Wan22VAE(config, device="meta"), state, path, "the Wan 2.2 VAE")
+    version = "2.1" if isinstance(config, Wan21VAEConfig) else "2.2"
+    _refuse_misfit(make_vae(config, device="meta"), state, path, f"the Wan {version} VAE")
     return OpenedVAE(checkpoint, config, state)
 
 
@@ -153,11 +161,12 @@ def load_vae(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     operations: Any = torch.nn,
-) -> Wan22VAE:
+    latent_channels: int | None = None,
+) -> CausalVAE:
     """The VAE at `path`, in eval mode, without gradients; `dtype` None keeps the stored one. Raises as `open_vae`."""
-    opened = open_vae(path)
+    opened = open_vae(path, latent_channels=latent_channels)
     state = {name: _placed(tensor, None, device, dtype) for name, tensor in opened.state.items()}
-    vae = _filled(Wan22VAE(opened.config, operations=operations, device="meta", dtype=dtype), state)
+    vae = _filled(make_vae(opened.config, operations=operations, device="meta", dtype=dtype), state)
     vae.fingerprint = fingerprint(opened.state)
     return vae
 
@@ -168,17 +177,20 @@ def load_tiny_decoder(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     operations: Any = torch.nn,
+    raw_latents: bool | None = None,
 ) -> TinyDecoder:
-    """The decoder of TAEHV (Wan 2.2 variant) at `path`, otherwise as `load_vae`; an encoder in the file is left out."""
+    """The decoder of TAEHV at `path`, otherwise as `load_vae`; an encoder in the file is left out.
+
+    raw_latents: see `tiny_config_from`.
+    """
     stored = read_checkpoint(path).state
     try:
-        config = tiny_config_from(stored)
+        config = tiny_config_from(stored, Path(path).name, raw_latents=raw_latents)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     decoder = TinyDecoder(config, operations=operations, device="meta", dtype=dtype)
-    state = {
-        name: _placed(tensor, None, device, dtype) for name, tensor in stored.items() if not name.startswith("encoder.")
-    }
+    native = tiny_to_native(stored, shapes_of(decoder))
+    state = {name: _placed(tensor, None, device, dtype) for name, tensor in native.items()}
     _refuse_misfit(decoder, state, path, "the tiny decoder")
     return _filled(decoder, state)
 

@@ -1,4 +1,4 @@
-"""Names of VAE checkpoints (native `Wan2.2_VAE.pth`, diffusers' `AutoencoderKLWan`), and sizes from their tensors.
+"""Names of VAE checkpoints (native `Wan2.1_VAE.pth`, `Wan2.2_VAE.pth`, diffusers' `AutoencoderKLWan`), and sizes.
 
 One table of module names serves both directions; the last part (`weight`, `bias`, `gamma`) is the same in both.
 """
@@ -6,27 +6,40 @@ One table of module names serves both directions; the last part (`weight`, `bias
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from ..config import TinyDecoderConfig, VAEConfig
+from ..config import WAN21_LATENTS_MEAN, WAN21_LATENTS_STD, TinyDecoderConfig, VAEConfig, Wan21VAEConfig
 from ..errors import InputError
 
 T = TypeVar("T")
 
-EXPECTED = "WorldPlay needs the Wan 2.2 VAE (48 channels), wan2.2_vae.safetensors or Wan2.2_VAE.pth"
+WAN22 = "the Wan 2.2 VAE (48 channels), wan2.2_vae.safetensors or Wan2.2_VAE.pth"
+WAN21 = "the Wan 2.1 VAE (16 channels), wan_2.1_vae.safetensors or Wan2.1_VAE.pth"
+EXPECTED = f"give {WAN22}; or {WAN21}"
+
+TINY_DECODERS = (
+    "the tiny decoders of Wan 2.2 5B are taew2_2 and taew2_2_super, those of Wan 2.1 taew2_1 and lighttaew2_1"
+)
 
 OTHER_TINY_DECODERS = {
-    16: "taehv or taew2_1 (HunyuanVideo, Wan 2.1)",
     24: "taeh3 (MiniMax H3)",
     32: "taehv1_5 (HunyuanVideo 1.5)",
     128: "taeltx (LTX-2)",
 }
 """Tiny decoders for other models, by number of latent channels."""
+
+OTHER_TINY_NAMES = {"taehv": "HunyuanVideo", "taecvx": "CogVideoX", "taeos1_3": "Open-Sora"}
+"""Those that only their file's name tells from Wan 2.1's, and what they belong to."""
+
+RAW_LATENTS = "lighttae"
+"""What a file's name holds if the decoder reads latents as the VAE makes them, not normalised."""
 
 ORIGINAL_ARGUMENTS = {
     "dim": "encoder_dim",
@@ -51,15 +64,32 @@ ATTENTION_BLOCK = {"norm": "norm", "to_qkv": "to_qkv", "proj": "proj"}
 RESAMPLING = {"resample.1": "resample.1", "time_conv": "time_conv"}
 
 
-def detect_vae(state: Mapping[str, Any]) -> str:
-    """Whether a Wan 2.2 VAE has "native" or "diffusers" names, with any common prefix; else raises `InputError`."""
+class Layout(NamedTuple):
+    """Which VAE names belong to. sizes: the class of its config; naming: "native" or "diffusers"."""
+
+    sizes: type[VAEConfig]
+    naming: str
+
+
+LAYOUTS = {
+    "encoder.downsamples.0.downsamples.0.residual.0.gamma": Layout(VAEConfig, "native"),
+    "encoder.down_blocks.0.resnets.0.norm1.gamma": Layout(VAEConfig, "diffusers"),
+    "encoder.downsamples.0.residual.0.gamma": Layout(Wan21VAEConfig, "native"),
+    "encoder.down_blocks.0.norm1.gamma": Layout(Wan21VAEConfig, "diffusers"),
+}
+"""By the name of a tensor that no other has."""
+
+
+_GROWING = re.compile(r"decoder\.\d+\.conv\.weight")
+_TINY_INCOMPLETE = "This tiny decoder is incomplete, it has no tensor {}: get the file again."
+
+
+def detect_vae(state: Mapping[str, Any]) -> Layout:
+    """Which Wan VAE this is, with any common prefix; raises `InputError` if it is none."""
     names = _without_prefix(state)
-    if "encoder.downsamples.0.downsamples.0.residual.0.gamma" in names:
-        return "native"
-    if "encoder.down_blocks.0.resnets.0.norm1.gamma" in names:
-        return "diffusers"
-    if _is_wan21(names):
-        raise InputError(f"This is the Wan 2.1 VAE (16 latent channels); {EXPECTED}.")
+    found = next((layout for name, layout in LAYOUTS.items() if name in names), None)
+    if found is not None:
+        return found
     example = f'its first tensor is "{next(iter(state))}"' if state else "it has no tensors"
     raise InputError(f"This file is not a Wan VAE ({example}); {EXPECTED}.")
 
@@ -69,28 +99,29 @@ def vae_to_native(state: Mapping[str, T]) -> dict[str, T]:
 
     Raises `InputError` as `detect_vae`, or for names that belong to no part of the VAE.
     """
-    names = detect_vae(state)
+    layout = detect_vae(state)
     state = _without_prefix(state)
-    modules = _module_names(*_depth(state))
-    return _rename(state, {native if names == "native" else theirs: native for native, theirs in modules})
+    modules = _module_names(layout, state)
+    return _rename(state, {native if layout.naming == "native" else theirs: native for native, theirs in modules})
 
 
 def vae_to_diffusers(state: Mapping[str, T]) -> dict[str, T]:
     """Inverse of `vae_to_native`; raises `InputError` for names that belong to no part of the VAE."""
-    return _rename(state, dict(_module_names(*_depth(state))))
+    return _rename(state, dict(_module_names(detect_vae(state), state)))
 
 
 def vae_config_from(state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> VAEConfig:
     """Sizes of a VAE from its tensors (names as in `vae_to_native`).
 
     JSON under `metadata["config"]`, with names of `ORIGINAL_ARGUMENTS`, takes precedence. Latent statistics default to
-    the released VAE's for 48 channels, else to 0 and 1.
-    Raises `InputError` if it is no Wan 2.2 VAE, is incomplete, or has other metadata under "config".
+    the released VAE's for as many channels, else to 0 and 1.
+    Raises `InputError` if it is no Wan VAE, is incomplete, or has other metadata under "config".
     """
-    state = vae_to_native(state)
+    layout, state = detect_vae(state), vae_to_native(state)
     try:
-        stages, blocks = _depth(state)
-        widths = [state[f"encoder.downsamples.{i}.downsamples.0.residual.2.weight"].shape[0] for i in range(stages)]
+        stages, blocks = _depth(layout, state)
+        layers = [[_native(layout, "encoder", i, k, blocks) for k in range(blocks + 1)] for i in range(stages)]
+        widths = [state[f"{first}.residual.2.weight"].shape[0] for first, *_ in layers]
         encoder_dim = state["encoder.conv1.weight"].shape[0]
         z_dim = state["conv2.weight"].shape[0]
         sizes: dict[str, Any] = {
@@ -99,34 +130,61 @@ def vae_config_from(state: Mapping[str, Tensor], metadata: Mapping[str, str] | N
             "z_dim": z_dim,
             "dim_mult": tuple(width // encoder_dim for width in widths),
             "num_res_blocks": blocks,
-            "temporal_downsample": tuple(
-                f"encoder.downsamples.{i}.downsamples.{blocks}.time_conv.weight" in state for i in range(stages - 1)
-            ),
+            "temporal_downsample": tuple(f"{halving}.time_conv.weight" in state for *_, halving in layers[:-1]),
         }
     except KeyError as error:
         raise InputError(f"This VAE file is incomplete, it has no tensor {error}; {EXPECTED}.") from None
-    if z_dim != VAEConfig.z_dim:
+    if z_dim != layout.sizes.z_dim:
         sizes |= {"latents_mean": (0.0,) * z_dim, "latents_std": (1.0,) * z_dim}
     for theirs, value in _config_in(metadata).items():
         if theirs in ORIGINAL_ARGUMENTS:
             sizes[ORIGINAL_ARGUMENTS[theirs]] = tuple(value) if isinstance(value, list) else value
-    return VAEConfig(**sizes)
+    return layout.sizes(**sizes)
 
 
-def tiny_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
-    """Sizes of a TAEHV file (Wan 2.2 variant) or of the built-in world's; raises `InputError` for anything else."""
-    wanted = "the tiny decoder of Wan 2.2 5B is taew2_2 or taew2_2_super"
+def refuse_other_vae(config: VAEConfig, latent_channels: int) -> None:
+    """Raise `InputError` unless the VAE makes latents of so many channels, those of a network."""
+    if config.z_dim != latent_channels:
+        version = "2.1" if isinstance(config, Wan21VAEConfig) else "2.2"
+        wanted = {VAEConfig.z_dim: WAN22, Wan21VAEConfig.z_dim: WAN21}.get(
+            latent_channels, "the VAE it was trained with"
+        )
+        raise InputError(
+            f"This is a Wan {version} VAE ({config.z_dim} channels), and the latents of this model have "
+            f"{latent_channels}: give {wanted}."
+        )
+
+
+def tiny_config_from(
+    state: Mapping[str, Tensor], name: str = "", *, raw_latents: bool | None = None
+) -> TinyDecoderConfig:
+    """Sizes of a TAEHV file (for Wan 2.2 or 2.1) or of the built-in world's; raises `InputError` for anything else.
+
+    name: the file's, which tells decoders of one shape apart.
+    raw_latents: whether a decoder for Wan 2.1 reads latents that are not normalised; None: if `RAW_LATENTS` says so.
+    """
     if "decoder.stem.weight" in state:
         return _small_config_from(state)
     layout = "super" if "decoder.0.weight" in state else "base"
     stem, head = state.get("decoder.0.weight", state.get("decoder.1.weight")), state.get("decoder.22.weight")
     if stem is None or head is None or "decoder.7.conv.weight" not in state:
-        raise InputError(f"This file is not a tiny decoder (TAEHV); {wanted}.")
-    channels = stem.shape[1]
-    if channels in OTHER_TINY_DECODERS or head.shape[0] != 12:
-        name = OTHER_TINY_DECODERS.get(channels, "a tiny decoder of another model")
-        raise InputError(f"This is {name} with {channels} latent channels; {wanted} (48 channels).")
-    return TinyDecoderConfig(latent_channels=channels, layout=layout)
+        raise InputError(f"This file is not a tiny decoder (TAEHV); {TINY_DECODERS}.")
+    file = PurePath(name).stem.lower()
+    channels, patch, wan21 = stem.shape[1], math.isqrt(head.shape[0] // 3), stem.shape[1] == Wan21VAEConfig.z_dim
+    if channels in OTHER_TINY_DECODERS or patch != (1 if wan21 else 2) or (wan21 and layout == "super"):
+        other = OTHER_TINY_DECODERS.get(channels, "a tiny decoder of another model")
+        raise InputError(f"This is {other} with {channels} latent channels; {TINY_DECODERS}.")
+    if wan21 and file in OTHER_TINY_NAMES:
+        raise InputError(f"This is {file}, the tiny decoder of {OTHER_TINY_NAMES[file]}; {TINY_DECODERS}.")
+    sizes: dict[str, Any] = {"latent_channels": channels, "layout": layout, "patch": patch}
+    if layout == "base":
+        try:
+            sizes["widths"] = (stem.shape[0], *(state[f"decoder.{i}.weight"].shape[0] for i in (8, 14, 20)))
+        except KeyError as error:
+            raise InputError(_TINY_INCOMPLETE.format(error)) from None
+    if wan21 and (RAW_LATENTS in file if raw_latents is None else raw_latents):
+        sizes |= {"latents_mean": WAN21_LATENTS_MEAN, "latents_std": WAN21_LATENTS_STD}
+    return TinyDecoderConfig(**sizes)
 
 
 def _small_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
@@ -135,7 +193,7 @@ def _small_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
         stem, head = state["decoder.stem.weight"], state["decoder.head.weight"]
         stages = [state[f"decoder.stages.{stage}.blocks.0.conv2.weight"] for stage in range(3)]
     except KeyError as error:
-        raise InputError(f"This tiny decoder is incomplete, it has no tensor {error}: get the file again.") from None
+        raise InputError(_TINY_INCOMPLETE.format(error)) from None
     names = [re.match(r"decoder\.stages\.(\d)\.blocks\.\d+\.conv2\.weight", name) for name in state]
     counts = Counter(name.group(1) for name in names if name)
     return TinyDecoderConfig(
@@ -144,6 +202,18 @@ def _small_config_from(state: Mapping[str, Tensor]) -> TinyDecoderConfig:
         widths=(stages[0].shape[0], stages[1].shape[0], stages[2].shape[0], head.shape[1]),
         blocks=(counts["0"], counts["1"], counts["2"]),
     )
+
+
+def tiny_to_native(state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """The tensors of a TAEHV file that a decoder with these shapes takes; an encoder is left out.
+
+    Growing layers may come with rows for frames that are not made: their last rows are for those that are.
+    """
+    return {
+        name: tensor[-shapes[name][0] :] if name in shapes and _GROWING.fullmatch(name) else tensor
+        for name, tensor in state.items()
+        if not name.startswith("encoder.")
+    }
 
 
 def _without_prefix(state: Mapping[str, T]) -> dict[str, T]:
@@ -156,26 +226,30 @@ def _without_prefix(state: Mapping[str, T]) -> dict[str, T]:
     return dict(state)
 
 
-def _is_wan21(names: Mapping[str, Any]) -> bool:
-    if "encoder.downsamples.0.residual.0.gamma" in names or "encoder.down_blocks.0.norm1.gamma" in names:
-        return True
-    shapes = [getattr(names.get(name), "shape", ()) for name in ("conv2.weight", "post_quant_conv.weight")]
-    return (16, 16, 1, 1, 1) in (tuple(shape) for shape in shapes)
+def _depth(layout: Layout, names: Mapping[str, Any]) -> tuple[int, int]:
+    """Stages, and the encoder's residual blocks per stage."""
+    if layout.sizes is Wan21VAEConfig:
+        blocks, halvings = (
+            len(_matching(rf"encoder\.(?:downsamples|down_blocks)\.(\d+)\.(?:{layer})", names))
+            for layer in ("residual|norm1", "resample")
+        )
+        return halvings + 1, blocks // (halvings + 1)
+    stages = _matching(r"encoder\.(?:downsamples|down_blocks)\.(\d+)\.", names)
+    block = r"encoder\.(?:downsamples\.0\.downsamples|down_blocks\.0\.resnets)\.(\d+)\.(?:residual|norm)"
+    return len(stages), len(_matching(block, names))
 
 
-def _depth(names: Mapping[str, Any]) -> tuple[int, int]:
-    """Stages, and the encoder's residual blocks per stage, from names of either kind."""
-    stage = re.compile(r"encoder\.(?:downsamples|down_blocks)\.(\d+)\.")
-    block = re.compile(r"encoder\.(?:downsamples\.0\.downsamples|down_blocks\.0\.resnets)\.(\d+)\.(?:residual|norm)")
-    stages, blocks = ({found.group(1) for name in names if (found := which.match(name))} for which in (stage, block))
-    return len(stages), len(blocks)
+def _matching(pattern: str, names: Iterable[str]) -> set[str]:
+    """What the pattern's group takes of the names that begin with it."""
+    return {found.group(1) for name in names if (found := re.match(pattern, name))}
 
 
-def _module_names(stages: int, blocks: int) -> Iterator[tuple[str, str]]:
+def _module_names(layout: Layout, names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(native, diffusers) name of every module that may have weights."""
+    stages, blocks = _depth(layout, names)
     yield "conv1", "quant_conv"
     yield "conv2", "post_quant_conv"
-    for half, way, depth in (("encoder", "down", blocks), ("decoder", "up", blocks + 1)):
+    for half, depth in (("encoder", blocks), ("decoder", blocks + 1)):
         yield f"{half}.conv1", f"{half}.conv_in"
         yield f"{half}.head.0", f"{half}.norm_out"
         yield f"{half}.head.2", f"{half}.conv_out"
@@ -183,10 +257,26 @@ def _module_names(stages: int, blocks: int) -> Iterator[tuple[str, str]]:
         yield from _joined(f"{half}.middle.1", f"{half}.mid_block.attentions.0", ATTENTION_BLOCK)
         yield from _joined(f"{half}.middle.2", f"{half}.mid_block.resnets.1", RESIDUAL_BLOCK)
         for stage in range(stages):
-            native, theirs = f"{half}.{way}samples.{stage}.{way}samples", f"{half}.{way}_blocks.{stage}"
-            for block in range(depth):
-                yield from _joined(f"{native}.{block}", f"{theirs}.resnets.{block}", RESIDUAL_BLOCK)
-            yield from _joined(f"{native}.{depth}", f"{theirs}.{way}sampler", RESAMPLING)
+            for layer in range(depth + 1):
+                native, theirs = (place(layout, half, stage, layer, depth) for place in (_native, _theirs))
+                yield from _joined(native, theirs, RESIDUAL_BLOCK if layer < depth else RESAMPLING)
+
+
+def _native(layout: Layout, half: str, stage: int, layer: int, depth: int) -> str:
+    """The native name of a layer of a stage: `depth` residual blocks, then what changes the size."""
+    way = "downsamples" if half == "encoder" else "upsamples"
+    if layout.sizes is Wan21VAEConfig:
+        return f"{half}.{way}.{stage * (depth + 1) + layer}"
+    return f"{half}.{way}.{stage}.{way}.{layer}"
+
+
+def _theirs(layout: Layout, half: str, stage: int, layer: int, depth: int) -> str:
+    """The same layer's name in diffusers."""
+    wan21, way = layout.sizes is Wan21VAEConfig, "down" if half == "encoder" else "up"
+    if wan21 and half == "encoder":
+        return f"{half}.down_blocks.{stage * (depth + 1) + layer}"
+    last = "upsamplers.0" if wan21 else f"{way}sampler"
+    return f"{half}.{way}_blocks.{stage}." + (f"resnets.{layer}" if layer < depth else last)
 
 
 def _joined(native: str, theirs: str, layers: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...hyworld import builtin
-from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
+from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig, Wan21VAEConfig
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint, fingerprint
 from ...hyworld.modes import set_vae_kernels
@@ -99,7 +99,7 @@ class HostVAE:
             self._ours, self.patcher = _made_of_host_layers(vae)
             self._fetches_weights = True
         else:
-            self._ours = Wan22VAE(vae_config_from(source.state_dict(), {}), device="meta").eval()
+            self._ours = Wan22VAE(_wan22_sizes(source), device="meta").eval()
             _share_parameters(source, self._ours)
         set_vae_kernels(self._ours, "auto", self.device)
 
@@ -110,6 +110,10 @@ class HostVAE:
     @property
     def latent_channels(self) -> int:
         return self._ours.latent_channels
+
+    @property
+    def spatial_stride(self) -> int:
+        return self._ours.spatial_stride
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -190,6 +194,7 @@ class HostTinyDecoder:
         self.dtype = dtype
         self.device = comfy.model_management.vae_device()
         self.latent_channels = decoder.latent_channels
+        self.spatial_stride = decoder.spatial_stride
         self.reach = decoder.reach
         self.caches = DecoderCaches()
         self._decoder = decoder.to(dtype)
@@ -241,6 +246,17 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
         return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
 
 
+def _wan22_sizes(source: nn.Module) -> VAEConfig:
+    """Sizes of the host's VAE; raises `InputError` unless it is that of Wan 2.2."""
+    config = vae_config_from(source.state_dict(), {})
+    if isinstance(config, Wan21VAEConfig):
+        raise InputError(
+            f"This is the Wan 2.1 VAE ({config.z_dim} latent channels): load wan2.2_vae.safetensors with the core node "
+            "Load VAE."
+        )
+    return config
+
+
 def _share_parameters(source: nn.Module, target: nn.Module) -> None:
     """Put the Parameters of `source` into `target` by name; raises `InputError` if a name or shape differs."""
     ours = dict(target.named_parameters())
@@ -260,8 +276,7 @@ def _made_of_host_layers(vae: Any) -> tuple[Wan22VAE, Any]:
     """Our module over the storage of the host's weights, and its patcher; made once per VAE object."""
     made = getattr(vae, "_hyworld_streaming", None)
     if made is None:
-        state = vae.first_stage_model.state_dict()
-        config = vae_config_from(state, {})
+        state, config = vae.first_stage_model.state_dict(), _wan22_sizes(vae.first_stage_model)
         operations = comfy.ops.pick_operations(vae.vae_dtype, vae.vae_dtype)
         ours = Wan22VAE(config, operations=operations, device="meta", dtype=vae.vae_dtype).eval()
         ours.load_state_dict(state, strict=True, assign=True)

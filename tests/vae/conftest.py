@@ -11,10 +11,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hyworld.config import TinyDecoderConfig, VAEConfig
-from hyworld.vae import TinyDecoder, Wan22VAE
+from hyworld.config import TinyDecoderConfig, VAEConfig, Wan21VAEConfig
+from hyworld.vae import CausalVAE, TinyDecoder, Wan21VAE, Wan22VAE
 from hyworld.verify import REFERENCE
 from hyworld.weights.random import randomise
+
+WAN21 = Wan21VAEConfig(
+    encoder_dim=4, decoder_dim=5, z_dim=3, latents_mean=(0.3, -0.2, 0.1), latents_std=(0.7, 1.3, 1.1)
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +83,25 @@ def small() -> TinyDecoder:
     return randomise(TinyDecoder(TinyDecoderConfig(latent_channels=6, layout="small", widths=(24, 16, 16, 8))), 4)
 
 
-@pytest.fixture(scope="session", params=["vae", "tiny", "small"])
-def decoder(request) -> Wan22VAE | TinyDecoder:
+@pytest.fixture(scope="session")
+def wan21() -> Wan21VAE:
+    """A small Wan 2.1 VAE with random weights."""
+    return randomise(Wan21VAE(WAN21), 5)
+
+
+@pytest.fixture(scope="session")
+def raw_tiny() -> TinyDecoder:
+    """A small tiny decoder as that for Wan 2.1 which reads latents that are not normalised; random weights."""
+    mean, std = (0.3, -0.2, 0.1, 0.5, -0.4), (0.7, 1.3, 1.1, 0.9, 1.6)
+    config = TinyDecoderConfig(5, widths=(12, 8, 8, 4), patch=1, latents_mean=mean, latents_std=std)
+    return randomise(TinyDecoder(config), 6)
+
+
+@pytest.fixture(scope="session", params=["vae", "wan21", "tiny", "raw_tiny", "small"])
+def decoder(request) -> CausalVAE | TinyDecoder:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session", params=["vae", "wan21"])
+def either_vae(request) -> CausalVAE:
     return request.getfixturevalue(request.param)

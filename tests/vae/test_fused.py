@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
@@ -9,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hyworld.config import VAEConfig
-from hyworld.vae import Wan22VAE
+from hyworld.config import VAEConfig, Wan21VAEConfig
+from hyworld.vae import make_vae
 from hyworld.vae.kernels import PLAIN, Cells, norm_silu_extend
 from hyworld.weights.random import randomise
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CONFIG = VAEConfig(encoder_dim=4, decoder_dim=32, z_dim=4, latents_mean=(0.0,) * 4, latents_std=(1.0,) * 4)
+WAN21 = Wan21VAEConfig(encoder_dim=4, decoder_dim=24, z_dim=4, latents_mean=(0.0,) * 4, latents_std=(1.0,) * 4)
 
 
 @pytest.fixture
@@ -62,20 +64,22 @@ def test_norm_and_sum(fused, dtype: torch.dtype, batch: int):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("skip", [0, 1])
-@pytest.mark.parametrize("spread", [(1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2)])
-def test_doubling(fused, spread: tuple[int, int, int], skip: int, batch: int, dtype: torch.dtype):
+@pytest.mark.parametrize("spread", [None, (1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2)])
+def test_doubling(fused, spread: tuple[int, int, int] | None, skip: int, batch: int, dtype: torch.dtype):
     """Four 2x2 convolutions, interleaved, are one 3x3 convolution of the doubled picture; copies go where they went."""
     conv = nn.Conv2d(8, 12, 3, padding=1, device=DEVICE, dtype=dtype)
-    source = video(batch, 12 * spread[0] * spread[1] * spread[2], 3, 3, 5, dtype=dtype)
     x = video(batch, 8, 6 - skip, 3, 5, dtype=dtype)
-    cells = Cells(source, 2, spread, skip)
+    cells = None
+    if spread is not None:
+        cells = Cells(video(batch, 12 * math.prod(spread), 3, 3, 5, dtype=dtype), 2, spread, skip)
     with torch.no_grad():
         close(fused.double(conv, x, cells), PLAIN.double(conv, x, cells))
 
 
-def test_the_same_frames_are_decoded(fused):
-    vae = randomise(Wan22VAE(CONFIG, device=DEVICE), 0, device=DEVICE)
-    latents = torch.randn(1, 4, 4, 2, 3, device=DEVICE)
+@pytest.mark.parametrize("config", [CONFIG, WAN21], ids=["2.2", "2.1"])
+def test_the_same_frames_are_decoded(fused, config: VAEConfig):
+    vae = randomise(make_vae(config, device=DEVICE), 0, device=DEVICE)
+    latents = torch.randn(1, config.z_dim, 4, 2, 3, device=DEVICE)
     with torch.no_grad():
         plain = vae.decode(latents)
         vae.kernels = fused
@@ -92,12 +96,13 @@ def looks_channels_last(x: torch.Tensor) -> bool:
     return True
 
 
-def test_the_decoder_stays_channels_last():
+@pytest.mark.parametrize("config", [CONFIG, WAN21], ids=["2.2", "2.1"])
+def test_the_decoder_stays_channels_last(config: VAEConfig):
     """A single layer that falls back to channels-first makes every convolution after it convert its input.
 
     Convolutions on a CPU give channels-first whatever they get; here they are made to answer like CUDA's.
     """
-    vae = randomise(Wan22VAE(CONFIG), 0)
+    vae = randomise(make_vae(config), 0)
     seen: list[tuple[str, bool]] = []
 
     def answer_like_cuda(name: str, module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
@@ -109,8 +114,8 @@ def test_the_decoder_stays_channels_last():
         if isinstance(module, torch.nn.Conv3d | torch.nn.Conv2d):
             module.register_forward_hook(partial(answer_like_cuda, name))
     with torch.no_grad():
-        _, cache = vae.decode_stream(torch.randn(1, 4, 1, 4, 6))
-        _, cache = vae.decode_stream(torch.randn(1, 4, 1, 4, 6), cache)
-        vae.decode_stream(torch.randn(1, 4, 2, 4, 6), cache)
+        _, cache = vae.decode_stream(torch.randn(1, config.z_dim, 1, 4, 6))
+        _, cache = vae.decode_stream(torch.randn(1, config.z_dim, 1, 4, 6), cache)
+        vae.decode_stream(torch.randn(1, config.z_dim, 2, 4, 6), cache)
     assert len(seen) > 100
     assert [name for name, channels_last in seen if not channels_last] == []
