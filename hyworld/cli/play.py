@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import typer
 
 from .. import builtin, pipeline
+from ..apart import apart
 from ..camera import Speeds
 from ..config import TINY, WAN_5B, check_size
 from ..errors import InputError
@@ -173,7 +174,8 @@ def play(
     if decoder is None:
         decoder = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
     with stderr.status("loading the model"):
-        loaded = pipeline.load(
+        loaded = apart(
+            pipeline.load,
             weights,
             preset=built_in if weights is None else preset,
             vae=vae,
@@ -185,7 +187,7 @@ def play(
             allow_base=allow_base,
             head_dim=head_dim,
             modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
-        )
+        ).result()
     notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
 
     def first() -> World:

@@ -19,6 +19,7 @@ from aiohttp import web
 from PIL import Image
 
 from .. import builtin
+from ..apart import apart
 from ..errors import InputError
 from ..walk import World
 from . import socket
@@ -169,7 +170,7 @@ class Server:
             with TemporaryDirectory(prefix="hyworld-") as folder:
                 file = Path(folder) / "upload.world"  # the name that errors tell
                 await asyncio.wait_for(read_world(request, file), LONGEST_UPLOAD)
-                world = await asyncio.to_thread(load_upload, file)
+                world = await asyncio.wrap_future(apart(load_upload, file))
             return await self._walk_in(request, lambda: world)
 
     async def _walk_in(self, request: web.Request, make: Callable[[], World]) -> web.Response:
@@ -204,7 +205,7 @@ class Server:
         async with self._giving:
             with TemporaryDirectory(prefix="hyworld-") as folder:
                 file = Path(folder) / name
-                await asyncio.to_thread(write, file)
+                await asyncio.wrap_future(apart(write, file))
                 answer = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="{name}"'})
                 answer.content_type, answer.content_length = kind, file.stat().st_size
                 await answer.prepare(request)

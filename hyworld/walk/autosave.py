@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import TracebackType
 
 from PIL import Image
 from torch import Tensor
 
+from ..apart import apart
 from ..atomic import check_new_file, discard, undisturbed
 from ..errors import InputError
 from . import file
@@ -48,7 +49,6 @@ class Autosave:
         self._last: Chunk | None = None
         self._due: int | None = None
         self._failed = False
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="world")
         self._saving: Future[None] | None = None
 
     def keep(self, chunk: Chunk) -> None:
@@ -60,7 +60,7 @@ class Autosave:
         if not self._every or chunk.world.chunks < self._due or (self._saving and not self._saving.done()):
             return
         self._due = chunk.world.chunks + self._every
-        self._saving = self._thread.submit(self._save_part, chunk)
+        self._saving = apart(self._save_part, chunk)
 
     def __enter__(self) -> Autosave:
         return self
@@ -69,7 +69,8 @@ class Autosave:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with undisturbed():
-            self._thread.shutdown()
+            if self._saving is not None:
+                wait([self._saving])
             if self._last is None:
                 return
             if self._target is not None:

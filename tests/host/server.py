@@ -16,6 +16,9 @@ REPOSITORY = Path(__file__).parents[2]
 HELPERS = Path(__file__).parent / "helper_pack"
 PACK_NAME = "ComfyUI-HY-WorldPlay"
 
+THREADS = {} if "HYWORLD_PACE" in os.environ else {"OMP_NUM_THREADS": "1"}
+"""Small models are faster on one; walking in real time takes what there is."""
+
 
 class ComfyServer:
     """A ComfyUI process. Use it as a context manager: it is ready inside, and ended by its pid on the way out.
@@ -69,7 +72,7 @@ class ComfyServer:
         self._process = subprocess.Popen(
             [str(word) for word in command],
             cwd=self._installation.root,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **THREADS, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
