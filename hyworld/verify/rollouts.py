@@ -12,10 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..config import VAE_TEMPORAL_STRIDE, frames_in
 from ..walk import Recipe, Rolling, Walker, Words
+from ..walk.recipe import Picture
 from ..walk.samplers import sampler
 from ..walk.schedules import evenly, step_list, unipc
-from ..weights import load_dit
+from ..weights import load_dit, load_vae
+from .decoders import decode_by
 from .report import Item, compare
 
 STRIDES = {"vae_wan21": 8, "vae_wan22": 16}
@@ -33,7 +36,7 @@ def config_of(file: Path) -> dict[str, Any]:
 def recipe_of(config: Mapping[str, Any]) -> Recipe:
     """The recipe that a rollout's settings describe."""
     stream, guided_by = config["stream"], config["stream"].get("guidance_scale", 1.0)
-    picture = None
+    picture: Picture | None = None
     if stream.get("stamp_image_latent"):
         picture = "stamp"
     elif stream.get("concat_image_mask_to_latent"):
@@ -57,8 +60,13 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     )
 
 
-def check_rollout(weights: list[Path], file: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Item]:
-    """Timesteps and sigmas, then the latents of a walk with the file's noise."""
+def check_rollout(
+    weights: list[Path], vae: Path, file: Path, device: torch.device, dtype: torch.dtype, tol: float
+) -> Iterator[Item]:
+    """Timesteps, sigmas, latents of a walk with the file's noise; the encoded picture and frames, if it has them.
+
+    vae: its weights; pictures are compared only if that file is there.
+    """
     name, config, data = file.stem, config_of(file), load_file(file)
     recipe = recipe_of(config)
     yield compare(f"{name}.timesteps", torch.tensor(recipe.timesteps), data["timesteps"], tol)
@@ -80,6 +88,30 @@ def check_rollout(weights: list[Path], file: Path, device: torch.device, dtype: 
     for noise in data["noise"]:
         world = walker.step(world, noise=noise.unsqueeze(1)).world
     yield compare(f"{name}.latents", world.latents, data["latents"], tol)
+    if vae.is_file():
+        yield from _check_pictures(name, recipe, vae, data, world.latents, device, dtype, tol)
+
+
+def _check_pictures(
+    name: str,
+    recipe: Recipe,
+    file: Path,
+    data: Mapping[str, Tensor],
+    latents: Tensor,
+    device: torch.device,
+    dtype: torch.dtype,
+    tol: float,
+) -> Iterator[Item]:
+    vae = load_vae(file, device=device, dtype=dtype)
+    if "image" in data:
+        black = torch.zeros(1, 3, frames_in(data["image_latent"].shape[2]) - 1, *data["image"].shape[3:])
+        video = torch.cat((data["image"], black), dim=2).to(device, dtype)
+        yield compare(f"{name}.image_latent", vae.encode(video), data["image_latent"], tol)
+    if "frames" in data:
+        wanted = data["frames"]
+        shown = latents[:, :, : (wanted.shape[2] - 1) // VAE_TEMPORAL_STRIDE + 1].to(device, dtype)
+        frames = decode_by(vae, shown, recipe.chunk_latents).clamp(-1, 1)
+        yield compare(f"{name}.frames", frames, wanted, tol)
 
 
 def check_schedulers(file: Path, tol: float) -> Iterator[Item]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from . import camera, decoders, network
+from . import camera, decoders, network, rollouts, streams
 from .report import TOLERANCE, Item
+
+Check = tuple[str, list[str], Callable[[], Iterator[Item]]]
+"""A comparison's name, the files it needs, and itself."""
 
 REFERENCE = Path(__file__).with_name("reference")
 """Files of the package: small networks with random weights, run by the original programs."""
@@ -26,7 +31,7 @@ def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype
     def path(name: str) -> Path:
         return folder / name
 
-    checks: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
+    checks: list[Check] = [
         ("trajectory", ["trajectories.json"], lambda: camera.check_trajectories(path("trajectories.json"))),
         (
             "memory_selection",
@@ -68,6 +73,7 @@ def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype
             ["tiny_decoder.safetensors"],
             lambda: decoders.check_tiny_decoder(path("tiny_decoder.safetensors"), *network_run),
         ),
+        *_streaming(folder, device, dtype, tolerance),
     ]
     with _exact_float32(), torch.no_grad():
         for name, files, check in checks:
@@ -85,6 +91,39 @@ def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype
             except Exception as error:
                 reason = " ".join(str(error).split())
                 yield Item(name, float("inf"), float("inf"), False, note=f"{type(error).__name__}: {reason}")
+
+
+def _streaming(folder: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Check]:
+    """Comparisons of streaming Wan models, one for each of their files, which say what weights they are of."""
+
+    def found(pattern: str, *settings: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        for file in sorted(folder.glob(pattern)):
+            config = rollouts.config_of(file)
+            if config and all(name in config for name in settings):
+                yield file, config
+
+    def weights(name: str) -> Path:
+        return folder / f"weights_{name}.safetensors"
+
+    for file, config in found("stream_*.safetensors", "weights"):
+        used = weights(config["weights"])
+        check = partial(streams.check_stream, used, file, device, dtype, tol)
+        yield file.stem, [file.name, used.name], check
+    for file, config in found("rollout_*.safetensors", "weights", "vae"):
+        networks, vae = [weights(name) for name in config["weights"]], weights(config["vae"]["name"])
+        check = partial(rollouts.check_rollout, networks, vae, file, device, dtype, tol)
+        yield file.stem, [file.name, *(network.name for network in networks)], check
+    for file, _ in found("schedulers*.safetensors"):
+        yield file.stem, [file.name], partial(rollouts.check_schedulers, file, tol)
+    for file, config in found("vae_wan21*.safetensors", "weights"):
+        used = weights(config["weights"])
+        yield file.stem, [file.name, used.name], partial(decoders.check_vae_wan21, used, file, device, dtype, tol)
+    for file, config in found("taehv_lighttae*.safetensors"):
+        by_rule = "rule" in config
+        check = partial(
+            decoders.check_lighttae_full_size if by_rule else decoders.check_lighttae, file, device, dtype, tol
+        )
+        yield file.stem, [file.name], check
 
 
 @contextmanager
