@@ -1,8 +1,8 @@
 """Speed and memory of a streaming Wan model: `python -m benchmarks.streaming_wan --recipe self_forcing --decoder tiny`.
 
 Random weights of the released sizes, drawn on the GPU: the same cost as the real ones. Prints the wait for the first
-chunk in a fresh process, the time of settled chunks (full window), frames per second and memory. docs/recipes.md has the
-numbers.
+chunk in a fresh process, the time of settled chunks (full window), frames per second and memory. docs/recipes.md has
+the numbers.
 """
 
 from __future__ import annotations
