@@ -158,9 +158,9 @@ def test_positions_grow_and_their_tables_do_not(model: WanDiT):
     addresses = set()
     for _ in range(9):
         streamed(model, memory, clips(1, 1), text_kv)
-        addresses |= {table.data_ptr() for _, *tables in model._rope._kept.values() for table in tables}
+        addresses |= {table.data_ptr() for _, *tables in model._rope._moving.values() for table in tables}
     assert len(addresses) == 2
-    assert [first for first, *_ in model._rope._kept.values()] == [8]
+    assert [first for first, *_ in model._rope._moving.values()] == [8]
 
 
 @pytest.mark.parametrize("sizes", [{"n": 3, "window": 2}, {"n": 0, "window": 2}, {"n": 2, "window": 4, "sink": -1}])
@@ -242,3 +242,16 @@ def test_recorded_forwards_are_bit_identical_on_a_gpu(rotated: bool):
             memory.commit()
         outcomes.append(torch.stack(flows))
     assert torch.equal(*outcomes)
+
+
+def test_growing_positions_do_not_compile_anew():
+    """A host's compile node compiles the whole network; torch gives up after a few variants."""
+    from torch._dynamo.testing import CompileCounter
+
+    model, counter = randomise(WanDiT(CONFIG), 0), CompileCounter()
+    compiled = torch.compile(model, backend=counter)
+    memory, text_kv = rolling(2, 4, 1), prompt(model)
+    streamed(compiled, memory, clips(4, 2), text_kv)
+    settled = counter.frame_count
+    streamed(compiled, memory, clips(6, 2), text_kv)
+    assert counter.frame_count == settled
