@@ -219,7 +219,11 @@ class WanDiT(nn.Module):
         place = (h // PATCH, w // PATCH, inputs.latents.device)
         if isinstance(memory, RollingMemory) and memory.rotated:
             return self._rope.moving(memory.made, frames, *place)
-        return self._rope.fixed(frames if memory is None else memory.frames + frames, *place)
+        if memory is None:
+            return self._rope.fixed(frames, *place)
+        # One table for a whole walk: torch compiles anew for every other.
+        cos, sin = self._rope.fixed(memory.capacity_frames, *place)
+        return cos[: memory.frames + frames], sin[: memory.frames + frames]
 
     @staticmethod
     def activation_bytes(config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype) -> int:

@@ -242,16 +242,3 @@ def test_recorded_forwards_are_bit_identical_on_a_gpu(rotated: bool):
             memory.commit()
         outcomes.append(torch.stack(flows))
     assert torch.equal(*outcomes)
-
-
-def test_growing_positions_do_not_compile_anew():
-    """A host's compile node compiles the whole network; torch gives up after a few variants."""
-    from torch._dynamo.testing import CompileCounter
-
-    model, counter = randomise(WanDiT(CONFIG), 0), CompileCounter()
-    compiled = torch.compile(model, backend=counter)
-    memory, text_kv = rolling(2, 4, 1), prompt(model)
-    streamed(compiled, memory, clips(4, 2), text_kv)
-    settled = counter.frame_count
-    streamed(compiled, memory, clips(6, 2), text_kv)
-    assert counter.frame_count == settled
