@@ -21,7 +21,7 @@ from ..fingerprint import Fingerprint, fingerprint
 from ..fp8 import FP8, FP8_DTYPES, QuantiseRows, dequantise, is_quantised_layer, rows_of, split_scales, use_fp8
 from ..vae import CausalVAE, TinyDecoder, make_vae
 from .files import EMA, Checkpoint, read_checkpoint, stream
-from .recognise import check_dit, dit_config_from, dit_shapes, is_camera_tensor, refuse_misfit, shapes_of
+from .recognise import check_dit, dit_config_from, dit_shapes, is_base, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
 from .remap_vae import refuse_other_vae, tiny_config_from, tiny_to_native, vae_config_from, vae_to_native
 
@@ -77,7 +77,7 @@ def open_dit(
         return open_dit(path, allow_base=allow_base, head_dim=head_dim, ema=False)
     config = dit_config_from(state, checkpoint.metadata, head_dim=head_dim, name=str(path))
     check_dit(state, config, name=str(path))
-    base = allow_base and config.image_channels == 0 and not config.cameras
+    base = allow_base and is_base(config)
     if base:
         config = replace(config, cameras=True)
     zero = torch.zeros((), dtype=state["patch_embedding.weight"].dtype)

@@ -21,6 +21,7 @@ _CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
 
 _WAN_HEAD_DIM = 128
 _SMALLEST_WAN_WIDTH = 1536
+_WAN21_CHANNELS = 16
 _IMAGE_CHANNELS = 20
 """Of Wan's image-to-video models: 4 of a mask, 16 of the picture's latent."""
 _KNOWN = "HY-WorldPlay's WAN-5B, or a text-to-video or image-to-video model of Wan 2.1 or 2.2"
@@ -78,6 +79,11 @@ def is_vae(names: Iterable[str]) -> bool:
 def is_camera_tensor(name: str) -> bool:
     """Whether WorldPlay adds this tensor to Wan 2.2 TI2V-5B: 64 of 889, for action and camera."""
     return any(part in name for part in _CAMERA_PARTS)
+
+
+def is_base(config: DiTConfig) -> bool:
+    """Whether this is what WorldPlay was trained from: a Wan 2.2 TI2V-5B, without the camera tensors."""
+    return not config.cameras and config.image_channels == 0 and config.latent_channels != _WAN21_CHANNELS
 
 
 class UnknownHeadSizeError(InputError):

@@ -94,8 +94,11 @@ def test_fp8_back_to_bf16_and_again_is_stable(tmp_path: Path, golden_dit: Path) 
 def test_base_wan(tmp_path: Path, native: dict[str, Tensor]) -> None:
     base = {name: tensor for name, tensor in native.items() if not is_camera_tensor(name)}
     save_file(dit_to_diffusers(base), tmp_path / "base.safetensors", {"config": '{"heads": 2}'})
-    with pytest.raises(InputError, match="--allow-base"):
-        convert(tmp_path / "base.safetensors", tmp_path / "out.safetensors")
+    report = convert(tmp_path / "base.safetensors", tmp_path / "wan.safetensors", dtype="fp32")
+    assert not report.base
+    stored = load_file(tmp_path / "wan.safetensors")
+    assert stored.keys() == base.keys()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in base.items())
     report = convert(tmp_path / "base.safetensors", tmp_path / "out.safetensors", dtype="fp32", allow_base=True)
     assert report.base
     stored = load_file(tmp_path / "out.safetensors")

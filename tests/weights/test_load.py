@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hyworld.config import VAEConfig
+from hyworld.config import DiTConfig, VAEConfig
+from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.fp8 import MARKER, is_quantised_layer, marker, quantise, quantise_rows, scale_name
 from hyworld.weights import (
@@ -21,8 +22,10 @@ from hyworld.weights import (
     load_tiny_decoder,
     load_vae,
     open_dit,
+    read_checkpoint,
     vae_to_diffusers,
 )
+from hyworld.weights.random import randomise
 from hyworld.weights.recognise import is_camera_tensor
 
 CONFIG = {"config": '{"hd": 32}'}
@@ -110,13 +113,56 @@ def test_two_models_in_one_file_are_refused_by_file_name(tmp_path: Path, native:
 def test_base_wan_loads_with_zeros_when_allowed(tmp_path: Path, native: dict[str, Tensor]) -> None:
     base = {name: tensor for name, tensor in native.items() if not is_camera_tensor(name)}
     save_file(base, tmp_path / "base.safetensors", CONFIG)
-    with pytest.raises(InputError, match=r"base\.safetensors is a base Wan 2\.2 TI2V-5B model"):
-        load_dit(tmp_path / "base.safetensors")
+    assert_holds(load_dit(tmp_path / "base.safetensors", dtype=None), base)
     assert open_dit(tmp_path / "base.safetensors", allow_base=True).base
     expected = {name: tensor if name in base else torch.zeros_like(tensor) for name, tensor in native.items()}
     model = load_dit(tmp_path / "base.safetensors", dtype=None, allow_base=True)
     assert_holds(model, expected)
     model.action_embedding[0].weight.add_(1)  # an expanded zero would refuse
+
+
+def wan(**sizes: object) -> dict[str, Tensor]:
+    """A small Wan model of one of its variants."""
+    config = DiTConfig(2, 12, 1, 20, 16, 10, 16, cameras=False, **sizes)
+    return randomise(WanDiT(config), 0).state_dict()
+
+
+@pytest.mark.parametrize("sizes", [{}, {"image_channels": 20}, {"image_channels": 20, "clip_dim": 14}])
+@pytest.mark.parametrize("rename", [dict, dit_to_diffusers])
+def test_load_wan(tmp_path: Path, sizes: dict[str, int], rename) -> None:
+    state = wan(**sizes)
+    save_file(rename(state), tmp_path / "wan.safetensors", {"config": '{"num_heads": 2}'})
+    model = load_dit(tmp_path / "wan.safetensors", dtype=None, allow_base=True)
+    assert model.config == DiTConfig(2, 12, 1, 20, 16, 10, 16, cameras=False, **sizes)
+    assert_holds(model, state)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_of_a_streaming_wan_the_ema_weights_are_loaded_if_nothing_else_is_asked(tmp_path: Path, zipped: bool) -> None:
+    ema = wan()
+    raw = {name: tensor + 1 for name, tensor in ema.items()}
+    wrapped = {f"model._fsdp_wrapped_module.{name}": tensor for name, tensor in ema.items()}
+    both = {"generator": {f"model.{name}": tensor for name, tensor in raw.items()}, "generator_ema": wrapped}
+    torch.save(both, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    for choice, expected in ((None, ema), (True, ema), (False, raw)):
+        assert_holds(load_dit(tmp_path / "x.pt", dtype=None, head_dim=12, ema=choice), expected)
+        assert_holds(load_dit(tmp_path / "x.pt", head_dim=12, ema=choice), expected, torch.bfloat16)
+    convert(tmp_path / "x.pt", tmp_path / "x.safetensors", dtype="fp32", ema=False)
+    assert_holds(load_dit(tmp_path / "x.safetensors", dtype=None, head_dim=12), raw)
+
+
+def test_of_worldplay_the_other_weights_are_loaded(golden_pickle: Path, native: dict[str, Tensor]) -> None:
+    assert read_checkpoint(golden_pickle, ema=None).envelope == "generator_ema"
+    assert open_dit(golden_pickle, head_dim=32).checkpoint.envelope == "generator"
+    zeros = load_dit(golden_pickle, dtype=None, head_dim=32, ema=True)
+    assert not any(parameter.any() for parameter in zeros.parameters())
+
+
+def test_ema_weights_that_are_not_there(tmp_path: Path, golden_dit: Path) -> None:
+    torch.save({"generator": wan()}, tmp_path / "x.pt")
+    for path in (tmp_path / "x.pt", golden_dit):
+        with pytest.raises(InputError, match=r"has no EMA weights \(no generator_ema\): leave the choice to the file"):
+            load_dit(path, head_dim=12, ema=True)
 
 
 def test_allow_base_changes_nothing_for_the_complete_model(golden_dit: Path, native: dict[str, Tensor]) -> None:

@@ -35,6 +35,23 @@ def test_known_names(key: str, weight: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "weight"),
+    [
+        ("diffusion_model.blocks.1.cross_attn.k_img.lora_down.weight", "blocks.1.cross_attn.k_img.weight"),
+        ("transformer.blocks.1.attn2.add_v_proj.lora_A.weight", "blocks.1.cross_attn.v_img.weight"),
+        ("lora_unet_blocks_1_attn2_add_k_proj.alpha", "blocks.1.cross_attn.k_img.weight"),
+        ("transformer.blocks.1.attn2.norm_added_k.diff", "blocks.1.cross_attn.norm_k_img.weight"),
+        ("transformer.condition_embedder.image_embedder.ff.net.0.proj.lora_A.weight", "img_emb.proj.1.weight"),
+        ("lora_unet_img_emb_proj_3.lora_up.weight", "img_emb.proj.3.weight"),
+        ("diffusion_model.img_emb.proj.4.diff_b", "img_emb.proj.4.weight"),
+    ],
+)
+def test_names_of_what_reads_a_picture(key: str, weight: str) -> None:
+    config = DiTConfig(num_layers=2, cameras=False, image_channels=20, clip_dim=1280)
+    assert set(lora_layers([key], dit_shapes(config)).values()) == {weight}
+
+
+@pytest.mark.parametrize(
     "key",
     [
         "transformer.blocks.12.attn1.to_q.lora_A.weight",  # a deeper model

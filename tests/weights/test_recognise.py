@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyworld.config import PRESETS, DiTConfig
 from hyworld.errors import InputError
-from hyworld.weights import dit_config_from, dit_shapes, dit_to_diffusers, read_checkpoint
+from hyworld.weights import dit_config_from, dit_shapes, dit_to_diffusers, dit_to_native, read_checkpoint
 from hyworld.weights.recognise import check_dit, is_camera_tensor, is_vae
 
 
@@ -79,28 +79,42 @@ def test_head_size_that_does_not_divide(native: dict[str, Tensor]) -> None:
         dit_config_from(native, {}, head_dim=48)
 
 
-def test_base_wan_is_named_and_can_be_allowed(meta_state: dict[str, Tensor]) -> None:
+def test_base_wan_is_recognised(meta_state: dict[str, Tensor]) -> None:
     base = {name: tensor for name, tensor in meta_state.items() if not is_camera_tensor(name)}
     assert len(base) == 825
     config = dit_config_from(base, {})
-    with pytest.raises(InputError, match=r"action and camera control are absent.*allow_base=True \(--allow-base\)"):
-        check_dit(base, config)
-    check_dit(base, config, allow_base=True)
+    assert config == DiTConfig(cameras=False)
+    check_dit(base, config)
 
     del base["blocks.3.ffn.2.bias"]
-    with pytest.raises(InputError, match=r"of 825 tensors: 1 missing \(blocks.3.ffn.2.bias\)"):
-        check_dit(base, config, allow_base=True)
+    with pytest.raises(InputError, match=r"the Wan transformer of 825 tensors: 1 missing \(blocks.3.ffn.2.bias\)"):
+        check_dit(base, config)
 
 
 @pytest.mark.parametrize(
-    ("channels_in", "channels_out", "width"), [(16, 16, 1536), (16, 16, 5120), (36, 16, 5120), (100, 48, 3072)]
+    ("heads", "layers", "sizes", "tensors"),
+    [
+        (12, 30, {}, 825),  # Wan 2.1 T2V-1.3B, Self-Forcing, Causal-Forcing
+        (40, 40, {}, 1095),  # Wan 2.1 T2V-14B, each half of Wan 2.2 T2V-A14B
+        (40, 40, {"image_channels": 20, "clip_dim": 1280}, 1303),  # Wan 2.1 I2V-14B
+        (40, 40, {"image_channels": 20}, 1095),  # each half of Wan 2.2 I2V-A14B
+    ],
 )
-def test_other_wan_models(channels_in: int, channels_out: int, width: int) -> None:
-    state = meta(DiTConfig(num_heads=width // 128, num_layers=1, latent_channels=channels_out))
-    state = {name: tensor for name, tensor in state.items() if not is_camera_tensor(name)}
-    state["patch_embedding.weight"] = torch.empty(width, channels_in, 1, 2, 2, device="meta")
+def test_variants_of_wan(heads: int, layers: int, sizes: dict[str, int], tensors: int) -> None:
+    config = DiTConfig(heads, 128, layers, 13824, 16, cameras=False, **sizes)
+    state = meta(config)
+    assert len(state) == tensors
+    assert dit_config_from(state, {}) == config
+    assert dit_config_from(dit_to_native(dit_to_diffusers(state)), {}) == config
+    check_dit(state, config)
+
+
+@pytest.mark.parametrize(("channels_in", "channels_out"), [(48, 16), (52, 16), (100, 48), (16, 48)])
+def test_other_wan_models(channels_in: int, channels_out: int) -> None:
+    state = meta(DiTConfig(num_layers=1, latent_channels=channels_out, cameras=False))
+    state["patch_embedding.weight"] = torch.empty(3072, channels_in, 1, 2, 2, device="meta")
     with pytest.raises(
-        InputError, match=rf"another Wan model .*{channels_in} latent channels in, {channels_out} out, width {width}"
+        InputError, match=rf"another Wan model, .*{channels_in} channels in, {channels_out} out\): give HY-WorldPlay"
     ):
         dit_config_from(state, {})
 
@@ -117,7 +131,8 @@ def test_other_wan_models(channels_in: int, channels_out: int, width: int) -> No
         (["token_embedding.weight", "blocks.0.attn.q.weight"], "is a text encoder"),
         (["decoder.1.weight", "decoder.3.conv.0.weight"], "is a tiny decoder"),
         (["img_in.proj.weight", "double_blocks.0.img_attn_q.weight"], "another family's transformer"),
-        (["img_emb.proj.0.bias", "patch_embedding.weight", "blocks.0.self_attn.q.weight"], "Wan 2.1 image-to-video"),
+        (["img_emb.emb_pos", "patch_embedding.weight"], "between a first and a last picture"),
+        (["control_adapter.conv.weight", "patch_embedding.weight"], "steered by something else"),
         (["vace_blocks.0.self_attn.q.weight", "patch_embedding.weight"], "VACE"),
         (["b", "a", "d", "c"], r"not a model this program knows \(it holds a, b, c, …\)"),
         ([], "not a model this program knows"),
