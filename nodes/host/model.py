@@ -24,6 +24,7 @@ from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.weights import open_dit
+from ...hyworld.weights.recognise import require_cameras
 from .files import listed_file, names_alone
 from .fp8 import Fp8Products
 
@@ -172,6 +173,7 @@ def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, 
     path = listed_file("diffusion_models", name, "choose another")
     with names_alone(path, name):
         opened = open_dit(path, allow_base=allow_base)
+        require_cameras(opened.config, name)
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
