@@ -71,8 +71,8 @@ def test_a_schedule_is_made_anew_where_the_checkpoint_leaves_it_open():
         ({"picture": "held"}, "stamp or channels, or is None, got 'held'"),
         ({"guidance": 2.0}, "need a rolling memory"),
         ({"boundary": 900.0}, "need a rolling memory"),
-        ({"memory": Rolling(window=6)}, "whole number of chunks of 4 latents"),
-        ({"memory": Rolling(window=3, sink=1)}, "the window one chunk or more, got a window of 3"),
+        ({"memory": Rolling(window=3, sink=1)}, "a chunk of 4 latents or more, .* got a window of 3 and a sink of 1"),
+        ({"memory": Rolling(window=4, sink=-1)}, "a sink 0 or more, got a window of 4 and a sink of -1"),
         ({"memory": Rolling(window=4), "context_noise": 100.0}, "give the recipe its shift"),
     ],
 )
