@@ -95,8 +95,8 @@ def require_cameras(config: DiTConfig, name: str) -> None:
         )
     if not config.cameras:
         raise InputError(
-            f"{name} is another Wan model ({config.latent_channels} latent channels, width {config.dim}), so action "
-            f"and camera control are absent: give HY-WorldPlay's WAN-5B."
+            f"{name} is another Wan model (Wan 2.1 or a 14B: {config.latent_channels} latent channels, width "
+            f"{config.dim}), so action and camera control are absent: give HY-WorldPlay's WAN-5B."
         )
 
 
