@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Delays, firstFrame, quantile } from "../../web/js/live/delays.js";
 import { Frames } from "../../web/js/live/frames.js";
 import { Input, padState } from "../../web/js/live/input.js";
-import { Route, placeOfFrame } from "../../web/js/live/route.js";
+import { Route } from "../../web/js/live/route.js";
 import { LANGUAGES } from "../../web/js/live/texts.js";
 import { Wire, unpack } from "../../web/js/live/wire.js";
 import { LANGUAGES as PAGE } from "../../web/play/texts.js";
