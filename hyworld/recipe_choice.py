@@ -27,9 +27,7 @@ _SAID_BY = {
 """What the name of a file of that recipe matches, as far as files of other recipes have the same shapes."""
 
 
-def recipe_for(
-    config: DiTConfig, path: str | Path, *, asked: str | None = None, two: bool = False
-) -> Recipe:
+def recipe_for(config: DiTConfig, path: str | Path, *, asked: str | None = None, two: bool = False) -> Recipe:
     """The recipe for the network in the file `path`.
 
     asked: its name; None leaves the choice to the network's kind, and where several are of its kind to the file's name.
