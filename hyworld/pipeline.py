@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from . import builtin
-from .config import TINY, WAN_5B, check_size
+from .config import TINY, WAN_5B, MemoryConfig, check_size, frames_in
 from .dit import WanDiT
 from .dit.graphs import GraphedNetwork
 from .errors import InputError
 from .fp8 import use_fp8
+from .image_encoder import clip_vision
 from .modes import (
     Modes,
     check_modes,
@@ -34,15 +35,25 @@ from .modes import (
     wants_triton,
 )
 from .picture import CropChoice, open_picture, to_video_tensor
+from .recipe_choice import adjusted, recipe_for
 from .text import check_text_source, encode_prompt, load_embeddings
 from .vae import CausalVAE, StreamingDecoder
-from .walk import Chunk, Walker, Words, World
+from .walk import WORLDPLAY, Chunk, Network, Recipe, Walker, Words, World
 from .walk.decoding import Decoding
+from .walk.recipes import NEGATIVE_PROMPT
 from .walk.walker import Foresee, OnProgress, WalkPath
-from .weights import load_dit, load_tiny_decoder, load_vae
+from .weights import load_dit, load_tiny_decoder, load_vae, open_dit
 
 TextEncoder = Callable[[str], Tensor]
 """Prompt → embeddings `[1, L, text_dim]`."""
+
+ImageEncoder = Callable[[Tensor], Tensor]
+"""Video `[1, 3, 1, H, W]` of a picture in [-1, 1] → CLIP tokens `[1, K, clip_dim]`."""
+
+IMAGE_ENCODER_MISSING = (
+    "The model reads CLIP tokens of the picture: add --image-encoder with a diffusers-layout folder of its CLIP vision "
+    "model (such as Wan2.1-I2V-14B-480P-Diffusers)."
+)
 
 TEXT_ENCODER_MISSING = (
     "The model needs a text encoder: add --text-encoder with a diffusers-layout folder of UMT5-XXL "
@@ -72,6 +83,7 @@ class Pipeline:
     size: default (height, width) of a world.
     encode_text: prompt → embeddings; without it worlds start from embeddings alone.
     picture: default first frame; only the built-in model has one.
+    encode_image: for networks that read CLIP tokens of the picture.
 
     Raises `InputError` for a VAE or decoder of other latents than the network's.
     """
@@ -83,6 +95,7 @@ class Pipeline:
         size: tuple[int, int],
         encode_text: TextEncoder | None = None,
         picture: Image.Image | None = None,
+        encode_image: ImageEncoder | None = None,
     ) -> None:
         channels = walker.network.config.latent_channels
         decoder = vae if walker.decoding is None else walker.decoding.decoder
@@ -96,6 +109,7 @@ class Pipeline:
         self.walker = walker
         self.vae = vae
         self.encode_text = encode_text
+        self.encode_image = encode_image
         self.size = size
         self.picture = picture
 
@@ -107,6 +121,7 @@ class Pipeline:
         seed: int = 0,
         size: tuple[int, int] | None = None,
         crop: CropChoice = "center",
+        negative: str | Tensor | Words | None = None,
     ) -> World:
         """A new world; raises `InputError` for a size, picture or embedding that does not fit.
 
@@ -116,7 +131,9 @@ class Pipeline:
         seed: 0 or larger; the same seed gives the same world.
         size: (height, width) in pixels, see `check_size`; default: the pipeline's, or that of a latent given.
         crop: the part of a picture that is kept where it is larger: center, top, bottom, left or right.
+        negative: what a guided recipe is led away from, as `text`; default: Wan's own negative prompt.
         """
+        recipe, clip = self.walker.recipe, None
         latent_size = None
         if first_frame is None:
             first_frame = self.picture
@@ -128,10 +145,20 @@ class Pipeline:
             check_size(height, width, stride)
             latent_size = (height // stride, width // stride)
             if isinstance(first_frame, Image.Image):
+                if self.walker.network.config.clip_dim:
+                    clip = self._clip_tokens(first_frame, height, width, crop)
                 first_frame = self.encode_picture(first_frame, height, width, crop)
         words = self.words(text)
+        if negative is None and recipe.is_guided:
+            negative = NEGATIVE_PROMPT
         return self.walker.begin(
-            words.text, prompt=words.prompt, first_frame=first_frame, latent_size=latent_size, seed=seed
+            words.text,
+            prompt=words.prompt,
+            first_frame=first_frame,
+            latent_size=latent_size,
+            seed=seed,
+            negative=self.words(negative) if negative is not None and recipe.is_guided else None,
+            clip=clip,
         )
 
     def words(self, text: str | Tensor | Words) -> Words:
@@ -146,16 +173,29 @@ class Pipeline:
 
     @torch.no_grad()
     def encode_picture(self, picture: Image.Image, height: int, width: int, crop: CropChoice = "center") -> Tensor:
-        """Normalised latent `[1, C, 1, h, w]`, float32, of the picture scaled and cropped to height x width."""
+        """Normalised latent `[1, C, 1, h, w]`, float32, of the picture scaled and cropped to height x width.
+
+        For a recipe with the picture in channels `[1, C, n, h, w]`: of a chunk's video of the picture, then black.
+        """
         video = to_video_tensor(picture, height, width, crop, spatial_stride=self.vae.spatial_stride)
+        if self.walker.recipe.picture == "channels":
+            after = frames_in(self.walker.recipe.chunk_latents) - 1
+            video = torch.cat((video, video.new_zeros(1, 3, after, height, width)), dim=2)
         if self.walker.decoding is not None:
             video = video.to(self.walker.decoding.device, self.walker.decoding.dtype)
         return self.vae.encode(video).float()
 
+    def _clip_tokens(self, picture: Image.Image, height: int, width: int, crop: CropChoice) -> Tensor:
+        if self.encode_image is None:
+            raise InputError(IMAGE_ENCODER_MISSING)
+        return self.encode_image(
+            to_video_tensor(picture, height, width, crop, spatial_stride=self.vae.spatial_stride)
+        ).float()
+
     def walk(
         self,
         world: World,
-        path: WalkPath,
+        path: WalkPath | None = None,
         chunks: int | None = 0,
         *,
         prompts: Mapping[int, str | Tensor | Words] | None = None,
@@ -163,6 +203,8 @@ class Pipeline:
         foresee: Foresee | None = None,
     ) -> Iterator[Chunk]:
         """The chunks along `path`, from where `world` stands; see `Walker.walk`.
+
+        path: None for a model that follows no camera; `chunks` then says how far.
 
         prompts: new words on the way: `{6: "it starts to rain"}` holds once the world has 6 chunks.
         """
@@ -193,19 +235,31 @@ def load(
     allow_base: bool = False,
     head_dim: int | None = None,
     modes: Modes | None = None,
+    recipe: str | None = None,
+    low_weights: str | Path | None = None,
+    image_encoder: str | Path | None = None,
+    ema: bool | None = None,
+    steps: int | None = None,
+    shift: float | None = None,
+    guidance: float | None = None,
 ) -> Pipeline:
     """Load everything a walk needs.
 
     weights: the transformer (`model.pt`, safetensors or a folder); None is a built-in model.
     preset: the built-in one: "tiny" (default; walks through rooms) or "tiny-random" (draws noise).
-    vae: the Wan 2.2 VAE; needed with `weights`.
+    vae: the Wan VAE of the model; needed with `weights`.
     text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
     decoder: "full" (the VAE) or "tiny" (TAEHV, faster, rougher; with `weights` it needs `tiny_decoder`).
     device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
     dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
-    allow_base: accept a base Wan 2.2 model, which follows no camera.
+    allow_base: walk a base Wan 2.2 TI2V-5B by WorldPlay's recipe, although it follows no camera.
     head_dim: channels per attention head, for small models whose file does not say.
     modes: what to trade for speed or memory; default: nothing.
+    recipe: how the checkpoint is walked, a name of `walk.recipes.RECIPES`; None: see `recipe_choice.recipe_for`.
+    low_weights: the low-noise network of a model of two (Wan 2.2 14B); `weights` is then the high-noise one.
+    image_encoder: diffusers-layout folder of the CLIP vision model, for models that read CLIP tokens of the picture.
+    ema: of a file with two sets of weights the averaged one, see `weights.open_dit`.
+    steps, shift, guidance: instead of the recipe's, where the checkpoint leaves them open.
 
     Raises `InputError` for a file that is missing, damaged or of another model, and parts that do not fit together.
     """
@@ -217,30 +271,56 @@ def load(
     modes = modes or Modes()
     check_modes(modes, device)  # before a minute goes into loading
     if weights is None:
-        surplus = [name for name, file in (("VAE", vae), ("tiny decoder", tiny_decoder)) if file is not None]
+        given = {
+            "VAE": vae, "tiny decoder": tiny_decoder, "low-noise network": low_weights, "image encoder": image_encoder
+        }  # fmt: skip
+        surplus = [name for name, file in given.items() if file is not None]
         if surplus:
             raise InputError(f"A {surplus[0]} file was given without the model it belongs to: add --weights FILE.")
+        if (recipe, steps, shift, guidance) != (None,) * 4:
+            raise InputError("The built-in world has its recipe built in: leave recipe, steps, shift and guidance out.")
         return _built_in(preset or TINY.name, text_encoder, decoder, device, dtype, modes)
     if preset is not None:
         raise InputError("A preset has its weights built in: leave out --weights, or --preset.")
     if vae is None:
         raise InputError(
-            "The model needs its VAE: add --vae with the path of wan2.2_vae.safetensors or Wan2.2_VAE.pth."
+            "The model needs its VAE: add --vae with the path of wan2.2_vae.safetensors or Wan2.2_VAE.pth (models of "
+            "16 latent channels: Wan2.1_VAE.pth)."
         )
     if decoder == "tiny" and tiny_decoder is None:
         raise InputError("The tiny decoder needs its weights: add --tiny-decoder with the path of taew2_2.pth.")
     if decoder == "full" and tiny_decoder is not None:
         raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
 
-    wan_vae = load_vae(vae, device=device, dtype=dtype)
+    opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
+    chosen = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
+    chosen = adjusted(chosen, steps=steps, shift=shift, guidance=guidance)
+    wan_vae = load_vae(vae, device=device, dtype=dtype, latent_channels=opened.config.latent_channels)
     frames_from: StreamingDecoder = wan_vae
     if tiny_decoder is not None:
         frames_from = load_tiny_decoder(tiny_decoder, device=device, dtype=dtype)
-    dit = load_dit(
-        weights, device=device, dtype=dtype, allow_base=allow_base, head_dim=head_dim, fp8=fp8_rounding(modes)
+    dit, low = (
+        None
+        if file is None
+        else load_dit(
+            file,
+            device=device,
+            dtype=dtype,
+            allow_base=allow_base,
+            head_dim=head_dim,
+            ema=ema,
+            fp8=fp8_rounding(modes),
+        )
+        for file in (weights, low_weights)
     )
-    encode = text_encoder_for(text_encoder, dit.config.text_dim, device, dtype)
-    return Pipeline(make_walker(dit, wan_vae, frames_from, modes, device, dtype), wan_vae, WAN_5B.size, encode)
+    assert dit is not None
+    return Pipeline(
+        make_walker(dit, wan_vae, frames_from, modes, device, dtype, recipe=chosen, second=low),
+        wan_vae,
+        chosen.size,
+        text_encoder_for(text_encoder, dit.config.text_dim, device, dtype),
+        encode_image=None if image_encoder is None else clip_vision(image_encoder, device, dtype),
+    )
 
 
 def _built_in(
@@ -266,16 +346,27 @@ def make_walker(
     modes: Modes,
     device: torch.device,
     dtype: torch.dtype,
+    *,
+    recipe: Recipe = WORLDPLAY,
+    second: WanDiT | None = None,
 ) -> Walker:
-    """A walker over both networks, run as `modes` says; raises `InputError` if that cannot run on `device`.
+    """A walker over the networks, run as `modes` says; raises `InputError` if that cannot run on `device`.
+
+    second: the low-noise network of a recipe with two.
 
     fp8 linears are a matter of loading, see `fp8_rounding`.
     """
     check_modes(modes, device)
-    dit.kernels = network_kernels(modes, device)
+    graphs = wants_graphs(modes, device) and isinstance(recipe.memory, MemoryConfig)
+    networks: list[Network] = []
+    for network in (dit,) if second is None else (dit, second):
+        network.kernels = network_kernels(modes, device)
+        networks.append(GraphedNetwork(network) if graphs else network)
     set_vae_kernels(vae, modes.kernels, device)
     return Walker(
-        GraphedNetwork(dit) if wants_graphs(modes, device) else dit,
+        networks[0],
+        recipe=recipe,
+        second=networks[1] if second is not None else None,
         decoding=Decoding(decoder, device=device, dtype=dtype),
         device=device,
         dtype=dtype,

@@ -41,11 +41,14 @@ def recipe_for(config: DiTConfig, path: str | Path, *, asked: str | None = None,
     if asked is not None:
         chosen = recipe(asked)
         if chosen not in fitting:
-            hint = f"choose {names}" if names else "give both of its networks" if chosen.boundary else "leave it out"
+            hint = "give both of its networks" if chosen.boundary and not two else f"choose {names or 'none'}"
             raise InputError(f"The recipe {asked} is not for the network in {path}: {hint}.")
         return chosen
     if not fitting:
-        raise InputError(f"There is no recipe for the network in {path}{' with a second one' if two else ''}.")
+        known_kind = (
+            "with a second one" if two else "alone: give the low-noise network of a model of two (--low-weights)"
+        )
+        raise InputError(f"There is no recipe for the network in {path} {known_kind}.")
     if len(fitting) > 1:
         fitting = _named(fitting, Path(path)) or fitting
     if len(fitting) > 1:
@@ -76,6 +79,7 @@ def _fits(known: Recipe, config: DiTConfig, *, two: bool) -> bool:
         and (known.spatial_stride == _STRIDE_21) == is_21
         and (known.picture == "channels") == bool(config.image_channels)
         and (known.boundary is not None) == two
+        and (known.picture != "channels" or bool(config.clip_dim) != two)
         and _size_fits(known, config)
     )
 

@@ -20,7 +20,7 @@ from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
 from ..vae import StreamingDecoder, TinyDecoder, Wan22VAE
-from ..walk import World
+from ..walk import Rolling, World
 from ..weights.random import randomise
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
@@ -94,6 +94,10 @@ class Source:
                 dtype=self.dtype,
                 modes=setup.modes,
             )
+            if isinstance(pipeline.walker.recipe.memory, Rolling):
+                raise InputError(
+                    f"{self.weights} follows no camera, and this measures walks along a path: time hyworld generate."
+                )
         else:
             pipeline = self._random(setup)
         assert pipeline.walker.decoding is not None

@@ -13,6 +13,7 @@ from .console import EXIT_INPUT, EXIT_OTHER, fail
 from .convert import convert
 from .generate import generate
 from .play import play
+from .recipes import recipes
 from .trajectory import trajectory
 from .verify import verify
 from .world import world
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(play)
+app.command()(recipes)
 app.command()(convert)
 app.command()(world)
 app.command()(trajectory)

@@ -13,18 +13,36 @@ from PIL import Image
 
 from .. import builtin, pipeline
 from ..camera import Speeds, Trajectory
-from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
+from ..config import CHUNK_LATENTS, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import Modes, why_slower
 from ..picture import CropChoice, open_picture, size_like
 from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
+from ..recipe_choice import recipe_for
 from ..video import VideoWriter
-from ..walk import World
+from ..walk import WORLDPLAY, Recipe, Rolling, World
 from ..walk.autosave import Autosave
+from ..walk.fit import standing_still
+from ..walk.recipes import LATENTS
+from ..walk.walker import NO_CAMERA
 from ..weights import open_dit, open_vae
 from .beginning import cut_off, encoded, preset_for, saved_world
 from .console import console, note, notes, parse_size, reports_errors, stderr
-from .options import KV, Attention, Graphs, Kernels, Linears
+from .options import (
+    KV,
+    Attention,
+    Averaged,
+    Graphs,
+    Guidance,
+    ImageEncoder,
+    Kernels,
+    Linears,
+    LowWeights,
+    Negative,
+    RecipeName,
+    Shift,
+    Steps,
+)
 from .progress import WalkBar
 
 DEFAULT_POSE = "w-3, right-14, left-14"
@@ -72,7 +90,12 @@ def generate(
         ),
     ] = None,
     chunks: Annotated[
-        int, typer.Option(min=0, help="Chunks of 4 latents to generate; 0 means as many as the path gives.")
+        int,
+        typer.Option(
+            min=0,
+            help="Chunks to generate; 0 means as many as the path gives, and without a camera as the model was trained "
+            "for.",
+        ),
     ] = 0,
     seed: Annotated[
         int | None,
@@ -81,8 +104,8 @@ def generate(
     size: Annotated[
         str | None,
         typer.Option(
-            help="Height x width in pixels, multiples of 32, or 'picture': the shape of --image. Default: 704x1280 "
-            "(tiny: 160x288)."
+            help="Height x width in pixels, multiples of 32 (Wan 2.1: 16), or 'picture': the shape of --image. "
+            "Default: the model's, 704x1280 (tiny: 160x288)."
         ),
     ] = None,
     crop: Annotated[
@@ -174,6 +197,14 @@ def generate(
     linears: Linears = "exact",
     kv: KV = "auto",
     graphs: Graphs = "auto",
+    recipe: RecipeName = None,
+    low_weights: LowWeights = None,
+    image_encoder: ImageEncoder = None,
+    negative: Negative = None,
+    steps: Steps = None,
+    shift: Shift = None,
+    guidance: Guidance = None,
+    ema: Averaged = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -201,31 +232,41 @@ def generate(
         of_new_worlds={"--image": image, "--size": size, "--crop": crop},
     )
     first = 0 if past is None else past.chunks
-    if pose is None:
-        pose = DEFAULT_ONWARDS if first else DEFAULT_POSE
-    path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None)
-    path = (path if past is None else past.onwards(path)).require_chunks(chunks, onwards=first > 0)
+    walked = WORLDPLAY
+    if weights is not None:
+        opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
+        walked = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
+    if isinstance(walked.memory, Rolling):
+        parts = _standing_still(walked, pose, chunks)
+        path = None
+    else:
+        if pose is None:
+            pose = DEFAULT_ONWARDS if first else DEFAULT_POSE
+        path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None)
+        path = (path if past is None else past.onwards(path)).require_chunks(chunks, onwards=first > 0)
+        parts = path.split(CHUNK_LATENTS)
     schedule = _schedule(prompt, prompts, first)
-    told = told_in_walk(schedule, first, first + path.chunks)
+    told = told_in_walk(schedule, first, first + len(parts))
     kept = None if resume is None else World.load(resume)
     built_in = preset or (preset_for(past, str(world)) if weights is None else TINY.name)
     chosen = builtin.preset(built_in) if weights is None else WAN_5B
     picture = None if image is None else open_picture(image)
-    height, width = _height_width(size, picture, chosen.size) if past is None else past.size
+    default_size = chosen.size if weights is None else walked.size
+    height, width = _height_width(size, picture, default_size, walked.spatial_stride) if past is None else past.size
     if weights is not None and vae is not None and text_encoder is None and (past is None or told):
         # Before a minute goes into loading; but errors in the given files come first.
         open_vae(vae)
-        open_dit(weights, allow_base=allow_base, head_dim=head_dim)
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
 
-    video = VideoWriter(output or DEFAULT_OUTPUT, height, width, overwrite=overwrite, or_next=output is None)
+    fps = walked.frames_per_second
+    video = VideoWriter(output or DEFAULT_OUTPUT, height, width, fps=fps, overwrite=overwrite, or_next=output is None)
     autosaved = Autosave(
         video.path.with_suffix(".part.world"),
-        every=autosave if path.chunks > autosave else 0,
+        every=autosave if len(parts) > autosave else 0,
         target=save_world,
         overwrite=overwrite,
     )
-    with _saying_what_is_kept(video, autosaved, first + path.chunks), autosaved, video:
+    with _saying_what_is_kept(video, autosaved, first + len(parts)), autosaved, video:
         with stderr.status("loading the model"):
             loaded = pipeline.load(
                 weights,
@@ -239,21 +280,34 @@ def generate(
                 allow_base=allow_base,
                 head_dim=head_dim,
                 modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
+                recipe=recipe,
+                low_weights=low_weights,
+                image_encoder=image_encoder,
+                ema=ema,
+                steps=steps,
+                shift=shift,
+                guidance=guidance,
             )
             here = past or loaded.start(
-                picture, told.get(0, ""), seed=seed or 0, size=(height, width), crop=crop or "center"
+                picture,
+                told.get(0, ""),
+                seed=seed or 0,
+                size=(height, width),
+                crop=crop or "center",
+                negative=negative,
             )
             words = encoded(loaded, told, here)
-            parts = path.split(CHUNK_LATENTS)
+            planned = len(parts)
             if kept is not None:
                 here, parts = cut_off(kept, str(resume), here, parts, words)
-        bar = WalkBar(here.chunks, len(parts))
-        walk = loaded.walker.walk(here, parts, words=words, on_progress=bar.show)
+        bar = WalkBar(here.chunks, len(parts), loaded.walker.recipe.steps)
+        way = parts if path is not None else None
+        walk = loaded.walker.walk(here, way, len(parts), words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
-        notes(path.notes)
-        if len(parts) < path.chunks:
-            note(f"{resume} has the first {path.chunks - len(parts)} chunks of this walk; the rest is made")
-        notes(_on_prompts(schedule, first + path.chunks))
+        notes(() if path is None else path.notes)
+        if len(parts) < planned:
+            note(f"{resume} has the first {planned - len(parts)} chunks of this walk; the rest is made")
+        notes(_on_prompts(schedule, first + planned))
         notes(_on_model(chosen, built_in, prompted=any(told.values())))
         notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
         before, began = here.video_frames, time.perf_counter()
@@ -269,7 +323,7 @@ def generate(
     frames = here.video_frames - before
     made = f"{len(parts)} chunk{'s' * (len(parts) > 1)}"
     console.print(
-        f"{video.path}: {frames} frames ({frames / FRAMES_PER_SECOND:.1f} s at {FRAMES_PER_SECOND} fps), "
+        f"{video.path}: {frames} frames ({frames / fps:.1f} s at {fps} fps), "
         f"{height}x{width}, {made}, seed {here.seed}; made in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
         markup=False,
     )
@@ -298,13 +352,22 @@ def _on_model(chosen: Preset, asked: str, *, prompted: bool) -> Iterator[str]:
         yield "the built-in world understands no prompts: these change nothing"
 
 
-def _height_width(size: str | None, picture: Image.Image | None, default: tuple[int, int]) -> tuple[int, int]:
+def _standing_still(recipe: Recipe, pose: str | None, chunks: int) -> list[Trajectory]:
+    """A chunk's cameras for each chunk of a walk without one."""
+    if pose is not None:
+        raise InputError(NO_CAMERA)
+    return [standing_still(recipe.chunk_latents)] * (chunks or max(1, LATENTS // recipe.chunk_latents))
+
+
+def _height_width(
+    size: str | None, picture: Image.Image | None, default: tuple[int, int], spatial_stride: int
+) -> tuple[int, int]:
     if size == PICTURE_SIZE:
         if picture is None:
             raise InputError(f"--size {PICTURE_SIZE} is the shape of a picture: give one with --image.")
-        return size_like(picture, default)
+        return size_like(picture, default, spatial_stride=spatial_stride)
     height, width = default if size is None else parse_size(size)
-    check_size(height, width)
+    check_size(height, width, spatial_stride)
     return height, width
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,12 @@ from ..dit.backends import AttentionChoice
 from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice
 
 SPEED = "Speed and memory"
+RECIPE = "Other Wan models"
 """Panel of `--help`."""
+
+
+def _recipe(text: str, **limits: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=RECIPE, **limits)
 
 
 def _speed(text: str) -> Any:
@@ -24,3 +30,23 @@ Kernels = Annotated[
 Linears = Annotated[LinearChoice, _speed("exact, or fp8: faster and half the weights' memory, at some error.")]
 KV = Annotated[KVChoice, _speed("Memory for remembered latents: fast, or compact (half of it, a little slower).")]
 Graphs = Annotated[GraphChoice, _speed("Replay the network as CUDA graphs: less work for the CPU.")]
+
+RecipeName = Annotated[
+    str | None, _recipe("How the checkpoint is walked: see hyworld recipes. Default: what the file or its name says.")
+]
+LowWeights = Annotated[
+    Path | None, _recipe("The low-noise network of a model of two (Wan 2.2 14B); --weights is the high-noise one.")
+]
+ImageEncoder = Annotated[
+    Path | None, _recipe("Diffusers-layout folder of the CLIP vision model, for image-to-video models of Wan 2.1.")
+]
+Negative = Annotated[
+    str | None, _recipe("What a guided model is led away from. Default: Wan's own negative prompt.", metavar="<str>")
+]
+Steps = Annotated[int | None, _recipe("Denoising steps of a model that is not distilled.", min=1)]
+Shift = Annotated[float | None, _recipe("Shift of the schedule instead of the recipe's.")]
+Guidance = Annotated[float | None, _recipe("Scale of classifier-free guidance; 1: none.", min=1)]
+Averaged = Annotated[
+    bool | None,
+    _recipe("Which weights of a file that has both to take. Default: the averaged ones.", show_default=False),
+]

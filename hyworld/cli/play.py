@@ -27,7 +27,8 @@ from ..live.walking import Kept, Walking
 from ..modes import Modes, why_slower
 from ..picture import CropChoice, open_picture
 from ..pipeline import Pipeline
-from ..walk import World
+from ..recipe_choice import recipe_for
+from ..walk import Rolling, World
 from ..weights import open_dit, open_vae
 from .beginning import preset_for, saved_world
 from .console import console, notes, parse_size, reports_errors, stderr
@@ -160,6 +161,10 @@ def play(
         any_model=any_model,
         of_new_worlds={"--image": image, "--size": size, "--crop": crop, "--prompt": prompt},
     )
+    if weights is not None:
+        walked = recipe_for(open_dit(weights, allow_base=allow_base, head_dim=head_dim).config, weights)
+        if isinstance(walked.memory, Rolling):
+            raise InputError(f"{weights} follows no camera, so there is nothing to steer: use hyworld generate.")
     built_in = preset or (preset_for(past, str(world)) if weights is None else TINY.name)
     chosen = builtin.preset(built_in) if weights is None else WAN_5B
     picture = None if image is None else open_picture(image)
@@ -168,7 +173,6 @@ def play(
     if weights is not None and vae is not None and text_encoder is None and past is None:
         # Before a minute goes into loading; but errors in the given files come first.
         open_vae(vae)
-        open_dit(weights, allow_base=allow_base, head_dim=head_dim)
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
     page_files()  # is the page there? also before loading
     if decoder is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..walk import WORLDPLAY
 from ..walk import Progress as WalkProgress
 from .console import stderr
 
@@ -14,11 +13,13 @@ class WalkBar:
 
     first: how many chunks the world has before the walk.
     chunks: of the walk.
+    steps: of a chunk.
     """
 
-    def __init__(self, first: int, chunks: int) -> None:
+    def __init__(self, first: int, chunks: int, steps: int) -> None:
         self._first = first
         self._chunks = chunks
+        self._steps = steps
         self._bar = Progress(
             TextColumn("chunk {task.fields[chunk]} of {task.fields[chunks]}"),
             BarColumn(),
@@ -32,12 +33,12 @@ class WalkBar:
     def show(self, progress: WalkProgress) -> None:
         """What a walk reports to."""
         chunk = progress.chunk - self._first
-        done = chunk * WORLDPLAY.steps + progress.step
+        done = chunk * self._steps + progress.step
         self._bar.update(self._task, completed=done, chunk=min(chunk + 1, self._chunks))
 
     def __enter__(self) -> WalkBar:
         # From here on it counts the time.
-        self._task = self._bar.add_task("walk", total=self._chunks * WORLDPLAY.steps, chunk=1, chunks=self._chunks)
+        self._task = self._bar.add_task("walk", total=self._chunks * self._steps, chunk=1, chunks=self._chunks)
         self._bar.start()
         return self
 

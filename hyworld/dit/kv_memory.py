@@ -62,10 +62,6 @@ class KVMemory(KVBuffers):
         )
         return CameraProjections(*together)
 
-    def turned(self, new_frames: int) -> tuple[int, int]:
-        """Temporal position of the first frame that a forward over `new_frames` turns, and how many from there on."""
-        return 0, self.frames + new_frames
-
     def fills(self, frames: int, *, prefill: bool) -> bool:
         """Whether a forward over `frames` frames is one of the steady state: they fill the memory, or its capacity."""
         return frames == self.memory_frames if prefill else self.frames + frames == self.capacity_frames

@@ -24,6 +24,7 @@ from .kernels import PLAIN, Kernels
 from .kv_memory import KVMemory
 from .positions import Positions
 from .prope import camera_projections
+from .rolling import RollingMemory
 from .rope import Rope
 
 
@@ -214,9 +215,15 @@ class WanDiT(nn.Module):
 
     def rope_tables(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Tables of the frames whose keys a forward rotates, its own last; one address for all of the same shape."""
-        *_, frames, h, w = inputs.latents.shape
-        first, count = (0, frames) if inputs.memory is None else inputs.memory.turned(frames)
-        return self._rope.tables(first, count, h // PATCH, w // PATCH, inputs.latents.device)
+        memory, (*_, frames, h, w) = inputs.memory, inputs.latents.shape
+        place = (h // PATCH, w // PATCH, inputs.latents.device)
+        if isinstance(memory, RollingMemory) and memory.rotated:
+            return self._rope.moving(memory.made, frames, *place)
+        if memory is None:
+            return self._rope.fixed(frames, *place)
+        # One table for a whole walk: torch compiles anew for every other.
+        cos, sin = self._rope.fixed(memory.capacity_frames, *place)
+        return cos[: memory.frames + frames], sin[: memory.frames + frames]
 
     @staticmethod
     def activation_bytes(config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype) -> int:

@@ -82,10 +82,6 @@ class RollingMemory(KVBuffers):
         """Forget everything."""
         self.frames = self.made = 0
 
-    def turned(self, new_frames: int) -> tuple[int, int]:
-        """See `KVMemory.turned`."""
-        return (self.made, new_frames) if self.rotated else (0, self.frames + new_frames)
-
     def fills(self, frames: int, *, prefill: bool) -> bool:
         """See `KVMemory.fills`."""
         return self.frames + frames == self.capacity_frames

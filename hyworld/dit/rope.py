@@ -14,28 +14,43 @@ from ..config import DiTConfig
 
 THETA = 10_000.0
 
+_Shape = tuple[int, int, int, torch.device]
+
 
 class Rope:
-    """The tables of one network, kept per shape and device at one address, since recorded forwards read them there."""
+    """The tables of one network by shape and device, kept at one address, where recorded forwards read them."""
 
     def __init__(self, config: DiTConfig) -> None:
         self._head_dim = config.head_dim
         self._worldplay = config.cameras
-        self._kept: dict[tuple[int, int, int, torch.device], tuple[int, Tensor, Tensor]] = {}
+        self._fixed: dict[_Shape, tuple[Tensor, Tensor]] = {}
+        self._moving: dict[_Shape, tuple[int, Tensor, Tensor]] = {}
 
-    def tables(self, first: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Tables as of `rope_table` on `device`; they hold until others of this shape are asked for."""
-        key = (frames, rows, columns, device)
-        kept = self._kept.get(key)
-        if kept is None or kept[0] != first:
-            made = rope_table(self._head_dim, first, frames, rows, columns, worldplay=self._worldplay)
-            if kept is None:
-                kept = (first, made[0].to(device), made[1].to(device))
-            for table, new in zip(kept[1:], made, strict=True):
+    def fixed(self, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Tables of frames from 0 on."""
+        shape = (frames, rows, columns, device)
+        if shape not in self._fixed:
+            cos, sin = self._made(0, frames, rows, columns)
+            self._fixed[shape] = (cos.to(device), sin.to(device))
+        return self._fixed[shape]
+
+    @torch.compiler.disable  # it would compile anew for every `first`
+    def moving(self, first: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Tables of frames from `first` on, until others of this shape are asked for."""
+        shape = (frames, rows, columns, device)
+        if shape not in self._moving:
+            cos, sin = self.fixed(*shape)
+            self._moving[shape] = (0, cos.clone(), sin.clone())
+        kept, cos, sin = self._moving[shape]
+        if kept != first:
+            for table, made in zip((cos, sin), self._made(first, frames, rows, columns), strict=True):
                 # Pinned, so that it does not wait for what the device has to do before.
-                table.copy_(new.pin_memory() if device.type == "cuda" else new, non_blocking=True)
-            self._kept[key] = (first, *kept[1:])
-        return kept[1:]
+                table.copy_(made.pin_memory() if device.type == "cuda" else made, non_blocking=True)
+        self._moving[shape] = (first, cos, sin)
+        return cos, sin
+
+    def _made(self, first: int, frames: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        return rope_table(self._head_dim, first, frames, rows, columns, worldplay=self._worldplay)
 
 
 def rope_table(
@@ -52,19 +67,20 @@ def rope_table(
     # WorldPlay cuts its tables at D // 3 but fills them at 2 * (D // 6). They agree where D // 3 is even, as at the
     # shipped D = 128; elsewhere some columns follow the neighbouring axis, here too.
     cut = head_dim // 3 if worldplay else spatial
-    axis_of_column = torch.tensor([0] * (head_dim - 2 * cut) + [1] * cut + [2] * cut)
-    ranges = ((start, start + frames), (0, height), (0, width))
+    ends = (head_dim - 2 * cut, head_dim - cut, head_dim)
+    positions = (torch.arange(start, start + frames), torch.arange(height), torch.arange(width))
 
-    def table(function: Callable[[Tensor], Tensor], axis_of_pair: Tensor) -> Tensor:
+    def table(function: Callable[[Tensor], Tensor], ends: list[int]) -> Tensor:
         columns = []
-        for axis, (first, end) in enumerate(ranges):
-            angle = torch.arange(first, end, dtype=torch.float64)[:, None] * frequency[axis_of_pair == axis]
+        for axis, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            angle = positions[axis].double()[:, None] * frequency[begin:end]
             shape = [1, 1, 1, -1]
-            shape[axis] = end - first
+            shape[axis] = len(positions[axis])
             columns.append(function(angle).float().view(shape).expand(frames, height, width, -1))
         return torch.cat(columns, dim=-1).flatten(1, 2)
 
-    return table(torch.cos, axis_of_column[0::2]), table(torch.sin, axis_of_column[1::2])
+    # A pair's cosine is looked up in its even column, its sine in the odd one.
+    return table(torch.cos, [(end + 1) // 2 for end in ends]), table(torch.sin, [end // 2 for end in ends])
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ..config import TinyDecoderConfig
 from ..vae import StreamingDecoder, TinyDecoder, make_vae
 from ..weights import read_checkpoint, vae_config_from, vae_to_diffusers, vae_to_native
 from ..weights.recognise import shapes_of
-from ..weights.remap_vae import tiny_config_from, tiny_to_native
+from ..weights.remap_tiny import tiny_config_from, tiny_to_native
 from .report import Item, compare, compare_exactly
 
 _NUMBER = r"([\d.]+(?:e-?\d+)?)"

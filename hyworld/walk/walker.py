@@ -111,6 +111,11 @@ class Walker:
     def network(self, network: Network) -> None:
         self._networks.networks[0] = network
 
+    @property
+    def second(self) -> Network | None:
+        """The network below the boundary, if there are two."""
+        return self._networks.networks[1] if len(self._networks.networks) > 1 else None
+
     def _cache_rule(self, points: Tensor | None) -> Cache:
         memory, config = self.recipe.memory, self.network.config
         if isinstance(memory, Rolling):

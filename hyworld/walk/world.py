@@ -178,7 +178,8 @@ class World:
 
     def __str__(self) -> str:
         height, width = self.size
-        path = in_words(self.path.c2w)
+        poses = self.path.c2w
+        path = in_words(poses) if (poses != poses[:1]).any() else ""
         walked = f", {path}" if path else ""
         chunks = f"{self.chunks} chunk{'' if self.chunks == 1 else 's'}"
         return f"World of {chunks}, {self.video_frames} frames, {width}x{height}, seed {self.seed}{walked}"

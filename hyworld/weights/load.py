@@ -23,7 +23,8 @@ from ..vae import CausalVAE, TinyDecoder, make_vae
 from .files import EMA, Checkpoint, read_checkpoint, stream
 from .recognise import check_dit, dit_config_from, dit_shapes, is_base, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
-from .remap_vae import refuse_other_vae, tiny_config_from, tiny_to_native, vae_config_from, vae_to_native
+from .remap_tiny import tiny_config_from, tiny_to_native
+from .remap_vae import refuse_other_vae, vae_config_from, vae_to_native
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -158,9 +158,9 @@ def test_positions_grow_and_their_tables_do_not(model: WanDiT):
     addresses = set()
     for _ in range(9):
         streamed(model, memory, clips(1, 1), text_kv)
-        addresses |= {table.data_ptr() for _, *tables in model._rope._kept.values() for table in tables}
+        addresses |= {table.data_ptr() for _, *tables in model._rope._moving.values() for table in tables}
     assert len(addresses) == 2
-    assert [first for first, *_ in model._rope._kept.values()] == [8]
+    assert [first for first, *_ in model._rope._moving.values()] == [8]
 
 
 @pytest.mark.parametrize("sizes", [{"n": 3, "window": 2}, {"n": 0, "window": 2}, {"n": 2, "window": 4, "sink": -1}])

@@ -12,9 +12,9 @@ from torch import Tensor
 from hyworld.config import TINY, TINY_RANDOM, TinyDecoderConfig, VAEConfig, Wan21VAEConfig
 from hyworld.errors import InputError
 from hyworld.vae import TinyDecoder, Wan21VAE, Wan22VAE
+from hyworld.weights.remap_tiny import tiny_config_from
 from hyworld.weights.remap_vae import (
     detect_vae,
-    tiny_config_from,
     vae_config_from,
     vae_to_diffusers,
     vae_to_native,

@@ -17,7 +17,8 @@ from hyworld.vae import TinyDecoder, Wan21VAE, Wan22VAE, make_vae
 from hyworld.verify import decoders
 from hyworld.weights import convert, load_tiny_decoder, load_vae, open_vae, vae_config_from
 from hyworld.weights.random import randomise
-from hyworld.weights.remap_vae import tiny_config_from, vae_to_diffusers, vae_to_native
+from hyworld.weights.remap_tiny import tiny_config_from
+from hyworld.weights.remap_vae import vae_to_diffusers, vae_to_native
 
 CPU = (torch.device("cpu"), torch.float32, 1e-5)
 

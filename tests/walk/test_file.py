@@ -24,6 +24,7 @@ from hyworld.walk import Walker, Words
 from hyworld.walk.decoding import Decoding
 from hyworld.walk.file import thumbnail
 
+from . import streaming
 from .conftest import PARTS, PATH, POINTS, SIZE, TEXT, walker_for
 
 RAIN = Words(TEXT + 1, "it starts to rain")
@@ -102,6 +103,70 @@ def test_a_file_is_replaced_only_if_asked_and_never_in_part(
 def fails(part: Path) -> None:
     part.write_bytes(b"half")
     raise OSError("No space left on device")
+
+
+@pytest.fixture
+def guided(tmp_path: Path) -> World:
+    """A world that version 1 cannot hold."""
+    walker = streaming.walker_for(streaming.RECIPES["channels"])
+    return streaming.walked(walker, streaming.begun(walker), 2, words={1: streaming.RAIN})
+
+
+def version_of(file: Path) -> str:
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()["hyworld_world"]
+
+
+def test_a_world_with_more_in_it_comes_back_as_it_was(guided: World, tmp_path: Path) -> None:
+    file = guided.save(tmp_path / "guided.world")
+    loaded = World.load(file)
+    assert loaded == guided
+    assert loaded.negative is not None
+    assert (loaded.negative.prompt, loaded.spatial_stride, loaded.size) == ("words 2", 8, (32, 48))
+    assert loaded.clip is not None
+    assert loaded.first_frame.shape[2] == 2
+    assert version_of(file) == "2"
+
+
+@pytest.mark.parametrize("missing", ["negative", "clip", "first_frame"])
+def test_what_a_world_does_not_have_is_not_in_its_file(guided: World, tmp_path: Path, missing: str) -> None:
+    world = replace(guided, **{missing: None})
+    assert World.load(world.save(tmp_path / "less.world")) == world
+
+
+def test_a_world_of_worldplay_keeps_the_first_version(file: Path) -> None:
+    """Older programs read it."""
+    assert version_of(file) == "1"
+    with safe_open(file, "pt") as opened:
+        about = json.loads(opened.metadata()["world"])
+        assert set(opened.keys()) == {
+            *("latents", "first_frame", "c2w", "intrinsics", "labels", "memory", "text.0", "text.1", "thumbnail")
+        }
+    assert list(about) == [
+        *("seed", "chunk_latents", "latent_shape", "memory", "prompts", "told", "next", "path", "network", "vae")
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, about, metadata: about.update(spatial_stride=0),
+        lambda tensors, about, metadata: about.update(spatial_stride=None),
+        lambda tensors, about, metadata: about.update(negative=3),
+        lambda tensors, about, metadata: about.pop("negative"),
+        lambda tensors, about, metadata: tensors.pop("negative"),
+        lambda tensors, about, metadata: tensors.update(negative=poisoned(tensors["negative"])),
+        lambda tensors, about, metadata: tensors.update(clip=tensors["clip"].double()),
+        lambda tensors, about, metadata: tensors.update(clip=tensors["clip"][0].contiguous()),
+        lambda tensors, about, metadata: tensors.update(first_frame=tensors["first_frame"][:, :5].contiguous()),
+    ],
+)
+def test_a_damaged_file_of_the_second_version_is_refused_in_a_sentence(
+    guided: World, tmp_path: Path, change: Callable[..., Any]
+) -> None:
+    file = rewritten(guided.save(tmp_path / "guided.world"), change)
+    with pytest.raises(InputError, match=r"^guided.world is damaged or no world: save it again, or take a copy\.$"):
+        World.load(file)
 
 
 def rewritten(file: Path, change: Callable[[dict[str, Any], dict[str, Any], dict[str, str]], Any]) -> Path:
