@@ -51,7 +51,7 @@ class Given(NamedTuple):
         timesteps = torch.full((1, n), timestep, device=x.device)
         if self.picture is not None and self.picture_timestep is not None:
             timesteps[:, : self.picture.shape[2]] = self.picture_timestep
-        latents = self.stamped(x).to(self.dtype)
+        latents = x.to(self.dtype)
         if self.channels is not None:
             latents = torch.cat((latents, self.channels), dim=1)
         inputs = Inputs(latents, timesteps, text_kv=())

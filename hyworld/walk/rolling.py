@@ -132,7 +132,7 @@ class RollingCache:
         told = self._remembering(self._networks.told(text, world.negative, world.clip))
         given = self._conditioning.given(world, chunk, step.cameras)
         clean = sent(step.latents, self._device).to(self._dtype)
-        inputs = given.inputs(self._noisy(clean, step, chunk), self._recipe.context_timestep)
+        inputs = given.inputs(given.stamped(self._noisy(clean, step, chunk)), self._recipe.context_timestep)
         for branch in told:
             branch(inputs)
         for memory in self._memories:

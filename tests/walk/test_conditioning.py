@@ -36,6 +36,14 @@ def test_a_stamped_picture_is_in_every_forward_of_its_chunk():
     ]
 
 
+def test_a_picture_is_read_without_context_noise():
+    walker = walker_for(replace(RECIPES["picture"], context_noise=100.0, context_timestep=100.0))
+    world = walked(walker, begun(walker), 2)
+    context = walker.network.asked[2]
+    assert torch.equal(context.latents[:, :, :1], PICTURE)
+    assert not torch.equal(context.latents[:, :, 1:], world.latents[:, :, 1:2])
+
+
 def test_a_pictures_latent_may_have_a_timestep_of_its_own():
     walker = walker_for(replace(RECIPES["picture at timestep 0"], guidance=1.0, context_timestep=30.0))
     world = walked(walker, begun(walker), 2)
