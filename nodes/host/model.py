@@ -81,8 +81,7 @@ class WorldPlayModel(comfy.model_base.BaseModel):
 
     def recipe(self, *, two: bool) -> Recipe:
         """How it is walked, with a second network if there are `two`; errors: see `recipe_for`."""
-        asked = None if self.asked_recipe == AUTO else self.asked_recipe
-        return recipe_for(self.diffusion_model.config, self.file, asked=asked, two=two)
+        return _recipe(self.diffusion_model.config, self.file, self.asked_recipe, two=two)
 
     def _apply_model(
         self,
@@ -187,12 +186,19 @@ def load_model(
     return patcher
 
 
+def _recipe(sizes: DiTConfig, name: str, asked: str, *, two: bool) -> Recipe:
+    try:
+        return recipe_for(sizes, name, asked=None if asked == AUTO else asked, two=two)
+    except InputError as error:
+        raise InputError(str(error).replace("add --recipe", "choose it in Load HY-WorldPlay Model")) from None
+
+
 def _check_recipe(sizes: DiTConfig, name: str, recipe: str) -> None:
     """Raise `InputError` unless `recipe` is for this network, with or without a second one, which only a walk knows."""
     errors = []
     for two in (False, True):
         try:
-            recipe_for(sizes, name, asked=None if recipe == AUTO else recipe, two=two)
+            _recipe(sizes, name, recipe, two=two)
         except InputError as error:
             errors.append(error)
         else:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import comfy.lora
 import torch
+from checks_lora import low_rank, merged, peft, warnings_of_the_host, with_lora
 from torch import Tensor
 from workbench import (
     SEED,
     Walk,
-    as_conditioning,
-    differ,
+    close,
     load,
     load_tiny,
     network_of,
@@ -41,6 +45,20 @@ def wan_config(**sizes: Any) -> Any:
 
 def wan_file(name: str, config: Any, seed: int = 3) -> str:
     return write_state(name, random_state(config, seed), config)
+
+
+@contextmanager
+def quick(model: Any, known: str, **changes: Any) -> Iterator[str]:
+    """Have `model` walked by a recipe as the known one, but in short chunks and few steps of Euler's; gives its name."""
+    recipes, memory = pack("hyworld.walk.recipes"), pack("hyworld.walk").Rolling(window=6)
+    short = {"chunk_latents": 3, "memory": memory, "advance": "euler", "timesteps": (1000.0, 700.0), "sigmas": ()}
+    name = f"quick_{known}"
+    recipes.RECIPES[name] = replace(recipes.recipe(known), name=name, **{**short, **changes})
+    model.model.asked_recipe = name
+    try:
+        yield name
+    finally:
+        del recipes.RECIPES[name]
 
 
 def made(model: Any, chunks: int = 2, *, size: tuple[int, int] = SIZE, **inputs: Any) -> Walk:
@@ -143,7 +161,7 @@ def check_what_a_model_without_cameras_is_not_given() -> str:
             refused(lambda: made(load_tiny(), 1, size=(64, 64)), "follows a camera", "Camera Trajectory"),
             refused(lambda: made(model, 1, vae=vae, first_frame=latent), "self_forcing takes no picture"),
             refused(lambda: made(model, 1, vae=small_vae(48)), "VAE has 48 latent channels", "needs 16"),
-            refused(lambda: made(model, 1, low_noise_model=model), "two"),
+            refused(lambda: made(model, 1, low_noise_model=model), "several ways", "choose it in Load HY-WorldPlay"),
         )
     )
 
@@ -152,8 +170,143 @@ def check_a_negative_prompt_that_has_no_effect_is_said() -> str:
     config = wan_config()
     model = load(wan_file("self_forcing_negative.safetensors", config))
     plain = made(model, 1)
-    notes: list[str] = []
-    with pack_warnings(notes):
+    with warnings_of_the_host() as notes:
         told = made(model, 1, negative=prompt(config.text_dim))
     require(any("negative prompt has no effect" in note for note in notes), f"it is said: {notes}")
     return same(told.world.latents, plain.world.latents, "with a negative prompt and without")
+
+
+NEGATIVE_SEED = 6
+
+
+def negative(text_dim: int) -> list[list[Any]]:
+    return [[torch.randn(1, 5, text_dim, generator=torch.Generator().manual_seed(NEGATIVE_SEED)), {}]]
+
+
+def words(conditioning: list[list[Any]]) -> Any:
+    return pack("hyworld.walk").Words(conditioning[0][0])
+
+
+def picture() -> Tensor:
+    """IMAGE, as Load Image gives it."""
+    return torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(4))
+
+
+def encoded(vae: Any, size: tuple[int, int]) -> tuple[dict[str, Tensor], Tensor]:
+    """LATENT and cropped picture, from Encode First Frame."""
+    first, cropped = run_node("HYWorldEncodeFirstFrame", image=picture(), vae=vae, width=size[1], height=size[0])
+    return first, cropped
+
+
+def check_ti2v_from_words_and_from_a_picture() -> str:
+    """Guided by a negative prompt; two chunks."""
+    config, size, cells = wan_config(latent_channels=48), (32, 64), (2, 4)
+    model, vae = load(wan_file("ti2v.safetensors", config)), small_vae(48)
+    network, away = network_of(config, random_state(config)), negative(config.text_dim)
+    first, _ = encoded(vae, size)
+    latent = pack("nodes.host.vae").HostVAE(vae).normalise(first["samples"])
+    with quick(model, "ti2v_5b") as recipe:
+        text = made(model, 2, size=size, negative=away)
+        image = made(model, 2, vae=vae, first_frame=first, negative=away)
+        told = {"negative": words(away)}
+        alone = [
+            engine([network], recipe, 2, cells, **told),
+            engine([network], recipe, 2, cells, first_frame=latent, **told),
+        ]
+        missing = refused(lambda: made(model, 1, size=size), "is guided", "negative prompt")
+    require(text.world.negative is not None, "the world keeps its negative prompt")
+    held = same(image.latents["samples"][:, :, :1], first["samples"], "the picture's latent, which stays")
+    return " | ".join(
+        (
+            missing,
+            held,
+            same(text.world.latents, alone[0], "from words"),
+            same(image.world.latents, alone[1], "from a picture"),
+            differ(text.world.latents, image.world.latents, "words and picture"),
+        )
+    )
+
+
+def check_ti2v_as_released_needs_its_solver() -> str:
+    config = wan_config(latent_channels=48, num_layers=1)
+    model, away = load(wan_file("ti2v_released.safetensors", config)), negative(config.text_dim)
+    if importlib.util.find_spec("diffusers") is None:
+        return refused(
+            lambda: made(model, 1, size=(32, 32), negative=away), "ti2v_5b samples with UniPC", "pip install"
+        )
+    ours = made(model, 1, size=(32, 32), negative=away)
+    expected = engine([network_of(config, random_state(config))], "ti2v_5b", 1, (2, 2), negative=words(away))
+    return same(ours.world.latents, expected, "31 latents in 50 steps")
+
+
+def check_the_picture_in_channels_and_in_clip_tokens() -> str:
+    config = wan_config(image_channels=20, clip_dim=16)
+    model, vae = load(wan_file("i2v.safetensors", config)), small_vae(16)
+    require(model.model.recipe(two=False).name == "wan21_i2v", "the tensors say the recipe")
+    tokens = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(8))
+    clip = SimpleNamespace(penultimate_hidden_states=tokens)
+    away, (first, cropped) = negative(config.text_dim), encoded(vae, SIZE)
+    video = torch.cat((cropped.movedim(-1, 0)[None] * 2 - 1, torch.zeros(1, 3, 8, *SIZE)), dim=2)
+    latents = vae.first_stage_model.encode(video)
+    given = {"vae": vae, "first_frame": first, "negative": away, "clip_vision_output": clip}
+    with quick(model, "wan21_i2v") as recipe:
+        ours = made(model, 1, **given)
+        network = network_of(config, random_state(config))
+        expected = engine([network], recipe, 1, first_frame=latents, negative=words(away), clip=tokens)
+        refusals = (
+            refused(
+                lambda: made(model, 1, **{**given, "first_frame": {"samples": first["samples"]}}), "picture itself"
+            ),
+            refused(lambda: made(model, 1, **{**given, "clip_vision_output": None}), "CLIP tokens", "got none"),
+            refused(lambda: made(model, 1, vae=vae, negative=away), "begins from a picture"),
+        )
+    near = close(ours.world.latents, expected, 1e-5, "picture in channels and tokens")  # the picture came as 0..1
+    return f"{near} {' | '.join(refusals)}"
+
+
+def check_two_networks() -> str:
+    config = wan_config()
+    names = [wan_file(f"{side}.safetensors", config, seed) for side, seed in (("high", 3), ("low", 4))]
+    high, low = (load(name, recipe="wan22_t2v_14b") for name in names)
+    away = negative(config.text_dim)
+    networks = [network_of(config, random_state(config, seed)) for seed in (3, 4)]
+    with quick(high, "wan22_t2v_14b") as recipe:
+        ours = made(high, 2, low_noise_model=low, negative=away)
+        expected = engine(networks, recipe, 2, negative=words(away))
+        swapped = engine(networks[::-1], recipe, 2, negative=words(away))
+        alone = refused(lambda: made(high, 1, negative=away), "give both of its networks")
+        again = made(high, 2, low_noise_model=high, negative=away, reuse=True)
+    return " ".join(
+        (
+            same(ours.world.latents, expected, "two networks"),
+            differ(swapped, expected, "from the two the other way round"),
+            differ(again.world.latents, expected, "with reuse, but another second network"),
+            alone,
+        )
+    )
+
+
+def check_loras_by_native_and_diffusers_names() -> str:
+    config = wan_config(image_channels=20, clip_dim=16)
+    state = random_state(config)
+    plain = load(wan_file("for_wan_lora.safetensors", config))
+    layers = ("blocks.0.self_attn.q", "blocks.1.ffn.0", "blocks.1.cross_attn.k_img", "blocks.0.cross_attn.o")
+    pairs = low_rank(layers, config)
+    theirs = pack("hyworld.weights").dit_to_diffusers({f"{layer}.weight": pair for layer, pair in pairs.items()})
+    files = {
+        "native names": peft(pairs),
+        "diffusers' names": peft({name.removesuffix(".weight"): pair for name, pair in theirs.items()}, "transformer."),
+    }
+    evidence = []
+    for what, keys in files.items():
+        with warnings_of_the_host() as warned:
+            changed = with_lora(plain, keys)
+        require(not warned and len(changed.patches) == len(pairs), f"{what}: {len(changed.patches)} patches, {warned}")
+        require(not pack("nodes.host.lora").lora_notes(changed), "nothing to say")
+        for layer in layers:
+            key = f"diffusion_model.{layer}.weight"
+            patched = comfy.lora.calculate_weight(changed.patches[key], state[f"{layer}.weight"].clone(), key)
+            evidence.append(close(patched, merged(state, pairs)[f"{layer}.weight"], 1e-5, f"{layer} by {what}"))
+    nothing = with_lora(plain, {"blocks.0.nowhere.lora_A.weight": torch.ones(2, 2)})
+    (note,) = pack("nodes.host.lora").lora_notes(nothing)
+    return " ".join(evidence) + require("which is a Wan 2.1 of 2 blocks" in note, note)

@@ -57,7 +57,12 @@ def load(
 ) -> comfy.model_patcher.ModelPatcher:
     """MODEL from the node Load HY-WorldPlay Model."""
     (model,) = run_node(
-        "HYWorldLoadModel", model_name=name, weight_dtype=weight_dtype, attention="auto", allow_base=allow_base, **inputs
+        "HYWorldLoadModel",
+        model_name=name,
+        weight_dtype=weight_dtype,
+        attention="auto",
+        allow_base=allow_base,
+        **inputs,
     )
     return model
 
