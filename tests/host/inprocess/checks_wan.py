@@ -17,6 +17,7 @@ from workbench import (
     SEED,
     Walk,
     close,
+    differ,
     load,
     load_tiny,
     network_of,
@@ -49,7 +50,7 @@ def wan_file(name: str, config: Any, seed: int = 3) -> str:
 
 @contextmanager
 def quick(model: Any, known: str, **changes: Any) -> Iterator[str]:
-    """Have `model` walked by a recipe as the known one, but in short chunks and few steps of Euler's; gives its name."""
+    """Have `model` walked by a recipe as the known one, but in short chunks and few steps; gives its name."""
     recipes, memory = pack("hyworld.walk.recipes"), pack("hyworld.walk").Rolling(window=6)
     short = {"chunk_latents": 3, "memory": memory, "advance": "euler", "timesteps": (1000.0, 700.0), "sigmas": ()}
     name = f"quick_{known}"
