@@ -168,7 +168,8 @@ def parts_of(
     if not walker.network.config.cameras:
         if trajectory is not None or actions is not None:
             raise InputError(
-                "This model follows no camera: take the links off trajectory and actions, and set chunks instead."
+                "This model follows no camera: take the links off trajectory and actions and set chunks, or load "
+                "HY-WorldPlay."
             )
         if not chunks:
             raise InputError("This model follows no camera, so no path says how far it goes: set chunks to 1 or more.")
