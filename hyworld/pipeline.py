@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from . import builtin
-from .config import TINY, WAN_5B, MemoryConfig, check_size, frames_in
+from .config import TINY, WAN_5B, check_size, frames_in
 from .dit import WanDiT
 from .dit.graphs import GraphedNetwork
 from .errors import InputError
@@ -357,7 +357,7 @@ def make_walker(
     fp8 linears are a matter of loading, see `fp8_rounding`.
     """
     check_modes(modes, device)
-    graphs = wants_graphs(modes, device) and isinstance(recipe.memory, MemoryConfig)
+    graphs = wants_graphs(modes, device)
     networks: list[Network] = []
     for network in (dit,) if second is None else (dit, second):
         network.kernels = network_kernels(modes, device)

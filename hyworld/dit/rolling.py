@@ -62,6 +62,7 @@ class RollingMemory(KVBuffers):
     def begin(self, chunk: int | None = None) -> None:
         """A chunk begins, of `chunk` latents if not of the usual number: make room by dropping the oldest ones."""
         self._coming = self.chunk if chunk is None else chunk
+        assert self._coming <= self.capacity_frames - self.sink, "a chunk fits into the window"
         overflow = self.frames + self._coming - self.capacity_frames
         if overflow <= 0:
             return
