@@ -86,20 +86,6 @@ def is_base(config: DiTConfig) -> bool:
     return not config.cameras and config.image_channels == 0 and config.latent_channels != _WAN21_CHANNELS
 
 
-def require_cameras(config: DiTConfig, name: str) -> None:
-    """Raise `InputError` for a Wan model without cameras, where only WorldPlay can be walked."""
-    if is_base(config):
-        raise InputError(
-            f"{name} is a base Wan 2.2 TI2V-5B model, so action and camera control are absent: give the "
-            f"HY-WorldPlay checkpoint, or go on without them with allow_base."
-        )
-    if not config.cameras:
-        raise InputError(
-            f"{name} is another Wan model (Wan 2.1 or a 14B: {config.latent_channels} latent channels, width "
-            f"{config.dim}), so action and camera control are absent: give HY-WorldPlay's WAN-5B."
-        )
-
-
 class UnknownHeadSizeError(InputError):
     """A small model whose file does not say how many channels an attention head has."""
 
