@@ -170,7 +170,7 @@ def play(
         of_new_worlds={"--image": image, "--size": size, "--crop": crop, "--prompt": prompt},
     )
     walked = WORLDPLAY
-    if weights is not None:
+    if weights is not None and vae is not None:  # else `load` says what is missing
         opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
         walked = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
         if walked.chunk_latents >= LATENTS:

@@ -13,7 +13,7 @@ from ..config import PATCH, TINY, WAN_5B, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint, same_model
 from .recipe import Recipe, Rolling
-from .samplers import check_installed
+from .samplers import missing_package
 from .world import World
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
@@ -51,7 +51,8 @@ def check_recipe(
             f"The decoder makes {spatial_stride} pixels of a latent cell, but the recipe {recipe.name} needs one that "
             f"makes {recipe.spatial_stride}: give the VAE the model was trained with, or its tiny decoder."
         )
-    check_installed(recipe)
+    if (missing := missing_package(recipe)) is not None:
+        raise InputError(missing)
 
 
 def fitted(
