@@ -7,13 +7,39 @@ from typing import Any
 from ..hyworld.camera import Speeds
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import parse_keys, trajectory_from_keys
-from ..hyworld.config import PIXEL_MULTIPLE, check_size
+from ..hyworld.config import PIXEL_MULTIPLE, VAE_SPATIAL_STRIDE, check_size
 from ..hyworld.errors import InputError
+from ..hyworld.walk.recipes import SELF_FORCING
 from .host.prompt import inputs_of
 from .path_text import read_path
 
 COUNTS_CHUNKS = ("HYWorldCameraTrajectory", "HYWorldJoinTrajectories")
 """Nodes whose output 1 is how many chunks their path is enough for."""
+
+NO_LENGTH = (
+    "It is not said how far to go: wire a path, such as that of Camera Trajectory, to trajectory, or set chunks, if "
+    "the model follows no camera."
+)
+
+
+def check_sides(node_id: str | None, height: int, width: int) -> None:
+    """Raise `InputError` unless both sides fit the VAE wired to a node, or some VAE if it is not known."""
+    link = inputs_of(node_id).get("vae")
+    source = inputs_of(link[0]) if _is_link(link) else {}
+    named = str(source.get("vae_name", "")).lower().replace("_", ".")
+    strides = [SELF_FORCING.spatial_stride, VAE_SPATIAL_STRIDE]
+    if source.get("class_type") == "HYWorldTinyWorld" or "2.2" in named:
+        strides = strides[1:]
+    elif "2.1" in named:
+        strides = strides[:1]
+    refusals = []
+    for stride in strides:
+        try:
+            check_size(height, width, stride)
+        except InputError as error:
+            refusals.append(error)
+    if len(refusals) == len(strides):
+        raise refusals[-1]
 
 
 def check_walk(sampler_id: str | None, chunks: int | None) -> bool | str:
@@ -25,7 +51,9 @@ def check_walk(sampler_id: str | None, chunks: int | None) -> bool | str:
     goes_on = _is_link(sampler.get("world"))
     try:
         if not goes_on and not _is_link(sampler.get("first_frame")):
-            check_size(_written(sampler, "height"), _written(sampler, "width"))
+            check_sides(sampler_id, _written(sampler, "height"), _written(sampler, "width"))
+        if chunks == 0 and not _is_link(sampler.get("trajectory")):
+            raise InputError(NO_LENGTH)
         path = _path_behind(sampler.get("trajectory"))
         if path is not None:
             wanted = _chunks_behind(sampler.get("chunks")) if chunks is None else chunks

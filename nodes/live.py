@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..hyworld.camera import Speeds
 from ..hyworld.config import PIXEL_MULTIPLE
+from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice
 from ..hyworld.walk import World as WorldValue
 from .camera import MOVE, TURN
@@ -162,6 +163,11 @@ class LiveWalk(io.ComfyNode):
         goes_on: bool = False,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
+        if not patcher.model.diffusion_model.config.cameras:
+            raise InputError(
+                "This model follows no camera, so nobody can walk in it: use the Streaming Sampler, or load "
+                "HY-WorldPlay or the built-in world."
+            )
         node, prompt = cls.hidden.unique_id, cls.hidden.prompt
         wired = wired_outputs(prompt, node)
         with place_of_running_node() as place:
@@ -177,7 +183,7 @@ class LiveWalk(io.ComfyNode):
 
             record = Record(start, video=VIDEO in wired, keep=not wired & {VIDEO, WORLD})
             try:
-                with record, in_memory(pipeline.walker, patcher, host_vae, frames_from, start) as load:
+                with record, in_memory(pipeline.walker, [patcher], host_vae, frames_from, start) as load:
                     if clip is not None:
                         pipeline.encode_text = encoder_of(clip, start.text.shape[-1], load)
                     walking = Walking(place, record, load, ProgressBar(pipeline.walker.recipe.steps, node))

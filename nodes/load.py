@@ -11,7 +11,7 @@ from ..hyworld.dit.backends import BACKENDS, AttentionChoice, missing_package
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KernelChoice, LinearChoice, Modes
 from .host.clip import TinyCLIP
-from .host.model import TINY_NAME, WEIGHT_DTYPES, load_model, model_names
+from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, load_model, model_names
 from .host.run import output_device
 from .host.vae import TinyHostVAE
 from .pixels import picture_to_image
@@ -23,12 +23,16 @@ class LoadModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HYWorldLoadModel",
-            display_name="Load HY-WorldPlay Model",
+            display_name="Load HY-WorldPlay Model (or streaming Wan)",
             description=(
-                "Loads the WorldPlay WAN-5B network as a real MODEL: LoRA loaders, the compile node, offloading and "
-                "Save Model work on it. The first entry is a small world of rooms that needs no file."
+                "Loads WorldPlay WAN-5B, Self-Forcing, Causal-Forcing, TI2V-5B or another Wan 2.1 or 2.2 model as a "
+                "real MODEL: LoRA loaders, the compile node, offloading and Save Model work on it. The first entry is "
+                "a small world of rooms that needs no file."
             ),
-            search_aliases=["hyworld", "worldplay", "world model", "unet loader", "wan 5b"],
+            search_aliases=[
+                *("hyworld", "worldplay", "world model", "unet loader", "wan 5b", "wan", "wan 2.1", "wan 2.2"),
+                *("self-forcing", "self forcing", "causal-forcing", "causal forcing", "TI2V", "T2V", "I2V"),
+            ],
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -56,8 +60,8 @@ class LoadModel(io.ComfyNode):
                     "allow_base",
                     default=False,
                     optional=True,
-                    tooltip="Accept a plain Wan 2.2 TI2V-5B file. It knows neither actions nor cameras, so the walk "
-                    "will not follow the path.",
+                    tooltip="Walk a plain Wan 2.2 TI2V-5B file as if it were WorldPlay. It knows neither actions nor "
+                    "cameras, so the walk will not follow the path. Off: it makes videos as it was trained to.",
                 ),
                 io.Combo.Input(
                     "kernels",
@@ -74,6 +78,22 @@ class LoadModel(io.ComfyNode):
                     optional=True,
                     tooltip="fp8 multiplies in float8 with a scale for every row: faster on Hopper and Blackwell cards "
                     "(RTX 50), at a few percent of error. Works with every weight_dtype and with LoRAs.",
+                ),
+                io.Combo.Input(
+                    "recipe",
+                    options=list(RECIPE_NAMES),
+                    default=AUTO,
+                    optional=True,
+                    tooltip="How it is walked: steps, chunk length, memory, guidance. auto goes by the tensors and, "
+                    "where several recipes have the same, by the file's name.",
+                ),
+                io.Combo.Input(
+                    "ema",
+                    options=list(WEIGHTS),
+                    default=AUTO,
+                    optional=True,
+                    tooltip="Of a .pt file with two sets of weights: ema is the averaged one, raw the other. auto is "
+                    "ema, but for WorldPlay. Causal-Forcing's own program takes raw for its chunk-wise model.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
@@ -97,11 +117,19 @@ class LoadModel(io.ComfyNode):
         allow_base: bool = False,
         kernels: KernelChoice = "auto",
         linears: LinearChoice = "exact",
+        recipe: str = AUTO,
+        ema: str = AUTO,
     ) -> io.NodeOutput:
-        if weight_dtype not in WEIGHT_DTYPES:  # old hosts do not check a choice themselves
-            raise InputError(f"There is no weight_dtype {weight_dtype!r}: choose one of {', '.join(WEIGHT_DTYPES)}.")
+        # Old hosts do not check a choice themselves.
+        for name, chosen, known in (
+            ("weight_dtype", weight_dtype, WEIGHT_DTYPES),
+            ("recipe", recipe, RECIPE_NAMES),
+            ("ema", ema, WEIGHTS),
+        ):
+            if chosen not in known:
+                raise InputError(f"There is no {name} {chosen!r}: choose one of {', '.join(known)}.")
         modes = Modes(attention=attention, kernels=kernels, linears=linears)
-        return io.NodeOutput(load_model(model_name, weight_dtype, allow_base, modes))
+        return io.NodeOutput(load_model(model_name, weight_dtype, allow_base, modes, recipe, ema))
 
 
 class TinyWorld(io.ComfyNode):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..hyworld.walk import Walker
@@ -14,21 +14,23 @@ from .host.vae import HostDecoder, HostVAE
 
 @contextmanager
 def in_memory(
-    walker: Walker, patcher: Any, vae: HostVAE, decoder: HostDecoder, world: WorldValue
+    walker: Walker, models: Sequence[Any], vae: HostVAE, decoder: HostDecoder, world: WorldValue
 ) -> Iterator[Callable[[], None]]:
-    """A context in which model and decoder are loaded for a walk in `world`, and too little memory is explained.
+    """A context in which models and decoder are loaded for a walk in `world`, and too little memory is explained.
 
     Gives the function that loads them again, for whatever else may have taken their place since.
     """
-    needed = memory_for_walk(walker, world.latent_shape[1:], tiny=decoder is not vae)
+    needed = memory_for_walk(walker, world, tiny=decoder is not vae)
 
     def load() -> None:
-        load_together(patcher, decoder.patcher, memory_required=needed)
+        load_together([*models, decoder.patcher], memory_required=needed)
 
     with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)):
         try:
             load()
-            with running(patcher):
+            with ExitStack() as stack:
+                for model in models:
+                    stack.enter_context(running(model))
                 yield load
         finally:
             walker.decoding.caches.park()

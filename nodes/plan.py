@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ..hyworld.camera import Trajectory
-from ..hyworld.config import CHUNK_LATENTS, TINY, VAE_SPATIAL_STRIDE, WAN_5B, frames_in
+from ..hyworld.camera.keys import Presses, relabel
+from ..hyworld.config import TINY, check_size, frames_in
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice, Modes, keeps_compact
 from ..hyworld.pipeline import Pipeline
-from ..hyworld.walk import Walker, Words, World
+from ..hyworld.walk import Chunk, Walker, Words, World
 from ..hyworld.walk.decoding import Decoding
+from ..hyworld.walk.fit import standing_still
+from ..hyworld.walk.walker import OnProgress
 from ..hyworld.walk.world import words_at
 from .host.model import HostNetwork
 from .host.vae import HostVAE, pick_decoder
+from .picture import first_latents
 
 
 @dataclass(frozen=True)
@@ -44,27 +48,77 @@ class Plan:
     @property
     def frames(self) -> int:
         """Video frames of the walk."""
-        return frames_in(self.end * CHUNK_LATENTS) - self.start.video_frames
+        return frames_in(self.end * self.walker.recipe.chunk_latents) - self.start.video_frames
 
     @property
     def ahead(self) -> list[Trajectory]:
         """The poses of the chunks that are to be walked."""
         return self.parts[self.known.chunks - self.start.chunks :]
 
+    def walk(self, on_progress: OnProgress) -> Iterator[Chunk]:
+        """The chunks that are to be walked; see `Walker.walk`."""
+        if self.walker.network.config.cameras:
+            return self.pipeline.walk(self.known, self.ahead, prompts=self.words, on_progress=on_progress)
+        if not self.ahead:
+            return iter(())
+        return self.pipeline.walk(self.known, None, len(self.ahead), prompts=self.words, on_progress=on_progress)
 
-def pipeline_of(patcher: Any, vae: HostVAE, decoder: str, kv_memory: KVChoice) -> tuple[Pipeline, Any]:
-    """The engine over the host's model and VAE, and the decoder of that name."""
+
+@dataclass(frozen=True)
+class Told:
+    """What a new world is told beside the words it begins with; what its recipe has no use for is left out.
+
+    notes: sentences for the user on what was left out.
+    """
+
+    negative: Words | None
+    clip: Tensor | None
+    notes: list[str]
+
+
+def pipeline_of(
+    patcher: Any, vae: HostVAE, decoder: str, kv_memory: KVChoice, second: Any = None
+) -> tuple[Pipeline, Any]:
+    """The engine over the host's model and VAE, and the decoder of that name.
+
+    second: the MODEL of the low-noise network, for recipes of two networks.
+    """
     network, frames_from = HostNetwork(patcher), pick_decoder(decoder, vae)
+    other = None if second is None else HostNetwork(second)
+    if other is not None and other.dtype != network.dtype:
+        raise InputError(
+            f"The two models compute in {network.dtype} and {other.dtype}: load both with the same weight_dtype."
+        )
+    recipe = patcher.model.recipe(two=other is not None)
     walker = Walker(
         network,
+        recipe=recipe,
+        second=other,
         decoding=Decoding(frames_from, device=frames_from.device, dtype=frames_from.dtype, caches=frames_from.caches),
         device=patcher.load_device,
         dtype=network.dtype,
         vae=vae.fingerprint,
         compact_memory=keeps_compact(Modes(kv=kv_memory), fused=network.fused),
     )
-    preset = WAN_5B if network.config.latent_channels == WAN_5B.dit.latent_channels else TINY
-    return Pipeline(walker, vae, size=preset.size), frames_from
+    size = TINY.size if network.config.latent_channels == TINY.dit.latent_channels else recipe.size
+    return Pipeline(walker, vae, size=size), frames_from
+
+
+def told_of(walker: Walker, negative: Mapping[int, Words] | None, clip_vision: Any) -> Told:
+    """What the inputs negative and clip_vision_output tell a walk by this walker."""
+    recipe, notes = walker.recipe, []
+    words, clip = None, None
+    if negative is not None and not recipe.is_guided:
+        notes.append(f"The negative prompt has no effect: guidance is distilled into the model ({recipe.name}).")
+    elif negative is not None:
+        if len(negative) > 1:
+            raise InputError("The negative prompt holds for a whole walk: wire one CLIP Text Encode, and no schedule.")
+        (words,) = negative.values()
+    if clip_vision is not None and not walker.network.config.clip_dim:
+        notes.append("The CLIP vision output has no effect: this model does not read it.")
+    elif clip_vision is not None:
+        clip = clip_vision.penultimate_hidden_states
+    return Told(words, clip, notes)
 
 
 def start_of(
@@ -75,6 +129,7 @@ def start_of(
     first_frame: Any,
     size: tuple[int, int],
     seed: int,
+    told: Told | None = None,
 ) -> World:
     """The world a walk starts from: `world` with what the schedule `words` tells it now, or else a new one.
 
@@ -83,34 +138,54 @@ def start_of(
     if world is not None:
         now = words_at(words, world.chunks)
         return world if now is None else world.told(now)
-    height, width = size
-    first = None if first_frame is None else _normalised(first_frame, vae, width, height)
-    asked = (height or pipeline.size[0], width or pipeline.size[1]) if first is None else None
-    return pipeline.start(first, words[min(words)], seed=seed, size=asked)
+    walker, begins = pipeline.walker, words[min(words)]
+    first, latent_size = None, None
+    if first_frame is not None:
+        first = first_latents(first_frame, vae, walker.recipe, size)
+    else:
+        height, width = size[0] or pipeline.size[0], size[1] or pipeline.size[1]
+        check_size(height, width, vae.spatial_stride)
+        latent_size = (height // vae.spatial_stride, width // vae.spatial_stride)
+    return walker.begin(
+        begins.text,
+        prompt=begins.prompt,
+        first_frame=first,
+        latent_size=latent_size,
+        seed=seed,
+        negative=told and told.negative,
+        clip=None if told is None else told.clip,
+    )
 
 
-def notes_of(start: World, known: World, of_path: tuple[str, ...]) -> list[str]:
+def parts_of(
+    walker: Walker, start: World, trajectory: Trajectory | None, actions: Presses | None, chunks: int
+) -> tuple[list[Trajectory], list[str]]:
+    """The poses of each chunk of a walk from `start`, and what the user should know of them.
+
+    Raises `InputError` for a path that is too short, or missing, or given to a model without cameras.
+    """
+    n = walker.recipe.chunk_latents
+    if not walker.network.config.cameras:
+        if trajectory is not None or actions is not None:
+            raise InputError(
+                "This model follows no camera: take the links off trajectory and actions and set chunks, or load "
+                "HY-WorldPlay."
+            )
+        if not chunks:
+            raise InputError("This model follows no camera, so no path says how far it goes: set chunks to 1 or more.")
+        return [standing_still(n)] * chunks, []
+    if trajectory is None:
+        raise InputError("This model follows a camera: wire a path, such as that of Camera Trajectory, to trajectory.")
+    if actions is not None:
+        trajectory = relabel(trajectory, list(actions.keys))
+    walked = start.onwards(trajectory).require_chunks(chunks, n, onwards=start.chunks > 0)
+    return walked.split(n), [] if chunks else list(walked.notes[len(trajectory.notes) :])
+
+
+def notes_of(start: World, known: World) -> list[str]:
     """What the user should know of a walk from `start` that shares `known` with the last one."""
     shared = known.chunks - start.chunks
     if not shared:
-        return list(of_path)
+        return []
     those = f"Chunk {known.chunks} is" if shared == 1 else f"Chunks {start.chunks + 1} to {known.chunks} are"
-    return [*of_path, f"{those} known from the last run and only decoded again (reuse)."]
-
-
-def _normalised(first_frame: Any, vae: HostVAE, width: int, height: int) -> Tensor:
-    """The first frame's latent, normalised; raises `InputError` if it is another VAE's or of another size."""
-    raw = first_frame["samples"].float()
-    if raw.ndim != 5 or tuple(raw.shape[:3]) != (1, vae.latent_channels, 1):
-        raise InputError(
-            f"The first frame must be one latent of shape [1, {vae.latent_channels}, 1, h, w], got {list(raw.shape)}: "
-            "connect Encode First Frame with the VAE of this model."
-        )
-    given = (raw.shape[4] * VAE_SPATIAL_STRIDE, raw.shape[3] * VAE_SPATIAL_STRIDE)
-    asked = (width or given[0], height or given[1])
-    if asked != given:
-        raise InputError(
-            f"The first frame is {given[0]}x{given[1]}, but {asked[0]}x{asked[1]} is asked for: set the size in "
-            "Encode First Frame and leave width and height at 0 here."
-        )
-    return vae.normalise(raw)
+    return [f"{those} known from the last run and only decoded again (reuse)."]

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..hyworld.config import CHUNK_LATENTS
 from ..hyworld.walk import Chunk, Step
 from ..hyworld.walk.autosave import Autosave
 from .frames import Frames
@@ -35,7 +34,7 @@ class Results:
         self._plan = plan
         self._latents = LATENTS in wanted
         self._frames = Frames(plan.frames, plan.start.size, output_device()) if IMAGES in wanted else None
-        self._video = VideoFile(plan.start.size) if VIDEO in wanted else None
+        self._video = VideoFile(plan.start.size, fps=plan.walker.recipe.frames_per_second) if VIDEO in wanted else None
         self._saves = Autosave(unfinished_folder() / "walk.part.world", every=AUTOSAVE)
         self._open = ExitStack()
 
@@ -81,8 +80,7 @@ class Results:
 
 def _raw(history: tuple[Step, ...], vae: HostVAE) -> Tensor:
     """Latents as LATENT sockets carry them, chunk by chunk, so that they lie in memory once."""
-    n = CHUNK_LATENTS
-    _, C, _, h, w = history[0].latents.shape
+    _, C, n, h, w = history[0].latents.shape
     raw = torch.empty((1, C, n * len(history), h, w), device=output_device())
     for i, step in enumerate(history):
         raw[:, :, i * n : (i + 1) * n] = vae.denormalise(step.latents.float())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
 from typing import Any, get_args
@@ -11,8 +12,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..hyworld.camera import Trajectory as Path3D
-from ..hyworld.camera.keys import Presses, relabel
-from ..hyworld.config import CHUNK_LATENTS, PIXEL_MULTIPLE
+from ..hyworld.camera.keys import Presses
 from ..hyworld.modes import KVChoice
 from ..hyworld.walk import Progress
 from ..hyworld.walk import World as WorldValue
@@ -28,7 +28,8 @@ from .idle_inputs import is_shown, kept_outputs
 from .last_walk import LastWalk
 from .literals import check_walk
 from .memory import in_memory
-from .plan import Plan, notes_of, pipeline_of, start_of
+from .picture import LEAST_MULTIPLE
+from .plan import Plan, notes_of, parts_of, pipeline_of, start_of, told_of
 from .preview import PreviewPlayer
 from .results import Results
 from .schema import Actions, Trajectory, World, schema
@@ -40,21 +41,32 @@ WORTH_SAYING = 100e6
 class StreamingSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        side = {"default": 0, "min": 0, "max": 4096, "step": PIXEL_MULTIPLE, "optional": True}
+        side = {"default": 0, "min": 0, "max": 4096, "step": LEAST_MULTIPLE, "optional": True}
         return schema(
             node_id="HYWorldStreamingSampler",
             display_name="HY-WorldPlay Streaming Sampler",
             description=(
                 "Walks the camera path through a world that starts from the first frame, the prompt, or a world walked "
-                "before. Every chunk is 4 latents (16 frames; 13 the first time) and plays in the node while the next "
-                "one is computed."
+                "before. Models without a camera (Self-Forcing, TI2V-5B, Wan) make as many chunks as asked for. Every "
+                "chunk (of WorldPlay: 16 frames, 13 the first time) plays in the node while the next one is computed."
             ),
-            search_aliases=["hyworld", "worldplay", "world model", "walk", "streaming video", "image to video"],
+            search_aliases=[
+                *("hyworld", "worldplay", "world model", "walk", "streaming video", "image to video"),
+                *("text to video", "wan", "self-forcing", "causal-forcing"),
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="From Load HY-WorldPlay Model, by way of LoRA nodes if you like."),
-                io.Conditioning.Input("positive", tooltip="The prompt. There is no negative one: it is distilled in."),
-                io.Vae.Input("vae", tooltip="The Wan 2.2 VAE (Load VAE), or that of Tiny World."),
-                Trajectory.Input("trajectory", tooltip="Where the camera goes."),
+                io.Conditioning.Input("positive", tooltip="The prompt; several by way of Prompt Schedule."),
+                io.Vae.Input(
+                    "vae",
+                    tooltip="The model's VAE (Load VAE): Wan 2.2 for WorldPlay and TI2V-5B, Wan 2.1 for the others; or "
+                    "that of Tiny World.",
+                ),
+                Trajectory.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip="Where the camera goes. WorldPlay needs it; models without a camera take chunks alone.",
+                ),
                 io.Latent.Input(
                     "first_frame",
                     optional=True,
@@ -70,7 +82,12 @@ class StreamingSampler(io.ComfyNode):
                     "first frame, size and seed are that world's.",
                 ),
                 io.Int.Input(
-                    "chunks", default=0, min=0, max=4096, tooltip="Chunks to generate; 0 is as many as the path gives."
+                    "chunks",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    tooltip="Chunks to generate; 0 is as many as the path gives. Models without a camera need a "
+                    "number.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -85,7 +102,8 @@ class StreamingSampler(io.ComfyNode):
                     options=decoder_names(),
                     default=FULL_DECODER,
                     tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher: the "
-                    "built-in world's own, or taew2_2 from models/vae_approx for WorldPlay.",
+                    "built-in world's own, or from models/vae_approx taew2_2 for the Wan 2.2 VAE, lighttaew2_1 or "
+                    "taew2_1 for that of Wan 2.1.",
                 ),
                 io.Boolean.Input(
                     "preview", default=True, tooltip="Play finished chunks in the node while the walk goes on."
@@ -107,9 +125,27 @@ class StreamingSampler(io.ComfyNode):
                     tooltip="If the last run had the same model, prompt, seed and first frame, walk only from where "
                     "the path differs. The video is the same, bit for bit, as if all were walked again.",
                 ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What guidance leads away from. TI2V-5B and Wan need it; WorldPlay, Self-Forcing and "
+                    "Causal-Forcing have none. A world that goes on has its own.",
+                ),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output",
+                    optional=True,
+                    tooltip="The picture for the models that read it (Wan 2.1 I2V), from CLIP Vision Encode.",
+                ),
+                io.Model.Input(
+                    "low_noise_model",
+                    optional=True,
+                    tooltip="The second network of Wan 2.2 14B; model is then its high-noise one.",
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="All frames, 16 a second. For Create Video."),
+                io.Image.Output(
+                    display_name="images", tooltip="All frames, 16 a second (24 of TI2V-5B). For Create Video."
+                ),
                 io.Latent.Output(display_name="latents", tooltip="All latents, as the VAE takes them."),
                 io.Int.Output(display_name="frame_count", tooltip="Number of frames."),
                 World.Output(
@@ -138,11 +174,11 @@ class StreamingSampler(io.ComfyNode):
         model: Any,
         positive: Any,
         vae: Any,
-        trajectory: Path3D,
         chunks: int,
         seed: int,
         decoder: str,
         preview: bool,
+        trajectory: Path3D | None = None,
         first_frame: Any = None,
         actions: Presses | None = None,
         world: WorldValue | None = None,
@@ -150,39 +186,42 @@ class StreamingSampler(io.ComfyNode):
         height: int = 0,
         kv_memory: KVChoice = "auto",
         reuse: bool = True,
+        negative: Any = None,
+        clip_vision_output: Any = None,
+        low_noise_model: Any = None,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
+        models = [patcher] if low_noise_model is None else [patcher, require_worldplay(low_noise_model)]
         node, prompt = cls.hidden.unique_id, cls.hidden.prompt
         host_vae = HostVAE(vae)
-        pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
+        pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory, *models[1:])
         words = words_of(positive, text_behind(prompt, node, "positive"))
-        if actions is not None:
-            trajectory = relabel(trajectory, list(actions.keys))
-        start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed)
-        walked = start.onwards(trajectory).require_chunks(chunks, onwards=start.chunks > 0)
-        parts = walked.split(CHUNK_LATENTS)
-        last = LastWalk(patcher, node, compact=pipeline.walker.compact_memory)
+        away = None if negative is None else words_of(negative, text_behind(prompt, node, "negative"))
+        told = told_of(pipeline.walker, away, clip_vision_output)
+        start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed, told)
+        parts, of_path = parts_of(pipeline.walker, start, trajectory, actions, chunks)
+        last = LastWalk(patcher, node, compact=pipeline.walker.compact_memory, second=(None, *models[1:])[-1])
         known = last.shared_with(start, parts, words) if reuse else start
-        notes = [*lora_notes(patcher), *idle_patches(patcher)]
+        notes = [*told.notes, *(note for each in models for note in (*lora_notes(each), *idle_patches(each)))]
         for note in notes:
             logging.warning("HY-WorldPlay: %s", note)
-        notes += notes_of(start, known, () if chunks else walked.notes[len(trajectory.notes) :])
+        notes += [*of_path, *notes_of(start, known)]
         plan = Plan(pipeline, host_vae, frames_from, start, parts, words, known)
 
         with Results(plan, kept_outputs(prompt, node)) as results:
-            world = _walk(plan, patcher, node, last, results, shown=is_shown(prompt, node, preview))
+            world = _walk(plan, models, node, last, results, shown=is_shown(prompt, node, preview))
         latents = results.latents(world.history[start.chunks :])
         return io.NodeOutput(results.images, latents, plan.frames, world, results.video, ui={"text": notes})
 
 
 def _walk(
-    plan: Plan, patcher: Any, node_id: str | None, last: LastWalk, results: Results, *, shown: bool
+    plan: Plan, models: Sequence[Any], node_id: str | None, last: LastWalk, results: Results, *, shown: bool
 ) -> WorldValue:
     """Walk as planned, with the host's memory, progress and previews; returns the world after it."""
     start, known, steps = plan.start, plan.known, plan.walker.recipe.steps
     with ExitStack() as stack:
         bar = ProgressBar(len(plan.parts) * steps, node_id)
-        player = stack.enter_context(PreviewPlayer(NodeScreen(), str(node_id)))
+        player = stack.enter_context(PreviewPlayer(NodeScreen(), str(node_id), plan.walker.recipe.frames_per_second))
 
         def report(progress: Progress) -> None:
             raise_if_interrupted()
@@ -190,13 +229,12 @@ def _walk(
 
         if results.image_bytes >= WORTH_SAYING:
             bar.say(f"images is wired: {plan.frames} frames will take {results.image_bytes / 1e9:.1f} GB of memory")
-        load = stack.enter_context(in_memory(plan.walker, patcher, plan.vae, plan.decoder, start))
+        load = stack.enter_context(in_memory(plan.walker, models, plan.vae, plan.decoder, start))
         if plan.walker.network.fused and plan.ahead:
             bar.say("GPU kernels are built, some seconds the first time")
         again = plan.pipeline.replay(known, start.chunks)
-        walk = plan.pipeline.walk(known, plan.ahead, prompts=plan.words, on_progress=report)
         world, began = start, time.perf_counter()
-        for chunk in chain(again, walk):
+        for chunk in chain(again, plan.walk(report)):
             results.add(chunk)
             world = chunk.world
             if shown:

@@ -84,9 +84,7 @@ def _solver() -> Any:
 def check_installed(recipe: Recipe) -> None:
     """Raise `InputError` if the recipe's sampler needs a package that is not here."""
     if recipe.advance == "unipc" and find_spec("diffusers") is None:
-        raise InputError(
-            f"The recipe {recipe.name} samples with UniPC, which diffusers brings: install it (pip install diffusers)."
-        )
+        raise InputError(f"The recipe {recipe.name} samples with UniPC, which diffusers brings: pip install diffusers.")
 
 
 def sampler(recipe: Recipe, draw: Draw) -> Sampler:

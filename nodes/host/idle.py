@@ -7,10 +7,8 @@ from typing import Any
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
-_OBJECTS = {"model_sampling": "ModelSampling nodes have no effect: the schedule is distilled into the model."}
-_GUIDANCE = (
-    "CFG and guidance nodes have no effect: guidance is distilled into the model, which takes no negative prompt."
-)
+_OBJECTS = {"model_sampling": "ModelSampling nodes have no effect: the schedule is that of the model's recipe."}
+_GUIDANCE = "CFG and guidance nodes have no effect: a walk is guided as the model's recipe says."
 _OPTIONS = {
     "sampler_cfg_function": _GUIDANCE,
     "sampler_pre_cfg_function": _GUIDANCE,

@@ -9,10 +9,12 @@ from torch import Tensor
 from ...hyworld import builtin
 from ...hyworld.config import TINY
 
-_WAN = comfy.latent_formats.Wan22
 _FACTORS = {
     TINY.dit.latent_channels: (builtin.LATENT_RGB, builtin.LATENT_RGB_BIAS),
-    _WAN.latent_channels: (_WAN.latent_rgb_factors, _WAN.latent_rgb_factors_bias),
+    **{
+        wan.latent_channels: (wan.latent_rgb_factors, wan.latent_rgb_factors_bias)
+        for wan in (comfy.latent_formats.Wan21, comfy.latent_formats.Wan22)
+    },
 }
 ROUGH_CHANNELS = frozenset(_FACTORS)
 """Latent channels of the models whose colours are known."""

@@ -11,10 +11,12 @@ from typing import Any
 import comfy.lora
 import comfy.model_patcher
 
+from ...hyworld.config import Wan21VAEConfig
 from ...hyworld.weights import lora_layers
+from .model import WorldPlayModel
 
-OURS = "diffusion_model.blocks.0.self_attn.o_prope.weight"
-"""A weight that no other network has."""
+MARK = "hyworld"
+"""Among the names of a network's layers: it is one of ours. No file has such a layer."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,25 @@ def know_more_names() -> None:
     """Have every LoRA loader take all names that `lora_layers` knows, for this network alone.
 
     The host asks a model neither for names nor tells it about the file, so its `load_lora`, which every loader ends in,
-    is wrapped (once). For other networks it does what it did.
+    and the function that lists a network's layers for it are wrapped (once). For other networks they do what they did.
     """
-    original = comfy.lora.load_lora
+    original, list_layers = comfy.lora.load_lora, comfy.lora.model_lora_keys_unet
     if hasattr(original, "knows_hyworld"):
         return
 
+    @functools.wraps(list_layers)
+    def model_lora_keys_unet(model: Any, key_map: Any = None) -> Any:
+        layers = list_layers(model, {} if key_map is None else key_map)
+        if isinstance(model, WorldPlayModel):
+            layers[MARK] = "diffusion_model.patch_embedding.weight"
+        return layers
+
     @functools.wraps(original)
     def load_lora(lora: Mapping[str, Any], to_load: dict[str, Any], *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        weights = [target for target in to_load.values() if isinstance(target, str)]
-        if OURS not in weights:
+        if MARK not in to_load:
             return original(lora, to_load, *args, **kwargs)
+        to_load = {name: target for name, target in to_load.items() if name != MARK}
+        weights = [target for target in to_load.values() if isinstance(target, str)]
         watched = _Watched(lora)
         ours = (name for name in weights if name.startswith("diffusion_model."))
         patches = original(watched, {**lora_layers(lora, ours), **to_load}, *args, **kwargs)
@@ -47,13 +57,13 @@ def know_more_names() -> None:
         return {key: _of_file(patch, file) for key, patch in patches.items()}
 
     load_lora.knows_hyworld = True  # type: ignore[attr-defined]
-    comfy.lora.load_lora = load_lora
+    comfy.lora.load_lora, comfy.lora.model_lora_keys_unet = load_lora, model_lora_keys_unet
 
 
 def lora_notes(patcher: comfy.model_patcher.ModelPatcher) -> list[str]:
     """Sentences for the user on LoRAs of this MODEL that change nothing, or less than they hold."""
     notes = [
-        "A LoRA changes nothing: none of its tensors has a place in this network, which is a Wan 2.2 TI2V-5B."
+        f"A LoRA changes nothing: none of its tensors has a place in this network, which is {_kind(patcher)}."
         for _ in _steps_without_patches(patcher)
     ]
     shapes = {name: tensor.shape for name, tensor in patcher.model.state_dict().items()}
@@ -75,6 +85,13 @@ def lora_notes(patcher: comfy.model_patcher.ModelPatcher) -> list[str]:
         if unreached:
             notes.append(f"A LoRA changes {len(unreached)} modulation tables, which ComfyUI leaves as they are.")
     return notes
+
+
+def _kind(patcher: Any) -> str:
+    config = patcher.model.diffusion_model.config
+    if config.latent_channels != Wan21VAEConfig.z_dim:
+        return "a Wan 2.2 TI2V-5B"
+    return f"a Wan 2.1 of {config.num_layers} blocks {config.dim} wide"
 
 
 class _Watched(dict[str, Any]):

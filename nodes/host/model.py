@@ -23,6 +23,9 @@ from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
+from ...hyworld.recipe_choice import recipe_for
+from ...hyworld.walk.recipe import Recipe
+from ...hyworld.walk.recipes import RECIPES
 from ...hyworld.weights import open_dit
 from .files import listed_file, names_alone
 from .fp8 import Fp8Products
@@ -38,6 +41,23 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     "fp16": torch.float16,
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
+
+AUTO = "auto"
+
+RECIPE_NAMES = (AUTO, *RECIPES)
+"""How a checkpoint is walked: as its shapes and name say, or by name."""
+
+WEIGHTS: dict[str, bool | None] = {AUTO: None, "ema": True, "raw": False}
+"""Which set of weights is taken of a file that has two, see `open_dit`."""
+
+
+class TinyLatents(comfy.latent_formats.LatentFormat):
+    latent_channels = TINY.dit.latent_channels
+    latent_dimensions = 3
+
+
+_LATENT_FORMATS = {form.latent_channels: form for form in (comfy.latent_formats.Wan21, TinyLatents)}
+"""By channels; of all others that of Wan 2.2."""
 
 
 class HostedDiT(WanDiT):
@@ -56,6 +76,12 @@ class WorldPlayModel(comfy.model_base.BaseModel):
     def __init__(self, model_config: WorldPlayConfig, device: Any = None) -> None:
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
         self.fp8_rounding: QuantiseRows | None = None
+        self.file = ""
+        self.asked_recipe = AUTO
+
+    def recipe(self, *, two: bool) -> Recipe:
+        """How it is walked, with a second network if there are `two`; errors: see `recipe_for`."""
+        return _recipe(self.diffusion_model.config, self.file, self.asked_recipe, two=two)
 
     def _apply_model(
         self,
@@ -70,8 +96,8 @@ class WorldPlayModel(comfy.model_base.BaseModel):
         inputs: Inputs | None = kwargs.get("inputs")
         if inputs is None:
             raise RuntimeError(
-                "An HY-WorldPlay model walks chunk by chunk along a camera path: "
-                "sample it with the HY-WorldPlay Streaming Sampler, not with a KSampler."
+                "This model walks chunk by chunk: sample it with the HY-WorldPlay Streaming Sampler, not with a "
+                "KSampler."
             )
         with nullcontext() if self.fp8_rounding is None else Fp8Products(self.fp8_rounding):
             # Looked up only here: the compile node swaps the attribute during the call.
@@ -84,26 +110,19 @@ class WorldPlayConfig(comfy.supported_models_base.BASE):
     unet_config = {"image_model": "hy_worldplay"}  # noqa: RUF012
     unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
     sampling_settings = {"shift": 5.0}  # noqa: RUF012
-    latent_format = comfy.latent_formats.Wan22
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
     quantised_the_old_way = False
 
     def __init__(self, sizes: DiTConfig, fingerprint: Fingerprint) -> None:
+        # The host's constructor makes an instance of it.
+        self.latent_format = _LATENT_FORMATS.get(sizes.latent_channels, comfy.latent_formats.Wan22)
         super().__init__({"image_model": "hy_worldplay", **vars(sizes)})
+        self.sizes = sizes
         self.fingerprint = fingerprint
         self.memory_usage_factor = sizes.dim / 2222  # the host's figure for Wan
 
     def get_model(self, state_dict: Any, prefix: str = "", device: Any = None) -> WorldPlayModel:
         return WorldPlayModel(self, device=device)
-
-
-class TinyLatents(comfy.latent_formats.LatentFormat):
-    latent_channels = TINY.dit.latent_channels
-    latent_dimensions = 3
-
-
-class TinyConfig(WorldPlayConfig):
-    latent_format = TinyLatents
 
 
 def model_names() -> list[str]:
@@ -121,18 +140,22 @@ def load_model(
     weight_dtype: str,
     allow_base: bool,
     modes: Modes,
+    recipe: str = AUTO,
+    weights: str = AUTO,
     *,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """Build the MODEL; its weights stay on the offload device until a sampler needs them.
 
+    recipe, weights: of `RECIPE_NAMES` and `WEIGHTS`.
     `disable_dynamic` (set by the host) asks for a patcher without dynamic memory.
 
     Raises:
-        InputError: no such file, another model, or modes that cannot run.
+        InputError: no such file, another model, a recipe that is not for it, or modes that cannot run.
     """
     check_modes(modes, comfy.model_management.get_torch_device())
-    state, config = _weights(name, weight_dtype, allow_base)
+    state, config = _weights(name, weight_dtype, allow_base, WEIGHTS[weights])
+    _check_recipe(config.sizes, name, recipe)
     state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype])
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
@@ -154,24 +177,47 @@ def load_model(
     model.diffusion_model.kernels = network_kernels(modes, load_device)
     model.diffusion_model.fingerprint = config.fingerprint
     model.fp8_rounding = fp8_rounding(modes)
+    model.file, model.asked_recipe = name, recipe
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
     # The host rebuilds the model from this, without dynamic memory, for its compile node.
-    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes))
+    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes, recipe, weights))
     return patcher
 
 
-def _weights(name: str, weight_dtype: str, allow_base: bool) -> tuple[dict[str, Tensor], WorldPlayConfig]:
+def _recipe(sizes: DiTConfig, name: str, asked: str, *, two: bool) -> Recipe:
+    try:
+        return recipe_for(sizes, name, asked=None if asked == AUTO else asked, two=two)
+    except InputError as error:
+        raise InputError(str(error).replace("add --recipe", "choose it in Load HY-WorldPlay Model")) from None
+
+
+def _check_recipe(sizes: DiTConfig, name: str, recipe: str) -> None:
+    """Raise `InputError` unless `recipe` is for this network, with or without a second one, which only a walk knows."""
+    errors = []
+    for two in (False, True):
+        try:
+            _recipe(sizes, name, recipe, two=two)
+        except InputError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
+
+
+def _weights(
+    name: str, weight_dtype: str, allow_base: bool, ema: bool | None
+) -> tuple[dict[str, Tensor], WorldPlayConfig]:
     if name in BUILT_IN:
         preset = builtin.preset(BUILT_IN[name])
         if preset.name != BUILT_IN[name]:
             logging.warning("HY-WorldPlay: %s", builtin.NOT_TRAINED)
         dit = builtin.dit(preset)
-        return dict(dit.state_dict()), TinyConfig(dit.config, dit.fingerprint)
+        return dict(dit.state_dict()), WorldPlayConfig(dit.config, dit.fingerprint)
     path = listed_file("diffusion_models", name, "choose another")
     with names_alone(path, name):
-        opened = open_dit(path, allow_base=allow_base)
+        opened = open_dit(path, allow_base=allow_base, ema=ema)
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
     used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,23 +11,25 @@ import comfy.utils
 import torch
 
 from ...hyworld.config import WAN_5B
-from ...hyworld.walk import Walker
+from ...hyworld.walk import WORLDPLAY, Walker, World
 from .server import server
 
 
-def load_together(model: Any, vae: Any, *, memory_required: int) -> None:
-    """Load MODEL and VAE to the GPU in one request, so that neither evicts the other (memory in bytes)."""
-    comfy.model_management.load_models_gpu([model, vae], memory_required=memory_required)
+def load_together(models: Sequence[Any], *, memory_required: int) -> None:
+    """Load networks and VAE to the GPU in one request, so that none evicts another (memory in bytes)."""
+    comfy.model_management.load_models_gpu(list(models), memory_required=memory_required)
 
 
-def memory_for_walk(walker: Walker, latent_size: tuple[int, int], *, tiny: bool) -> int:
-    """Bytes a walk with latents of (h, w) needs beside the weights: keys and values, and activations."""
-    keys_values, activations = walker.bytes_needed(latent_size)
-    # The host's own estimate for this VAE: 8000 bytes x 256 per latent cell. The tiny decoder has a quarter of its
-    # channels (256 instead of 1024).
-    share = walker.network.config.latent_channels / WAN_5B.dit.latent_channels / (4 if tiny else 1)
-    decoder = int(8000 * latent_size[0] * latent_size[1] * 256 * walker.dtype.itemsize * share)
-    return keys_values + max(activations, decoder)
+def memory_for_walk(walker: Walker, world: World, *, tiny: bool) -> int:
+    """Bytes a walk in `world` needs beside the weights: keys and values, and activations."""
+    keys_values, activations = walker.bytes_needed(world.latent_shape[1:])
+    height, width = world.size
+    # The host's own estimates: 8000 bytes a pixel for the Wan 2.2 VAE, of which smaller ones of its kind take their
+    # share, and 7000 for that of Wan 2.1. Tiny decoders have a quarter of the channels.
+    channels = walker.network.config.latent_channels
+    is_22 = world.spatial_stride == WORLDPLAY.spatial_stride
+    of_pixel = (8000 * channels / WAN_5B.dit.latent_channels if is_22 else 7000) / (4 if tiny else 1)
+    return keys_values + max(activations, int(of_pixel * height * width * walker.dtype.itemsize))
 
 
 def raise_if_interrupted() -> None:

@@ -13,14 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...hyworld import builtin
-from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig, Wan21VAEConfig
+from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint, fingerprint
 from ...hyworld.modes import set_vae_kernels
-from ...hyworld.vae import TinyDecoder, Wan22VAE
+from ...hyworld.vae import CausalVAE, TinyDecoder, Wan22VAE, make_vae
 from ...hyworld.vae.layers import HISTORY
 from ...hyworld.vae.stream import Past, VAECache, check_latents
-from ...hyworld.vae.wan22 import unpatchify
 from ...hyworld.walk.decoding import DecoderCaches
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
 from .files import listed_file, names_alone
@@ -29,6 +28,14 @@ from .run import raise_if_interrupted
 FULL_DECODER = "full (the VAE)"
 BUILT_IN_DECODER = "tiny (built-in world)"
 AUTO_DECODER = "auto"
+
+TINY_DECODER_FILES = ("taew2_2", "taew2_1", "lighttae")
+"""What the names of tiny decoders in models/vae_approx hold."""
+
+LOAD_VAE = (
+    "load wan2.2_vae.safetensors (for WorldPlay and TI2V-5B) or wan_2.1_vae.safetensors (for the other Wan models) "
+    "with the core node Load VAE"
+)
 
 
 class TinyHostVAE:
@@ -90,16 +97,16 @@ class HostVAE:
         self._vae = vae
         source = getattr(vae, "first_stage_model", None)
         if not isinstance(source, nn.Module):
-            raise InputError("There is no VAE: load wan2.2_vae.safetensors with the core node Load VAE.")
+            raise InputError(f"There is no VAE: {LOAD_VAE}.")
         self.patcher = vae.patcher
         self._fetches_weights = False
-        if isinstance(source, Wan22VAE):
+        if isinstance(source, CausalVAE):
             self._ours = source
         elif getattr(vae.patcher, "is_dynamic", bool)():
             self._ours, self.patcher = _made_of_host_layers(vae)
             self._fetches_weights = True
         else:
-            self._ours = Wan22VAE(_wan22_sizes(source), device="meta").eval()
+            self._ours = make_vae(vae_config_from(source.state_dict(), {}), device="meta").eval()
             _share_parameters(source, self._ours)
         set_vae_kernels(self._ours, "auto", self.device)
 
@@ -180,11 +187,15 @@ class HostVAE:
         x = source.conv2(self.denormalise(latents.float()).to(self.dtype))
         memory = list(cache or ())
         memory += [None] * (_causal_convolutions(source.decoder) - len(memory))
-        pieces = []
+        pieces: list[Tensor] = []
         for i, latent in enumerate(x.split(1, dim=2)):
-            begins = cache is None and i == 0
-            pieces.append(source.decoder(latent, feat_cache=memory, feat_idx=[0], first_chunk=begins))
-        return unpatchify(torch.cat(pieces, dim=2)), _as_streams_keep_it(memory)
+            before = list(memory)
+            first = {"first_chunk": cache is None and i == 0} if isinstance(self._ours, Wan22VAE) else {}
+            made = source.decoder(latent, feat_cache=memory, feat_idx=[0], **first)
+            pieces += [made] if isinstance(made, Tensor) else made  # a newer host's Wan 2.1 VAE gives a list
+            # And it keeps one frame where it was given one, though the next may reach back to two.
+            memory[:] = [_longer(now, then) for now, then in zip(memory, before, strict=True)]
+        return self._ours._to_pixels(torch.cat(pieces, dim=2)), _as_streams_keep_it(memory)
 
 
 class HostTinyDecoder:
@@ -214,7 +225,11 @@ HostDecoder = HostVAE | HostTinyDecoder
 def decoder_names() -> list[str]:
     """The VAE itself, the built-in world's tiny decoder, and the tiny decoders in `models/vae_approx`."""
     names = folder_paths.get_filename_list("vae_approx")
-    return [FULL_DECODER, BUILT_IN_DECODER, *(name for name in names if "taew2_2" in name.lower())]
+    return [
+        FULL_DECODER,
+        BUILT_IN_DECODER,
+        *(name for name in names if any(known in name.lower() for known in TINY_DECODER_FILES)),
+    ]
 
 
 def live_decoder_names() -> list[str]:
@@ -246,17 +261,6 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
         return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
 
 
-def _wan22_sizes(source: nn.Module) -> VAEConfig:
-    """Sizes of the host's VAE; raises `InputError` unless it is that of Wan 2.2."""
-    config = vae_config_from(source.state_dict(), {})
-    if isinstance(config, Wan21VAEConfig):
-        raise InputError(
-            f"This is the Wan 2.1 VAE ({config.z_dim} latent channels): load wan2.2_vae.safetensors with the core node "
-            "Load VAE."
-        )
-    return config
-
-
 def _share_parameters(source: nn.Module, target: nn.Module) -> None:
     """Put the Parameters of `source` into `target` by name; raises `InputError` if a name or shape differs."""
     ours = dict(target.named_parameters())
@@ -264,21 +268,20 @@ def _share_parameters(source: nn.Module, target: nn.Module) -> None:
     misfits = [name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape]
     if misfits:
         raise InputError(
-            f"This VAE is not the Wan 2.2 VAE ({len(misfits)} tensors differ, such as {misfits[0]}): "
-            "load wan2.2_vae.safetensors with the core node Load VAE."
+            f"This VAE is none of Wan's ({len(misfits)} tensors differ, such as {misfits[0]}): {LOAD_VAE}."
         )
     for name in ours:
         module_name, _, leaf = name.rpartition(".")
         target.get_submodule(module_name)._parameters[leaf] = theirs[name]
 
 
-def _made_of_host_layers(vae: Any) -> tuple[Wan22VAE, Any]:
+def _made_of_host_layers(vae: Any) -> tuple[CausalVAE, Any]:
     """Our module over the storage of the host's weights, and its patcher; made once per VAE object."""
     made = getattr(vae, "_hyworld_streaming", None)
     if made is None:
-        state, config = vae.first_stage_model.state_dict(), _wan22_sizes(vae.first_stage_model)
+        state = vae.first_stage_model.state_dict()
         operations = comfy.ops.pick_operations(vae.vae_dtype, vae.vae_dtype)
-        ours = Wan22VAE(config, operations=operations, device="meta", dtype=vae.vae_dtype).eval()
+        ours = make_vae(vae_config_from(state, {}), operations=operations, device="meta", dtype=vae.vae_dtype).eval()
         ours.load_state_dict(state, strict=True, assign=True)
         ours.requires_grad_(False)
         patcher = comfy.model_patcher.CoreModelPatcher(
@@ -298,6 +301,14 @@ def _as_streams_keep_it(memory: list[Any]) -> VAECache:
             # A string marks an upsampling that passed the first frame through, as wide as the layer before it.
             kept.append(torch.zeros_like(kept[-1]))
     return tuple(kept)
+
+
+def _longer(now: Any, then: Any) -> Any:
+    """A layer's last inputs `now`, with those it had before `then` in front, as far as it looks back."""
+    if not isinstance(now, Tensor) or now.shape[2] >= HISTORY or now is then:
+        return now
+    earlier = then if isinstance(then, Tensor) else torch.zeros_like(now)
+    return torch.cat((earlier, now), dim=2)[:, :, -HISTORY:]
 
 
 def _causal_convolutions(decoder: nn.Module) -> int:

@@ -12,6 +12,7 @@ import folder_paths
 from comfy_api.latest import InputImpl
 from torch import Tensor
 
+from ...hyworld.config import FRAMES_PER_SECOND
 from ...hyworld.video import VideoWriter
 from .run import was_cancelled
 
@@ -31,11 +32,12 @@ class VideoFile:
     """Context manager: `add` frames inside, take `video` after it. A walk that fails leaves its file in `UNFINISHED`.
 
     size: (height, width) in pixels.
+    fps: frames per second.
     live: encoded in a quarter of the time; one that is cancelled leaves its file too.
     """
 
-    def __init__(self, size: tuple[int, int], *, live: bool = False) -> None:
-        self.writer = VideoWriter(unfinished_folder() / "walk.mp4", *size, or_next=True, quick=live)
+    def __init__(self, size: tuple[int, int], *, fps: int = FRAMES_PER_SECOND, live: bool = False) -> None:
+        self.writer = VideoWriter(unfinished_folder() / "walk.mp4", *size, fps=fps, or_next=True, quick=live)
         self._live = live
         self._file: Path | None = None
 

@@ -1,4 +1,4 @@
-"""`hyworld generate` and `hyworld play` with Wan models that follow no camera: small ones of random weights, in real files."""
+"""`hyworld generate` and `hyworld play` with Wan models that follow no camera: small random ones, in real files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def test_what_does_not_belong_together_is_one_sentence(
     Image.new("RGB", (64, 32)).save("first.png")
     refused = hyworld("generate", *of(files, network, vae), "--chunks", 1, *options)
     assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1 and said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert said in refused.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == ["first.png"]
 
 

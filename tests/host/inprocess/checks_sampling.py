@@ -245,7 +245,7 @@ def check_a_k_sampler_is_told_which_sampler_to_use() -> str:
     model = load(write_state("for_ksampler.safetensors", random_state(config), config))
     evidence = refused(
         lambda: k_sampler(model, config.text_dim),
-        "walks chunk by chunk along a camera path",
+        "This model walks chunk by chunk",
         "sample it with the HY-WorldPlay Streaming Sampler",
         kind=RuntimeError,
     )

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import comfy.ldm.models.autoencoder
-import comfy.ldm.wan.vae
 import comfy.model_management
 import comfy.sd
 import torch
@@ -19,6 +18,7 @@ from workbench import (
     close,
     differ,
     load,
+    model_file,
     pack,
     random_state,
     refused,
@@ -168,21 +168,85 @@ def check_unloaded_weights_come_back() -> str:
 
 
 def check_other_vaes_are_refused_by_name() -> str:
-    other = SimpleNamespace(first_stage_model=comfy.ldm.wan.vae.WanVAE(dim=16, z_dim=16), patcher=None)
     sizes = {"double_z": True, "z_channels": 4, "resolution": 32, "in_channels": 3, "out_ch": 3, "ch": 32}
     sizes |= {"ch_mult": [1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
     images = SimpleNamespace(
         first_stage_model=comfy.ldm.models.autoencoder.AutoencoderKL(ddconfig=sizes, embed_dim=4), patcher=None
     )
     hosted = pack("nodes.host.vae").HostVAE
+    config = small_config()
+    model = load(write_state("for_another_vae.safetensors", random_state(config), config))
     return " | ".join(
         (
-            refused(lambda: hosted(other), "Wan 2.1 VAE", "16"),
+            refused(lambda: walk(model, "w-3", vae=wan21()), "VAE has 16 latent channels", "needs 48"),
             refused(lambda: hosted(images), "VAE"),
             refused(lambda: hosted(SimpleNamespace(first_stage_model=None)), "There is no VAE", "Load VAE"),
             refused(lambda: hosted(object()), "There is no VAE", "Load VAE"),
         )
     )
+
+
+@functools.cache
+def wan21() -> Any:
+    """The core VAE object of a Wan 2.1 file of full size (127 million weights), with random weights in it."""
+    layout = pack("hyworld.vae").Wan21VAE(pack("hyworld.config").Wan21VAEConfig(), device="meta").state_dict()
+    require(len(layout) == 194, f"the layout has 194 tensors, found {len(layout)}")
+    file = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in layout.items()}
+    file["decoder.head.0.gamma"] = torch.zeros(layout["decoder.head.0.gamma"].shape)
+    with torch.inference_mode():
+        vae = comfy.sd.VAE(sd=file)
+        pack("hyworld.weights.random").randomise(vae.first_stage_model, 8)
+    require(vae.latent_channels == 16, "the host took it for the Wan 2.1 VAE")
+    return vae
+
+
+def check_the_wan_21_vae_streams_as_the_host_decodes() -> str:
+    """By our decoder and by the host's layers, in any split and in turns; and it encodes as the host does."""
+    source, evidence = wan21(), []
+    vae = pack("nodes.host.vae").HostVAE(source)
+    require((vae.latent_channels, vae.spatial_stride) == (16, 8), "16 channels, 8 pixels a cell")
+    raw = torch.randn(1, 16, 4, 2, 4, generator=torch.Generator().manual_seed(6))
+    video = torch.rand(1, 3, 9, 16, 32, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    with torch.inference_mode():
+        expected = source.decode(raw.clone()).float()
+        require(expected.shape == (1, 13, 16, 32, 3), f"13 frames: {list(expected.shape)}")
+        comfy.model_management.load_models_gpu([source.patcher])
+        ours, hosts = vae.decode_stream, vae._decode_with_host_layers
+        for pieces, ways in (
+            ((1, 1, 1, 1), (ours,) * 4),
+            ((2, 2), (ours, ours)),
+            ((1, 1, 1, 1), (hosts,) * 4),
+            ((3, 1), (hosts, hosts)),
+            ((1, 1, 1, 1), (ours, hosts, ours, hosts)),
+            ((1, 1, 2), (hosts, ours, hosts)),
+        ):
+            cache, frames = None, []
+            for piece, decode in zip(vae.normalise(raw).split(pieces, dim=2), ways, strict=True):
+                part, cache = decode(piece, cache)
+                frames.append(part)
+            evidence.append(close(as_host_shows(torch.cat(frames, dim=2)), expected, EXACT, f"streamed as {pieces}"))
+        encoded = vae.denormalise(vae.encode(video))
+        host = source.encode(video[0].movedim(0, -1) / 2 + 0.5).float()
+    return " ".join([*evidence, close(encoded, host, EXACT, "encode and the host's encode")])
+
+
+def check_tiny_decoders_of_wan_21_are_listed_and_equal_the_engines() -> str:
+    host_vae, sizes = pack("nodes.host.vae"), pack("hyworld.config").TinyDecoderConfig
+    config = sizes(latent_channels=16, patch=1, widths=(12, 8, 8, 4))
+    decoder = pack("hyworld.weights.random").randomise(pack("hyworld.vae").TinyDecoder(config), 5)
+    for name in ("lighttaew2_1.safetensors", "taew2_1.safetensors"):
+        write_state(name, decoder.state_dict(), folder="vae_approx")
+        require(name in host_vae.decoder_names(), f"{name} can be chosen: {host_vae.decoder_names()}")
+    vae, latents = host_vae.HostVAE(wan21()), torch.randn(1, 16, 3, 2, 4, generator=torch.Generator().manual_seed(6))
+    path = model_file("lighttaew2_1.safetensors", "vae_approx")
+    expected, _ = pack("hyworld.weights").load_tiny_decoder(path).decode_stream(latents)
+    with torch.inference_mode():
+        picked = host_vae.pick_decoder("lighttaew2_1.safetensors", vae)
+        comfy.model_management.load_models_gpu([picked.patcher])
+        frames, _ = picked.decode_stream(latents.clone())
+        plain, _ = host_vae.pick_decoder("taew2_1.safetensors", vae).decode_stream(latents.clone())
+    differ(plain, expected, "latents as they are and the VAE's own")
+    return same(frames, expected, "frames by lighttae")
 
 
 def check_weights_moved_by_the_host_are_moved_for_us() -> str:

@@ -52,10 +52,17 @@ def run_node(node_id: str, **inputs: Any) -> tuple[Any, ...]:
         return execute(**inputs).args
 
 
-def load(name: str, weight_dtype: str = "default", allow_base: bool = False) -> comfy.model_patcher.ModelPatcher:
+def load(
+    name: str, weight_dtype: str = "default", allow_base: bool = False, **inputs: Any
+) -> comfy.model_patcher.ModelPatcher:
     """MODEL from the node Load HY-WorldPlay Model."""
     (model,) = run_node(
-        "HYWorldLoadModel", model_name=name, weight_dtype=weight_dtype, attention="auto", allow_base=allow_base
+        "HYWorldLoadModel",
+        model_name=name,
+        weight_dtype=weight_dtype,
+        attention="auto",
+        allow_base=allow_base,
+        **inputs,
     )
     return model
 
@@ -157,12 +164,18 @@ def walked_alone(network: Any, latent_size: tuple[int, int], path: str) -> Tenso
 
 
 class SmallVAE:
-    """A VAE socket's object around a small Wan22VAE; with 48 channels it has the released model's latent statistics."""
+    """A VAE socket's object around a small Wan22VAE, with 16 channels a Wan21VAE.
+
+    With 48 and 16 channels it has the released model's latent statistics.
+    """
 
     def __init__(self, channels: int) -> None:
         config = pack("hyworld.config")
         if channels == config.TINY_RANDOM.vae.z_dim:
             module = pack("hyworld.builtin").vae(config.TINY_RANDOM)
+        elif channels == 16:
+            sizes = config.Wan21VAEConfig(encoder_dim=8, decoder_dim=8)
+            module = pack("hyworld.weights.random").randomise(pack("hyworld.vae").Wan21VAE(sizes), 21)
         else:
             plain = {} if channels == 48 else {"latents_mean": (0.0,) * channels, "latents_std": (1.0,) * channels}
             sizes = config.VAEConfig(encoder_dim=8, decoder_dim=8, z_dim=channels, **plain)
