@@ -23,7 +23,7 @@ class LoadModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HYWorldLoadModel",
-            display_name="Load HY-WorldPlay Model (or streaming Wan)",
+            display_name="Load HY-WorldPlay Model",
             description=(
                 "Loads WorldPlay WAN-5B, Self-Forcing, Causal-Forcing, TI2V-5B or another Wan 2.1 or 2.2 model as a "
                 "real MODEL: LoRA loaders, the compile node, offloading and Save Model work on it. The first entry is "

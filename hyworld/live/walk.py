@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -235,10 +236,11 @@ class LiveWalk:
 
     def _still(self) -> Iterator[Chunk]:
         """A chunk each time that one is due, without a path; ends when there is something else to do."""
+        walk = self._pipeline.walk(self._here, chunks=sys.maxsize, on_progress=self._report)
         while self._wait() is not None:
             self._inputs = (LatentInput(Motion()),) * self.recipe.chunk_latents
             self._asked = time.monotonic()
-            yield from self._pipeline.walk(self._here, chunks=1, on_progress=self._report)
+            yield next(walk)
 
     def _foresee(self, cameras: Trajectory) -> Trajectory:
         """The chunk after these, if what is held stays held."""

@@ -171,6 +171,8 @@ def test_only_graphs_are_offered_as_templates() -> None:
         "live_walk",
         "lora_fp8_low_vram",
         "quick_start",
+        "self_forcing_stream",
+        "ti2v_5b",
         "walk_and_save",
         "walk_back",
         "wan_5b",

@@ -282,7 +282,8 @@ export class LiveView {
   }
 
   #drawMap() {
-    const walk = this.#steers ? this.route.walk : undefined;
+    if (!this.#steers) return;
+    const { walk } = this.route;
     this.map.element.hidden = !walk;
     if (walk) this.map.show(walk, this.#latent);
   }
