@@ -47,10 +47,13 @@ class Member:
         """Send a binary message."""
         self._put(_Waiting(message, latest))
 
-    def show_chunk(self, message: bytes) -> None:
-        """Send a chunk, whose frames are left out if this reader is too slow for them."""
+    def show_chunk(self, message: bytes, most: int = MOST_CHUNKS) -> None:
+        """Send a chunk, whose frames are left out if this reader is too slow for them.
+
+        most: chunks that may wait with their frames.
+        """
         self._put(_Waiting(message, frames=True))
-        for waiting in [waiting for waiting in self._waiting if waiting.frames][:-MOST_CHUNKS]:
+        for waiting in [waiting for waiting in self._waiting if waiting.frames][:-most]:
             assert isinstance(waiting.data, bytes)
             waiting.data, waiting.frames = without_frames(waiting.data), False
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from ..config import CHUNK_LATENTS
 from ..walk import World
 from . import messages
-from .member import Member
+from .member import MOST_CHUNKS, Member
 from .path import path_of
 from .pictures import Pictured, Pictures, encode, picture_message, thumbnails_message
 from .walk import LiveWalk, Made, State
@@ -57,6 +58,8 @@ class Show:
         self._loop = loop
         self._members = members
         self._heeds_words = heeds_words
+        # As much play as of long chunks.
+        self._most_waiting = max(MOST_CHUNKS, MOST_CHUNKS * CHUNK_LATENTS // walk.recipe.chunk_latents)
         self._news: deque[_News] = deque()
         self._pictures = Pictures()
         self._closed = False
@@ -186,7 +189,7 @@ class Show:
         self._thumbnails.append(chunk.thumbnail)
         self._picture = chunk.last
         for member in self._members:
-            member.show_chunk(chunk.message)
+            member.show_chunk(chunk.message, self._most_waiting)
 
     def _tell_place(self, now: _Now, chunks: int, picture: bytes | None) -> None:
         known = self._last[chunks - 1] if 0 < chunks <= len(self._last) else None

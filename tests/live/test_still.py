@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from hyworld import Pipeline, World
+from hyworld.camera.tokens import Motion
+from hyworld.live.controls import LatentInput
 from hyworld.live.recording import Recording
 from hyworld.live.room import Room
-from hyworld.live.walk import LiveWalk
+from hyworld.live.walk import LiveWalk, Made
 from hyworld.video import VideoWriter
 from hyworld.walk.world import told_by_chunk
 
@@ -123,6 +125,20 @@ async def state_of(member: Any) -> dict[str, Any]:
     message = await asyncio.wait_for(member.next(), 5)
     assert isinstance(message, str)
     return dict(json.loads(message))
+
+
+def test_short_chunks_wait_for_a_slow_reader_as_long_as_others(framewise: Pipeline):
+    async def visit() -> None:
+        watched = Watched(framewise, asyncio.get_running_loop())
+        watched.room.opened(watched.walk, heeds_words=True)
+        member = watched.room.join("ann")
+        for chunk in framewise.walk(watched.walk.world, chunks=10):
+            watched.room.made(Made(chunk, (LatentInput(Motion()),), 0.1))
+        while sum(isinstance(message.data, bytes) for message in member._waiting) < 10:
+            await asyncio.sleep(0.01)
+        assert sum(message.frames for message in member._waiting) == 8
+
+    run(visit())
 
 
 def test_time_waits_for_the_first_who_walks(still: Pipeline):
