@@ -233,7 +233,7 @@ def generate(
     )
     first = 0 if past is None else past.chunks
     walked = WORLDPLAY
-    if weights is not None:
+    if weights is not None and vae is not None:  # else `load` says what is missing
         opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
         walked = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
     if isinstance(walked.memory, Rolling):

@@ -28,11 +28,12 @@ from ..modes import Modes, why_slower
 from ..picture import CropChoice, open_picture
 from ..pipeline import Pipeline
 from ..recipe_choice import recipe_for
-from ..walk import Rolling, World
+from ..walk import WORLDPLAY, World
+from ..walk.recipes import LATENTS
 from ..weights import open_dit, open_vae
 from .beginning import preset_for, saved_world
 from .console import console, notes, parse_size, reports_errors, stderr
-from .options import KV, Attention, Graphs, Kernels, Linears
+from .options import KV, Attention, Averaged, Graphs, Kernels, Linears, LowWeights, RecipeName
 
 PORT = 8199
 
@@ -56,7 +57,10 @@ def play(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="Height x width in pixels, multiples of 32. Default: 704x1280 (tiny: 160x288)."),
+        typer.Option(
+            help="Height x width in pixels, multiples of 32 (Wan 2.1: 16). Default: the model's, 704x1280 "
+            "(tiny: 160x288)."
+        ),
     ] = None,
     crop: Annotated[
         CropChoice | None,
@@ -148,10 +152,14 @@ def play(
     linears: Linears = "exact",
     kv: KV = "auto",
     graphs: Graphs = "auto",
+    recipe: RecipeName = None,
+    low_weights: LowWeights = None,
+    ema: Averaged = None,
 ) -> None:
     """Walk through a generated world while it is made, with keyboard, gamepad or touch, in a page of this machine.
 
-    With no options at all it walks through the built-in world, which needs no download and no GPU. Ctrl-C ends it.
+    With no options at all it walks through the built-in world, which needs no download and no GPU. Models that follow
+    no camera are steered with words alone. Ctrl-C ends it.
     """
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
@@ -161,15 +169,20 @@ def play(
         any_model=any_model,
         of_new_worlds={"--image": image, "--size": size, "--crop": crop, "--prompt": prompt},
     )
-    if weights is not None:
-        walked = recipe_for(open_dit(weights, allow_base=allow_base, head_dim=head_dim).config, weights)
-        if isinstance(walked.memory, Rolling):
-            raise InputError(f"{weights} follows no camera, so there is nothing to steer: use hyworld generate.")
+    walked = WORLDPLAY
+    if weights is not None and vae is not None:  # else `load` says what is missing
+        opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
+        walked = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
+        if walked.chunk_latents >= LATENTS:
+            raise InputError(
+                f"{weights} makes a clip in one go, so there is no walk to take part in: use hyworld generate."
+            )
     built_in = preset or (preset_for(past, str(world)) if weights is None else TINY.name)
     chosen = builtin.preset(built_in) if weights is None else WAN_5B
     picture = None if image is None else open_picture(image)
-    height_width = chosen.size if size is None else parse_size(size)
-    check_size(*height_width)
+    default_size = chosen.size if weights is None else walked.size
+    height_width = default_size if size is None else parse_size(size)
+    check_size(*height_width, walked.spatial_stride)
     if weights is not None and vae is not None and text_encoder is None and past is None:
         # Before a minute goes into loading; but errors in the given files come first.
         open_vae(vae)
@@ -191,6 +204,9 @@ def play(
             allow_base=allow_base,
             head_dim=head_dim,
             modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
+            recipe=recipe,
+            low_weights=low_weights,
+            ema=ema,
         ).result()
     notes(filter(None, [why_slower(kernels, loaded.walker.device)]))
 

@@ -55,8 +55,8 @@ def branches(
     matrix: Tensor | None,
     out: Tensor | None = None,
 ) -> Tensor:
-    if matrix is None and norm is None and rope is None:  # a copy at most
-        return plain.branches(x_BFSE, heads, None, None, None, out)
+    if matrix is None and norm is None and rope is None and out is None:  # no work
+        return plain.branches(x_BFSE, heads, None, None, None)
     gain, eps = None, 0.0
     if type(norm) is nn.RMSNorm:
         gain, eps = norm.weight, norm.eps or 0.0

@@ -123,7 +123,7 @@ class GraphedNetwork:
             return flow
         self.model.rope_tables(inputs)  # a recording reads them where they are, whatever they hold
         flow = recordings[key].replay(inputs)
-        if inputs.prefill:
+        if inputs.prefill and isinstance(memory, KVMemory):
             memory.frames = frames
         return flow
 

@@ -21,7 +21,8 @@ class Inputs(NamedTuple):
     text_kv: from `WanDiT.text_keys_values`.
     memory: K more frames to attend to. A `KVMemory`'s are at temporal positions 0..K-1 and the given frames at
         K..K+F-1, whatever their index in the video, as in training; for a `RollingMemory` see there.
-    prefill: replace the frames in `memory`, a `KVMemory`, by these.
+    prefill: only write keys and values into `memory`: a `KVMemory` then remembers these frames instead of its own, a
+        `RollingMemory` has them in the chunk's slots.
 
     Only for a network with cameras, which needs them:
     viewmats: `[B, F, 4, 4]` world-to-camera. Only poses relative to each other and to the memory's matter.

@@ -177,8 +177,9 @@ class WanDiT(nn.Module):
         latents, memory = inputs.latents, inputs.memory
         num_frames, rows, columns = latents.shape[2], latents.shape[3] // PATCH, latents.shape[4] // PATCH
         if inputs.prefill:
-            assert isinstance(memory, KVMemory), "a prefill needs a memory to write to"
-            memory.clear()
+            assert memory is not None, "a prefill needs a memory to write to"
+            if isinstance(memory, KVMemory):
+                memory.clear()
 
         cameras = context = None
         if self.config.cameras:
@@ -197,11 +198,11 @@ class WanDiT(nn.Module):
         for layer, block in enumerate(blocks):  # not a zip: torch 2.6 compiles none of unequal lengths
             image_kv = inputs.image_kv and inputs.image_kv[layer]
             x = block(x, frame_mod, inputs.text_kv[layer], image_kv, positions, slots[layer], self.kernels)
-        if last is not None and isinstance(memory, KVMemory):
+        if last is not None and memory is not None:
             # A prefill needs only the keys and values of the last block.
             last.store_keys_values(x, frame_mod, positions, memory.slot(len(blocks), num_frames), self.kernels)
-            assert cameras is not None
-            memory.commit_prefill(cameras)
+            if isinstance(memory, KVMemory) and cameras is not None:
+                memory.commit_prefill(cameras)
             return None
 
         return rearrange(

@@ -9,7 +9,6 @@ from types import TracebackType
 
 from torch import Tensor
 
-from ..config import CHUNK_LATENTS, frames_in
 from ..video import VideoWriter
 from ..walk import World
 from .walk import Made
@@ -41,7 +40,8 @@ class Recording:
         """
         assert made.chunk.frames is not None
         self._room.acquire()
-        writing = self._thread.submit(self._write, made.chunk.index, made.chunk.frames)
+        begins = made.chunk.world.at_chunk(made.chunk.index).video_frames
+        writing = self._thread.submit(self._write, begins, made.chunk.frames)
         writing.add_done_callback(lambda _: self._room.release())
 
     def problem(self) -> str:
@@ -72,11 +72,12 @@ class Recording:
     ) -> None:
         self._thread.shutdown()
 
-    def _write(self, index: int, frames: Tensor) -> None:
+    def _write(self, begins: int, frames: Tensor) -> None:
+        """begins: frames of the line before these."""
         if self.failure is not None:
             return
         try:
-            self._rewind(frames_in(index * CHUNK_LATENTS))
+            self._rewind(begins)
             self._frames += len(frames)
             self._video.write(frames)
         except Exception as error:

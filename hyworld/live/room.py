@@ -47,6 +47,7 @@ class Room:
         self._members: list[Member] = []
         self._walker: Member | None = None
         self._kept_for = ""  # the visitor who walked, while the place is kept
+        self._waits = False  # for somebody to walk, before time goes on by itself
         self._vacant: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -55,12 +56,17 @@ class Room:
     def opened(self, walk: LiveWalk, *, heeds_words: bool, on_stop: Callable[[], None] | None = None) -> None:
         """A walk begins, and is what the room shows from now on. Before its `run`.
 
+        One that is not steered and goes on by itself waits until somebody walks.
+
         heeds_words: whether the model takes notice of words.
         on_stop: what the walker's "stop" does; default: `walk.stop`.
         """
+        waits = walk.goes_on and not walk.steers
+        if waits:
+            walk.set_goes_on(False)
         show = Show(self._loop, walk, self._members, heeds_words=heeds_words)
         self._being_walked = show
-        self._post(self._open, show, on_stop or walk.stop)
+        self._post(self._open, show, on_stop or walk.stop, waits)
 
     def ended(self, text: str = "") -> None:
         """The walk has ended: all are told, after its last chunk; text: why, if not by the walker's wish."""
@@ -183,10 +189,11 @@ class Room:
         with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             self._loop.call_soon_threadsafe(action, *arguments)
 
-    def _open(self, show: Show, on_stop: Callable[[], None]) -> None:
+    def _open(self, show: Show, on_stop: Callable[[], None], waits: bool) -> None:
         if self._show is not None:
             self._show.close()
-        self._show, self._on_stop = show, on_stop
+        self._show, self._on_stop, self._waits = show, on_stop, waits
+        self._let_go_on()
         for member in self._members:
             member.forget()
             show.welcome(member)
@@ -206,6 +213,13 @@ class Room:
             self._vacant.cancel()
         self._kept_for, self._vacant = "", None
         self._walker, member.role = member, "walks"
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
+        """Let time go on if it has waited for the walker."""
+        if self._waits and self._walker is not None and self._show is not None:
+            self._waits = False
+            self._show.walk.set_goes_on(True)
 
     def _promote(self, member: Member) -> None:
         self._seat(member)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ..config import FRAMES_PER_SECOND
 from ..walk import World
 from . import messages
 from .member import Member
@@ -121,7 +120,10 @@ class Show:
             "chunks": now.world.chunks,
             "furthest": now.furthest.chunks,
             "size": list(now.world.size),
-            "fps": FRAMES_PER_SECOND,
+            "fps": self.walk.recipe.frames_per_second,
+            "chunk_latents": self.walk.recipe.chunk_latents,
+            "steers": self.walk.steers,
+            "takes_picture": self.walk.recipe.picture is not None,
             "words": now.words,
             "heeds_words": self._heeds_words,
             "can_tell": self.walk.can_tell,

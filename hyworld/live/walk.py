@@ -1,7 +1,8 @@
-"""One live walk: `Pipeline.walk` along a path that is made while it is walked."""
+"""One live walk: `Pipeline.walk` along a path that is made while it is walked, or with words alone."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from PIL import Image
 
 from ..camera import Trajectory
 from ..camera.tokens import DEFAULT_SPEEDS, Motion, Speeds
-from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND
 from ..errors import InputError
 from ..pipeline import TEXT_ENCODER_MISSING, Pipeline
 from ..walk import Chunk, Progress, World
@@ -69,9 +69,12 @@ class Listener(Protocol):
 class LiveWalk:
     """A walk in `world` that one thread runs and others steer.
 
+    A model that follows no camera is not steered: what is held lets time go on, and the path stands still.
+
     listener: is told of everything, on the walking thread.
     speeds: of keys, and of sticks at full deflection.
-    goes_on: with nothing held, time goes on instead of standing still.
+    recipe, steers: of the model: how it is walked, and whether it follows a camera.
+    goes_on: with nothing held, time goes on instead of standing still. Default: for a model that follows no camera.
     on_wait: called at least every 0.1 s while `run` waits; may raise to end the walk.
     on_progress: as of `Pipeline.walk`; may raise to end the walk.
 
@@ -85,13 +88,15 @@ class LiveWalk:
         listener: Listener,
         *,
         speeds: Speeds = DEFAULT_SPEEDS,
-        goes_on: bool = False,
+        goes_on: bool | None = None,
         on_wait: Callable[[], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         assert pipeline.walker.decoding is not None, "a walker without a decoder has nothing to show"
-        pipeline.walk(world, iter(()))  # which refuses what does not fit
         self.speeds = speeds
+        self.recipe = pipeline.walker.recipe
+        self.steers = pipeline.walker.network.config.cameras
+        pipeline.walk(world, iter(()) if self.steers else None, 1)  # which refuses what does not fit
         pipeline.walker.give_back_every = GIVE_BACK_EVERY
         self._pipeline = pipeline
         self._decoding = pipeline.walker.decoding
@@ -109,7 +114,7 @@ class LiveWalk:
         self._here = self._furthest = world
         self._state: State = "standing"
         self._noticed: float | None = None  # when a press ended standing still
-        self._goes_on = goes_on
+        self._goes_on = not self.steers if goes_on is None else goes_on
         self._words: str | None = None  # to be told
         self._place: int | None = None  # to go to
         self._stopping = False
@@ -214,6 +219,8 @@ class LiveWalk:
     # From here on: on the walking thread.
 
     def _walk(self) -> Iterator[Chunk]:
+        if not self.steers:
+            return self._still()
         # On a CPU nothing would be gained: it has no time while it works, and what was not foreseen is chosen twice.
         foresee = None if self._pipeline.walker.device.type == "cpu" else self._foresee
         return self._pipeline.walk(self._here, self._cameras(), on_progress=self._report, foresee=foresee)
@@ -227,13 +234,22 @@ class LiveWalk:
             here = self._here.history[-1].cameras if self._here.history else None
             yield cameras_onwards(here, motions, self.speeds.orbit_radius)
 
+    def _still(self) -> Iterator[Chunk]:
+        """A chunk each time that one is due, without a path; ends when there is something else to do."""
+        walk = self._pipeline.walk(self._here, chunks=sys.maxsize, on_progress=self._report)
+        while self._wait() is not None:
+            self._inputs = (LatentInput(Motion()),) * self.recipe.chunk_latents
+            self._asked = time.monotonic()
+            yield next(walk)
+
     def _foresee(self, cameras: Trajectory) -> Trajectory:
         """The chunk after these, if what is held stays held."""
-        return cameras_onwards(cameras, [self._inputs[-1].motion] * CHUNK_LATENTS, self.speeds.orbit_radius)
+        return cameras_onwards(cameras, [self._inputs[-1].motion] * self.recipe.chunk_latents, self.speeds.orbit_radius)
 
     def _wait(self) -> tuple[LatentInput, ...] | None:
         """What the next chunk's latents are given, once it is time; None if there is something else to do."""
-        latents = CHUNK_LATENTS if self._here.history else CHUNK_LATENTS - 1  # a world begins where it begins
+        begins = self.steers and not self._here.history
+        latents = self.recipe.chunk_latents - begins  # a world begins where it begins
         while True:
             self._on_wait()
             self._tell_news()
@@ -264,7 +280,7 @@ class LiveWalk:
 
     def _report(self, progress: Progress) -> None:
         self._on_progress(progress)
-        self._listener.working(progress.chunk, progress.step, self._pipeline.walker.recipe.steps)
+        self._listener.working(progress.chunk, progress.step, self.recipe.steps)
         self._tell_news()
         if self._stopping or self._place is not None:
             raise _DroppedError
@@ -276,7 +292,7 @@ class LiveWalk:
             if self._place is not None:
                 raise _DroppedError
             self._here = self._furthest = chunk.world
-            self._pacing.made(chunk.index, len(chunk.frames) / FRAMES_PER_SECOND, self._asked, now)
+            self._pacing.made(chunk.index, len(chunk.frames) / self.recipe.frames_per_second, self._asked, now)
         self._shown_from = min(self._shown_from, chunk.index)
         self._listener.made(Made(chunk, self._inputs, now - self._asked))
         self._listener.changed()
@@ -327,7 +343,7 @@ class LiveWalk:
             frames = next(self._pipeline.replay(world, world.chunks - 1)).frames
             assert frames is not None
         elif world.first_frame is not None:
-            frames = self._decoding.decode(world, world.first_frame)[0].collect()
+            frames = self._decoding.decode(world, world.first_frame[:, :, :1])[0].collect()
         else:
             return None
         return Image.fromarray(frames[-1].numpy())

@@ -198,10 +198,11 @@ class _Place:
         self.walk = self._new_walk(start)
 
     def __enter__(self) -> _Place:
+        fps = self.walk.recipe.frames_per_second
         with ExitStack() as stack:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="hyworld-")))
             self._autosave = stack.enter_context(Autosave(AUTOSAVED, every=self._walking.autosave, keeps=True))
-            video = stack.enter_context(VideoWriter(folder / "walk.mp4", *self._start.size, quick=True))
+            video = stack.enter_context(VideoWriter(folder / "walk.mp4", *self._start.size, fps=fps, quick=True))
             self._recording = stack.enter_context(Recording(video, self._start))
             self._within = stack.pop_all()
         return self
@@ -221,7 +222,7 @@ class _Place:
         """Walk where one stands, until the walk ends."""
         if self.walk.state == "stopped":
             before = self.walk
-            self.walk = self._new_walk(before.furthest)
+            self.walk = self._new_walk(before.furthest, goes_on=False)
             self.walk.go_back(before.world.chunks)
         self._room.opened(self.walk, heeds_words=self._walking.heeds_words, on_stop=self._stand)
         if self._problem is not None:  # not before, since what waits to be sent goes when a walk is opened
@@ -269,8 +270,9 @@ class _Place:
     def note(self, text: str) -> None:
         self._room.note(text)
 
-    def _new_walk(self, world: World) -> LiveWalk:
-        return LiveWalk(self._walking.pipeline, world, self, speeds=self._walking.speeds, on_wait=self._walking.look)
+    def _new_walk(self, world: World, goes_on: bool | None = None) -> LiveWalk:
+        walking = self._walking
+        return LiveWalk(walking.pipeline, world, self, speeds=walking.speeds, goes_on=goes_on, on_wait=walking.look)
 
     def _stand(self) -> None:
         """The page's stop: the walk can be gone on with."""

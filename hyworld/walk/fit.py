@@ -13,7 +13,7 @@ from ..config import PATCH, TINY, WAN_5B, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint, same_model
 from .recipe import Recipe, Rolling
-from .samplers import check_installed
+from .samplers import missing_package
 from .world import World
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
@@ -25,8 +25,13 @@ def standing_still(latents: int) -> Trajectory:
     return Trajectory(still.c2w.repeat(latents, 0), still.intrinsics.repeat(latents, 0), np.zeros(latents, np.int64))
 
 
-def check_recipe(recipe: Recipe, config: DiTConfig, second: DiTConfig | None = None) -> None:
-    """Raise `InputError` unless networks of these sizes can be walked by `recipe`, and what it needs is installed."""
+def check_recipe(
+    recipe: Recipe, config: DiTConfig, second: DiTConfig | None = None, spatial_stride: int | None = None
+) -> None:
+    """Raise `InputError` unless networks of these sizes can be walked by `recipe`, and what it needs is installed.
+
+    spatial_stride: the decoder's, if there is one.
+    """
     if config.cameras == isinstance(recipe.memory, Rolling):
         kind = "follows a camera" if config.cameras else "follows no camera"
         raise InputError(f"The recipe {recipe.name} is not for a model that {kind}: choose the model's own.")
@@ -41,7 +46,13 @@ def check_recipe(recipe: Recipe, config: DiTConfig, second: DiTConfig | None = N
         raise InputError(f"The recipe {recipe.name} is not for {count}: give as many as it has.")
     if second is not None and second != config:
         raise InputError("The two networks are not of one model: give its high-noise and its low-noise network.")
-    check_installed(recipe)
+    if spatial_stride not in (None, recipe.spatial_stride):
+        raise InputError(
+            f"The decoder makes {spatial_stride} pixels of a latent cell, but the recipe {recipe.name} needs one that "
+            f"makes {recipe.spatial_stride}: give the VAE the model was trained with, or its tiny decoder."
+        )
+    if (missing := missing_package(recipe)) is not None:
+        raise InputError(missing)
 
 
 def fitted(

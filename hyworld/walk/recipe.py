@@ -103,11 +103,10 @@ class Recipe:
             raise InputError("Context noise is read off the schedule's shift: give the recipe its shift.")
 
     def _check_rolling(self, memory: Rolling) -> None:
-        n, kept = self.chunk_latents, memory.window + memory.sink
-        if n < 1 or memory.sink < 0 or memory.window < n or kept % n:
+        if memory.sink < 0 or not 1 <= self.chunk_latents <= memory.window:
             raise InputError(
-                f"Window and sink together must be a whole number of chunks of {n} latents, the window one chunk or "
-                f"more, got a window of {memory.window} and a sink of {memory.sink}."
+                f"A window holds a chunk of {self.chunk_latents} latents or more, a sink 0 or more, got a window of "
+                f"{memory.window} and a sink of {memory.sink}."
             )
 
     @property

@@ -134,7 +134,7 @@ class RollingCache:
         clean = sent(step.latents, self._device).to(self._dtype)
         inputs = given.inputs(given.stamped(self._noisy(clean, step, chunk)), self._recipe.context_timestep)
         for branch in told:
-            branch(inputs)
+            branch(inputs._replace(prefill=True))
         for memory in self._memories:
             memory.commit()
 

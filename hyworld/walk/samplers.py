@@ -81,12 +81,11 @@ def _solver() -> Any:
     )
 
 
-def check_installed(recipe: Recipe) -> None:
-    """Raise `InputError` if the recipe's sampler needs a package that is not here."""
-    if recipe.advance == "unipc" and find_spec("diffusers") is None:
-        raise InputError(
-            f"The recipe {recipe.name} samples with UniPC, which diffusers brings: install it (pip install diffusers)."
-        )
+def missing_package(recipe: Recipe) -> str | None:
+    """A sentence for the user, if the recipe's sampler needs a package that is not here."""
+    if recipe.advance != "unipc" or find_spec("diffusers") is not None:
+        return None
+    return f"The recipe {recipe.name} samples with UniPC, which diffusers brings: install it (pip install diffusers)."
 
 
 def sampler(recipe: Recipe, draw: Draw) -> Sampler:

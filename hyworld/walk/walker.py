@@ -69,7 +69,7 @@ class Walker:
     decoding: latents → frames; None leaves `Chunk.frames` empty.
     dtype: of the network. Running latents, cameras and noise stay in float32.
     vae: fingerprint of the VAE whose latents these are.
-    compact_memory: half the memory for keys and values, some more time; see `KVMemory`.
+    compact_memory: half the memory for keys and values, some more time; see `KVMemory`. Not of a rolling memory.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
 
@@ -91,7 +91,12 @@ class Walker:
         compact_memory: bool = False,
         points: Tensor | None = None,
     ) -> None:
-        check_recipe(recipe, network.config, None if second is None else second.config)
+        check_recipe(
+            recipe,
+            network.config,
+            None if second is None else second.config,
+            None if decoding is None else decoding.decoder.spatial_stride,
+        )
         self.recipe = recipe
         self.decoding = decoding
         self.device = torch.device(device)

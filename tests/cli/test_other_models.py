@@ -1,7 +1,10 @@
-"""`hyworld generate` with Wan models that follow no camera: small ones of random weights, in real files."""
+"""`hyworld generate` and `hyworld play` with Wan models that follow no camera: small random ones, in real files."""
 
 from __future__ import annotations
 
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from hyworld.config import DiTConfig, VAEConfig, Wan21VAEConfig
 from hyworld.dit import WanDiT
 from hyworld.vae import make_vae
 from hyworld.weights.random import randomise
+
+from .test_play import started, walk
 
 SMALL: dict[str, Any] = {"num_heads": 2, "head_dim": 24, "num_layers": 1, "ffn_dim": 64, "text_dim": 32, "freq_dim": 32}
 TEXT_TOKENS = 6
@@ -85,13 +90,45 @@ def test_what_does_not_belong_together_is_one_sentence(
     Image.new("RGB", (64, 32)).save("first.png")
     refused = hyworld("generate", *of(files, network, vae), "--chunks", 1, *options)
     assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1 and said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert said in refused.stderr
     assert sorted(file.name for file in tmp_path.iterdir()) == ["first.png"]
 
 
-def test_live_walks_need_a_camera(hyworld, files: Path):
-    refused = hyworld("play", *of(files, "self_forcing_dmd", "vae21"))
-    assert refused.returncode == 2 and "follows no camera" in refused.stderr
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to send")
+def test_a_live_walk_goes_on_by_itself_while_somebody_is_there(files: Path, tmp_path: Path):
+    model = [*of(files, "model", "vae21"), "--recipe", "causal_forcing"]
+    with started(tmp_path, "--size", "32x48", "--prompt", "a street", model=model) as (process, address):
+        time.sleep(0.5)
+        assert list(tmp_path.iterdir()) == []
+        walk(address, 2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    world = World.load(tmp_path / "live.world")
+    assert world.chunks >= 2
+    assert (world.size, world.latents.shape[2]) == ((32, 48), 3 * world.chunks)
+
+
+@pytest.mark.parametrize(
+    ("network", "vae", "options", "said"),
+    [
+        ("wan2.2_ti2v", "vae22", [], "makes a clip in one go"),
+        ("self_forcing_dmd", "vae21", ["--recipe", "wan21_t2v"], "makes a clip in one go"),
+        ("model", "vae21", [], "does not say which: add --recipe"),
+        ("self_forcing_dmd", "vae21", ["--recipe", "worldplay"], "is not for the network"),
+        ("self_forcing_dmd", "vae21", ["--low-weights", "low.safetensors"], "does not say which"),
+        ("self_forcing_dmd", "vae21", ["--size", "40x64"], "multiple of 16"),
+        ("self_forcing_dmd", "vae22", ["--size", "32x48"], "give the Wan 2.1 VAE"),
+    ],
+)
+def test_what_cannot_be_walked_live_is_one_sentence(
+    hyworld, files: Path, network: str, vae: str, options: list[str], said: str
+):
+    refused = hyworld("play", "--no-browser", *of(files, network, vae), *options)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert said in refused.stderr
 
 
 def test_the_recipes_are_listed(hyworld):

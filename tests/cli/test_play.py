@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,13 +20,16 @@ from hyworld import World
 from hyworld.cli import play
 from hyworld.live import files
 
-SMALL = ("--preset", "tiny-random", "--device", "cpu", "--no-browser", "--port", "0")
+SMALL = ("--preset", "tiny-random")
+HERE = ("--device", "cpu", "--no-browser", "--port", "0")
 
 
 @contextmanager
-def started(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(
+    folder: Path, *options: object, model: Sequence[object] = SMALL
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command and the address it prints."""
-    command = [sys.executable, "-m", "hyworld.cli.main", "play", *SMALL, *options]
+    command = [sys.executable, "-m", "hyworld.cli.main", "play", *map(str, (*model, *HERE, *options))]
     environment = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -42,11 +45,11 @@ def started(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str]
         process.wait()
 
 
-def walk(address: str, chunks: int) -> None:
-    """Hold a key until so many chunks came."""
+def walk(address: str, chunks: int, *keys: str) -> None:
+    """Hold keys until so many chunks came."""
     socket = WebSocket()
     socket.connect(address.replace("http", "ws") + "/live", origin=address, timeout=60)
-    socket.send(json.dumps({"type": "input", "at": 1, "keys": ["w"]}))
+    socket.send(json.dumps({"type": "input", "at": 1, "keys": keys}))
     while chunks:
         data = socket.recv()
         chunks -= isinstance(data, bytes) and b'"type":"chunk"' in data[:60]
@@ -57,7 +60,7 @@ def walk(address: str, chunks: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_and_says_where_the_world_is(tmp_path: Path, number: signal.Signals):
     with started(tmp_path, "--size", "64x96") as (process, address):
-        walk(address, 2)
+        walk(address, 2, "w")
         began = time.monotonic()
         process.send_signal(number)  # in the middle of a chunk
         stdout, stderr = process.communicate(timeout=60)
@@ -70,7 +73,7 @@ def test_ctrl_c_ends_it_and_says_where_the_world_is(tmp_path: Path, number: sign
     assert [file.name for file in tmp_path.iterdir()] == ["live.world"]
 
     with started(tmp_path, "--world", "live.world") as (process, address):
-        walk(address, 1)
+        walk(address, 1, "w")
         process.send_signal(number)
         stdout, _ = process.communicate(timeout=60)
     again = World.load(tmp_path / "live-2.world")

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Delays, firstFrame, quantile } from "../../web/js/live/delays.js";
 import { Frames } from "../../web/js/live/frames.js";
 import { Input, padState } from "../../web/js/live/input.js";
-import { Route, placeOfFrame } from "../../web/js/live/route.js";
+import { Route } from "../../web/js/live/route.js";
 import { LANGUAGES } from "../../web/js/live/texts.js";
 import { Wire, unpack } from "../../web/js/live/wire.js";
 import { LANGUAGES as PAGE } from "../../web/play/texts.js";
@@ -166,8 +166,9 @@ test("letting go of everything counts only if a frame shows it", () => {
 test("the frames of a chunk's latents", () => {
   assert.deepEqual([0, 1, 2, 3].map((latent) => firstFrame(latent, 4, 16)), [0, 4, 8, 12]);
   assert.deepEqual([0, 1, 2, 3].map((latent) => firstFrame(latent, 4, 13)), [0, 1, 5, 9]);
-  assert.equal(placeOfFrame({ chunk: 0, at: 0, of: 13 }), 0);
-  assert.equal(placeOfFrame({ chunk: 2, at: 15, of: 16 }), 11);
+  const route = new Route();
+  assert.equal(route.placeOf({ chunk: 0, at: 0, of: 13 }), 0);
+  assert.equal(route.placeOf({ chunk: 2, at: 15, of: 16 }), 11);
 });
 
 function held() {
@@ -230,6 +231,29 @@ test("the route follows another way, and looks where the camera looks", () => {
   assert.equal(poseAt(-3).position[2], 0);
   route.set([]);
   assert.equal(poseAt(7).position[2], 23, "the map may still show the walk before");
+});
+
+test("a model's chunks may have more or fewer latents", () => {
+  const route = new Route();
+  route.chunkLatents = 3;
+  const chunk = (z) => Array.from({ length: 3 }, (_, i) => [0, 0, z + i, 0, 0]);
+  route.set([...chunk(0), ...chunk(3), ...chunk(6)]);
+  route.add(1, chunk(20));
+  assert.deepEqual(route.walk.poses.map(({ position }) => position[2]), [0, 1, 2, 20, 21, 22]);
+  assert.equal(route.endOf(2), 5);
+  assert.equal(route.placeOf({ chunk: 0, at: 0, of: 9 }), 0);
+  assert.equal(route.placeOf({ chunk: 1, at: 11, of: 12 }), 5);
+});
+
+test("three chunks wait, however long they are", () => {
+  const played = new Played();
+  played.frames.chunkLatents = 9;
+  for (let chunk = 0; chunk < 4; chunk++) played.push(chunk, 36);
+  assert.equal(played.frames.counts.skipped, 36);
+  const short = new Played();
+  short.frames.chunkLatents = 1;
+  for (let chunk = 0; chunk < 13; chunk++) short.push(chunk, 4);
+  assert.equal(short.frames.counts.skipped, 4, "of short ones as many frames as of others");
 });
 
 /** A server and the browser's sockets. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +12,18 @@ import torch
 from PIL import Image
 
 from hyworld import Modes, Pipeline, World, builtin
-from hyworld.config import TINY_RANDOM, VAEConfig
+from hyworld.config import TINY_RANDOM, DiTConfig, VAEConfig, Wan21VAEConfig
+from hyworld.dit import WanDiT
 from hyworld.live.controls import Held
 from hyworld.live.walk import LiveWalk, Made
 from hyworld.pipeline import make_walker
-from hyworld.vae import Wan22VAE
+from hyworld.vae import Wan22VAE, make_vae
+from hyworld.walk.recipe import Recipe, Rolling
+from hyworld.walk.recipes import CAUSAL_FORCING_FRAMEWISE, SELF_FORCING
 from hyworld.weights.random import randomise
 
 SIZE = (64, 96)
+STILL_SIZE = (32, 48)
 VAE_CONFIG = VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=24, latents_mean=(0.0,) * 24, latents_std=(1.0,) * 24)
 
 
@@ -31,10 +36,34 @@ def pipeline() -> Pipeline:
     return Pipeline(walker, vae, SIZE, builtin.text_encoder())
 
 
+def still_pipeline(recipe: Recipe) -> Pipeline:
+    """With a network that follows no camera, and random weights."""
+    config = DiTConfig(
+        num_heads=2, head_dim=24, num_layers=1, ffn_dim=64, text_dim=64, freq_dim=32, latent_channels=16, cameras=False
+    )
+    vae = randomise(make_vae(Wan21VAEConfig(encoder_dim=8, decoder_dim=8, num_res_blocks=1)), 1)
+    walker = make_walker(
+        randomise(WanDiT(config), 0), vae, vae, Modes(), torch.device("cpu"), torch.float32, recipe=recipe
+    )
+    return Pipeline(walker, vae, STILL_SIZE, builtin.text_encoder())
+
+
+@pytest.fixture(scope="package")
+def still() -> Pipeline:
+    """Chunks of three latents, of which two chunks are remembered."""
+    return still_pipeline(replace(SELF_FORCING, memory=Rolling(window=9)))
+
+
+@pytest.fixture(scope="package")
+def framewise() -> Pipeline:
+    """A latent at a time, with or without a picture."""
+    return still_pipeline(replace(CAUSAL_FORCING_FRAMEWISE, memory=Rolling(window=3)))
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks that play in no time: the next one is always due."""
-    monkeypatch.setattr("hyworld.live.walk.FRAMES_PER_SECOND", 16000)
+    """The next chunk is always due."""
+    monkeypatch.setattr("hyworld.live.pacing.Pacing.due", lambda pacing, now: now)
 
 
 def held(*keys: str, **sticks: Any) -> Held:

@@ -64,7 +64,7 @@ class Walk:
         self.heard: list[dict[str, Any]] = []
         self.posted: list[dict[str, Any]] = []
         self.computing = 0.5  # seconds a chunk
-        self.can_tell = self.heeds_words = True
+        self.can_tell = self.heeds_words = self.steers = self.takes_picture = True
         self.mute = False
         self.begin()
 
@@ -93,6 +93,9 @@ class Walk:
             "furthest": len(self.path) // 4,
             "size": SIZE,
             "fps": FPS,
+            "chunk_latents": 4,
+            "steers": self.steers,
+            "takes_picture": self.takes_picture,
             "words": self.words,
             "heeds_words": self.heeds_words,
             "can_tell": self.can_tell,
@@ -221,7 +224,7 @@ class Walk:
     async def do(self, request: web.Request) -> web.Response:
         """What a test asks for: to say something, to lose sockets, to be slow."""
         asked = await request.json()
-        for name in ("computing", "can_tell", "heeds_words", "mute"):
+        for name in ("computing", "can_tell", "heeds_words", "steers", "takes_picture", "mute"):
             if name in asked:
                 setattr(self, name, asked[name])
         if "end" in asked:

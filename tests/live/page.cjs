@@ -202,6 +202,23 @@ async function words(page, parts) {
   return { was, said: (await told("words")).map(({ text }) => text), walked, deaf, withoutEncoder: field2 };
 }
 
+/** A model that follows no camera. */
+async function still(page, parts) {
+  const visible = async () => {
+    await page.waitForTimeout(300);
+    const names = [".hyw-screen .hyw-map", ".hyw-caps", ".scenes", ".hyw-switch", ".hyw-words", ".hyw-chunks"];
+    return Object.fromEntries(await Promise.all(names.map(async (name) => [name, await parts.part(name).isVisible()])));
+  };
+  const label = () => parts.screen.getAttribute("aria-label");
+  const [before, steered] = [await visible(), await label()];
+  await ask("/do", { steers: false, takes_picture: false });
+  const now = await visible();
+  const seen = { before, now, caption: await parts.part(".hyw-said").innerText(), relabelled: (await label()) !== steered };
+  await picture(page, "still");
+  await ask("/do", { steers: true, takes_picture: true });
+  return { ...seen, after: await visible() };
+}
+
 async function messages(page, parts) {
   const seen = [];
   for (const type of ["note", "error", "ended"]) {
@@ -391,6 +408,7 @@ inBrowser({ ...scene, width: 1280, height: 900 }, async (page) => {
   seen.goBack = await goBack(page, parts);
   seen.timeGoesOn = await timeGoesOn(page, parts);
   seen.words = await words(page, parts);
+  seen.still = await still(page, parts);
   seen.gamepad = await byGamepad(page, parts);
   seen.full = await fullScreen(page, parts);
   seen.lost = await lost(page, parts);

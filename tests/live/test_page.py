@@ -123,6 +123,16 @@ def test_words(seen: dict[str, Any]) -> None:
     assert not words["withoutEncoder"]
 
 
+def test_what_steers_is_hidden_where_the_model_follows_no_camera(seen: dict[str, Any]) -> None:
+    still = seen["still"]
+    steering = {".hyw-screen .hyw-map", ".hyw-caps", ".scenes"}
+    assert all(still["before"].values())
+    assert {name for name, visible in still["now"].items() if not visible} == steering
+    assert still["caption"] == "press Space to let time go on"
+    assert still["relabelled"]
+    assert all(still["after"].values())
+
+
 def test_a_gamepad_keeps_its_deflection(seen: dict[str, Any]) -> None:
     assert seen["gamepad"] == {"gauges": True, "move": [0.3, 0.5], "turn": [0, 0], "released": True}
 

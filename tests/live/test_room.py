@@ -20,6 +20,7 @@ from hyworld.live.member import MOST_CHUNKS, MOST_WAITING, Member
 from hyworld.live.messages import GoBack, GoesOn, Input, Playing, Say, Stop
 from hyworld.live.room import Room
 from hyworld.live.walk import Made
+from hyworld.walk import WORLDPLAY
 
 from .browser import run
 from .conftest import SIZE
@@ -28,7 +29,8 @@ from .conftest import SIZE
 class Walk:
     """Notes what it is asked."""
 
-    can_tell = True
+    can_tell = steers = True
+    recipe = WORLDPLAY
     goes_on = False
     words = "a street"
     speeds = Speeds()

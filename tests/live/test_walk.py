@@ -19,7 +19,7 @@ from hyworld.camera.tokens import motion_of
 from hyworld.live.controls import LatentInput
 from hyworld.live.pacing import LEAD
 from hyworld.live.walk import LiveWalk
-from hyworld.walk import walker
+from hyworld.walk import reconstituted
 from hyworld.walk.world import told_by_chunk
 
 from .conftest import Walk, held
@@ -361,9 +361,9 @@ def test_what_stays_held_is_foreseen(pipeline: Pipeline, monkeypatch: pytest.Mon
     walk.live._inputs = (LatentInput(motion_of(("w",), walk.live.speeds)),)
     first, _, turning = Trajectory.from_tokens("w-7, w+right-4", walk.live.speeds).split(4)
     chosen: list[int] = []
-    select = walker.select_memory_frames
+    select = reconstituted.select_memory_frames
     monkeypatch.setattr(
-        walker, "select_memory_frames", lambda *given: (chosen.append(len(given[0])), select(*given))[1]
+        reconstituted, "select_memory_frames", lambda *given: (chosen.append(len(given[0])), select(*given))[1]
     )
     parts = iter([first, walk.live._foresee(first), turning])
     *_, last = pipeline.walk(walk.start, parts, foresee=walk.live._foresee)

@@ -41,6 +41,7 @@ RECIPES = {
     "window": DISTILLED,
     "sink": replace(DISTILLED, memory=Rolling(window=5, sink=1)),
     "rerope": replace(DISTILLED, memory=Rolling(window=3, sink=3, rotated=False)),
+    "window of one chunk and a half": replace(DISTILLED, memory=Rolling(window=3, sink=2)),
     "framewise": replace(DISTILLED, chunk_latents=1, memory=Rolling(window=3)),
     "guided": replace(DISTILLED, guidance=3.0),
     "dual": replace(DISTILLED, boundary=900.0),

@@ -9,12 +9,16 @@ import torch
 
 from hyworld import InputError, Trajectory
 from hyworld.config import DiTConfig, MemoryConfig
+from hyworld.vae import Wan22VAE
 from hyworld.walk import WORLDPLAY, Recipe, Rolling, Walker, Words
+from hyworld.walk.decoding import Decoding
 from hyworld.walk.recipe import chunk_noise
 from hyworld.walk.recipes import CAUSAL_WAN22_14B, RECIPES, SELF_FORCING, TI2V_5B, WAN21_T2V, recipe, rescheduled
 from hyworld.walk.schedules import sigma_near, step_list, unipc
+from hyworld.weights.random import randomise
 
 from . import streaming
+from .conftest import VAE_CONFIG
 from .streaming import DISTILLED, NEGATIVE, PICTURE, SIZE, SOLVED, TEXT, Counted, begun, walked, walker_for
 
 
@@ -71,8 +75,8 @@ def test_a_schedule_is_made_anew_where_the_checkpoint_leaves_it_open():
         ({"picture": "held"}, "stamp or channels, or is None, got 'held'"),
         ({"guidance": 2.0}, "need a rolling memory"),
         ({"boundary": 900.0}, "need a rolling memory"),
-        ({"memory": Rolling(window=6)}, "whole number of chunks of 4 latents"),
-        ({"memory": Rolling(window=3, sink=1)}, "the window one chunk or more, got a window of 3"),
+        ({"memory": Rolling(window=3, sink=1)}, "a chunk of 4 latents or more, .* got a window of 3 and a sink of 1"),
+        ({"memory": Rolling(window=4, sink=-1)}, "a sink 0 or more, got a window of 4 and a sink of -1"),
         ({"memory": Rolling(window=4), "context_noise": 100.0}, "give the recipe its shift"),
     ],
 )
@@ -104,6 +108,16 @@ WITH_CHANNELS = replace(streaming.CONFIG, image_channels=10)
 def test_networks_that_are_not_for_a_recipe_are_refused(recipe: Recipe, config, second, message: str):
     with pytest.raises(InputError, match=message):
         Walker(Counted(0, config), recipe=recipe, second=None if second is None else Counted(1, second))
+
+
+def test_a_decoder_of_other_cells_is_refused():
+    vae = randomise(Wan22VAE(VAE_CONFIG), 0)
+    with pytest.raises(InputError, match=r"makes 16 pixels of a latent cell, but the recipe small needs .* makes 8"):
+        walker_for(DISTILLED, decoding=Decoding(vae))
+    recipe = replace(DISTILLED, spatial_stride=16)
+    walker = walker_for(recipe, decoding=Decoding(vae))
+    frames = [chunk.frames.shape for chunk in walker.walk(begun(walker), chunks=2)]
+    assert frames == [(5, 64, 96, 3), (8, 64, 96, 3)]
 
 
 def test_a_sampler_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):

@@ -32,12 +32,14 @@ export class Begin {
     this.load = html("button", { type: "button", class: "load" }, t("load"));
     this.said = html("p", { class: "said", role: "status" });
     this.wordsField = html("label", { class: "words" }, t("words"), this.words);
+    const choices = { class: "scenes", role: "group", "aria-label": t("scenes") };
+    this.pictures = html("div", choices, ...this.scenes, this.own, this.file);
     const row = [this.wordsField, html("label", {}, t("seed"), this.seed), this.go, this.load];
     this.element = html(
       "form",
       { class: "begin" },
       html("h2", {}, t("title")),
-      html("div", { class: "scenes", role: "group", "aria-label": t("scenes") }, ...this.scenes, this.own, this.file),
+      this.pictures,
       html("div", { class: "row" }, ...row, this.world),
       this.said,
     );
@@ -45,11 +47,12 @@ export class Begin {
     this.#mark();
   }
 
-  /** @param {{role: string, can_tell: boolean}} state what the server said last */
-  show({ role, can_tell: canTell }) {
+  /** @param {{role: string, can_tell: boolean, takes_picture: boolean}} state what the server said last */
+  show({ role, can_tell: canTell, takes_picture: takesPicture }) {
     const walks = role === "walks";
     for (const control of [this.go, this.load]) control.disabled = !walks;
     this.wordsField.hidden = !canTell;
+    this.pictures.hidden = !takesPicture;
     if (!walks) this.say(this.t("notWalker"));
     else if (this.said.textContent === this.t("notWalker")) this.say("");
   }
@@ -113,8 +116,8 @@ export class Begin {
 
   #begin() {
     const form = new FormData();
-    if (this.#picture) form.append("picture", this.#picture);
-    else form.append("scene", String(this.#scene));
+    const picture = this.#picture ? ["picture", this.#picture] : ["scene", String(this.#scene)];
+    if (!this.pictures.hidden) form.append(...picture);
     if (!this.wordsField.hidden) form.append("words", this.words.value.trim());
     form.append("seed", this.seed.value);
     this.#send("/begin", form, this.t("beginning"));

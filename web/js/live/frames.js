@@ -2,12 +2,13 @@
  * The frames that wait to be shown: decoded ahead, handed out at the video's rate, and counted. No canvas, no clock.
  */
 
-import { FRAME_RATE } from "../camera/counts.js";
+import { FRAME_RATE, LATENT_FRAMES } from "../camera/counts.js";
 
 /** Frames that are decoded before their time. */
 const AHEAD = 16;
-/** Frames that may wait, three chunks; beyond that (a hidden page, a slow line) the oldest go. */
+/** Frames that may wait, three chunks or more; beyond that (a hidden page, a slow line) the oldest go. */
 const MOST_WAITING = 48;
+const CHUNKS_WAITING = 3;
 /** A frame later than this share of a frame's time is counted as late, or as a stall if it was not there. */
 const TOLERANCE = 0.5;
 /** How many times between frames the rate is taken over. */
@@ -27,6 +28,7 @@ export class Frames {
   #shown = 0;
   #began = 0;
   #times = [];
+  #most = MOST_WAITING;
   counts = { frames: 0, stalls: 0, late: 0, skipped: 0 };
 
   /**
@@ -44,6 +46,11 @@ export class Frames {
 
   set fps(fps) {
     this.period = 1000 / fps;
+  }
+
+  /** Latents of a chunk. */
+  set chunkLatents(latents) {
+    this.#most = Math.max(MOST_WAITING, CHUNKS_WAITING * LATENT_FRAMES * latents);
   }
 
   /** Seconds of play that wait. */
@@ -69,7 +76,7 @@ export class Frames {
   push(chunk, pictures) {
     const of = pictures.length;
     this.#waiting.push(...pictures.map((picture, at) => ({ chunk, at, of, picture })));
-    while (this.#waiting.length > MOST_WAITING) {
+    while (this.#waiting.length > this.#most) {
       discard(this.#waiting.shift());
       this.counts.skipped++;
     }

@@ -7,6 +7,8 @@ import { CHUNK_LATENTS, LATENT_FRAMES, countsOf } from "../camera/counts.js";
 /** @typedef {[number, number, number, number, number]} Place x, y, z, and yaw to the right and pitch up in radians */
 
 export class Route {
+  /** Latents of a chunk. */
+  chunkLatents = CHUNK_LATENTS;
   #places = [];
 
   /** The whole route, one place per latent. @param {Place[]} places */
@@ -16,7 +18,20 @@ export class Route {
 
   /** A chunk was walked; what followed it is another way. @param {Place[]} places */
   add(chunk, places) {
-    this.#places = [...this.#places.slice(0, chunk * CHUNK_LATENTS), ...places];
+    this.#places = [...this.#places.slice(0, chunk * this.chunkLatents), ...places];
+  }
+
+  /** The place of the last latent of a world with so many chunks. */
+  endOf(chunks) {
+    return chunks * this.chunkLatents - 1;
+  }
+
+  /**
+   * Where a frame was taken, in latents: the last frame of four is the latent's own place.
+   * @param {{chunk: number, at: number, of: number}} frame
+   */
+  placeOf({ chunk, at, of }) {
+    return this.endOf(chunk + 1) - (of - 1 - at) / LATENT_FRAMES;
   }
 
   /** What `PathMap` shows; undefined before the first place. */
@@ -32,14 +47,6 @@ export class Route {
     };
     return { poses, counts: countsOf(last), poseAt };
   }
-}
-
-/**
- * Where in the route a frame was taken, in latents: the last frame of four is the latent's own place.
- * @param {{chunk: number, at: number, of: number}} frame
- */
-export function placeOfFrame({ chunk, at, of }) {
-  return (chunk + 1) * CHUNK_LATENTS - 1 - (of - 1 - at) / LATENT_FRAMES;
 }
 
 function between(from, to, share) {

@@ -26,6 +26,7 @@ export class Screen {
    * @param {(command: string) => void} parts.command one of `COMMANDS`
    */
   constructor(t, keyNames, { pictures, input, command }) {
+    this.t = t;
     this.input = input;
     this.command = command;
     this.pads = new Pads(input);
@@ -91,6 +92,12 @@ export class Screen {
     this.caps.enabled = enabled;
     if (!enabled) this.release();
     else if (this.element.contains(document.activeElement)) this.pads.watch();
+  }
+
+  /** Whether what is held moves anything; else it only lets time go on, and is not shown. */
+  set steers(steers) {
+    this.element.classList.toggle("hyw-still", !steers);
+    set(this.element, { "aria-label": this.t(steers ? "screen" : "screenStill") });
   }
 
   /** Show what is held now. */

@@ -9,6 +9,8 @@ const ENGLISH = {
   picture: "The world",
   screen:
     "Walk. Hold W A S D to move, the arrow keys to turn, Q or E to orbit. Space lets time go on or stand still, Backspace goes one chunk back, F fills the screen, Escape leaves.",
+  screenStill:
+    "The world. Space lets time go on or stand still, Backspace goes one chunk back, F fills the screen, Escape leaves.",
   hint: "Click here, then hold W A S D or the arrow keys",
   hintTouch: "Left half: move. Right half: turn.",
   full: "Full screen (F)",
@@ -21,6 +23,7 @@ const ENGLISH = {
   working: "chunk {chunk}: step {step} of {of}",
   standing: "time stands still",
   waiting: "hold a key to walk",
+  waitingStill: "press Space to let time go on",
   stopped: "the walk has ended",
   strip: "Chunks",
   backTo: "Go to the end of chunk {chunk}, and take another way from there",
@@ -48,6 +51,7 @@ const CHINESE = {
   picture: "世界",
   screen:
     "行走。按住 W A S D 移动，方向键转向，Q 或 E 环绕。空格让时间继续或静止，退格键退回一块，F 全屏，Esc 离开。",
+  screenStill: "世界。空格让时间继续或静止，退格键退回一块，F 全屏，Esc 离开。",
   hint: "点击此处，然后按住 W A S D 或方向键",
   hintTouch: "左半边移动，右半边转向。",
   full: "全屏 (F)",
@@ -60,6 +64,7 @@ const CHINESE = {
   working: "第 {chunk} 块：第 {step} / {of} 步",
   standing: "时间静止",
   waiting: "按住按键即可行走",
+  waitingStill: "按空格让时间继续",
   stopped: "行走已结束",
   strip: "块",
   backTo: "回到第 {chunk} 块的末尾，从那里另走一条路",

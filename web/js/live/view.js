@@ -4,7 +4,6 @@
  * Load editor/editor.css and live/live.css beside it; colours are ComfyUI's variables, with fall-backs.
  */
 
-import { CHUNK_LATENTS } from "../camera/counts.js";
 import { button } from "../editor/button.js";
 import { capsOf } from "../editor/caps.js";
 import { html, set } from "../editor/dom.js";
@@ -15,13 +14,13 @@ import { Controls } from "./controls.js";
 import { Delays, quantile } from "./delays.js";
 import { Input } from "./input.js";
 import { Player } from "./player.js";
-import { Route, placeOfFrame } from "./route.js";
+import { Route } from "./route.js";
 import { Screen } from "./screen.js";
 import { Strip } from "./strip.js";
 import { liveTextsFor } from "./texts.js";
 import { Wire } from "./wire.js";
 
-const NO_STATE = { goes_on: false, can_tell: false, heeds_words: true, words: "" };
+const NO_STATE = { goes_on: false, can_tell: false, heeds_words: true, steers: true, words: "" };
 const MAP_MARGIN = 24;
 /** Milliseconds between two looks at the numbers. */
 const DETAILS_MS = 500;
@@ -162,6 +161,10 @@ export class LiveView {
     return this.#connected && this.#state?.role === "walks" && this.#state.state !== "stopped";
   }
 
+  get #steers() {
+    return (this.#state ?? NO_STATE).steers;
+  }
+
   #tell(message) {
     if (this.#walks) this.wire.send(message);
   }
@@ -224,7 +227,8 @@ export class LiveView {
     if (state.role !== before?.role || state.path) this.#roleIs(state.role, before?.role);
     if (!state.goes_on) this.#goesOnSince = Infinity;
     else if (!before?.goes_on) this.#goesOnSince = performance.now();
-    this.player.frames.fps = state.fps;
+    Object.assign(this.player.frames, { fps: state.fps, chunkLatents: state.chunk_latents });
+    this.route.chunkLatents = state.chunk_latents;
     this.element.style.setProperty("--hyw-ratio", state.size[1] / state.size[0]);
     if (state.path) this.#snapshot(state);
     this.strip.limit(state.furthest);
@@ -255,6 +259,7 @@ export class LiveView {
     const walks = this.#walks;
     this.screen.enabled = walks;
     this.strip.enabled = walks;
+    this.screen.steers = this.#steers;
     this.controls.show(this.#state ?? NO_STATE, walks);
     this.#showPlace();
   }
@@ -265,18 +270,19 @@ export class LiveView {
     const place = furthest ? this.t("place", { chunk: this.#chunks, chunks: furthest }) : "";
     this.place.textContent = [place, doing].filter(Boolean).join(" · ");
     const waits = this.#walks && state === "standing";
-    if (state !== "computing") this.screen.caption.textContent = waits ? this.t("waiting") : "";
+    if (state !== "computing") this.screen.caption.textContent = waits ? this.t(this.#steers ? "waiting" : "waitingStill") : "";
   }
 
   /** The picture is where the world has so many chunks. */
   #standAt(chunks) {
     this.#chunks = chunks;
-    this.#latent = chunks * CHUNK_LATENTS - 1;
+    this.#latent = this.route.endOf(chunks);
     this.strip.current(chunks);
     this.map.moveTo(this.#latent);
   }
 
   #drawMap() {
+    if (!this.#steers) return;
     const { walk } = this.route;
     this.map.element.hidden = !walk;
     if (walk) this.map.show(walk, this.#latent);
@@ -321,10 +327,10 @@ export class LiveView {
     // Another way may have a chunk of the same number.
     if (frame.chunk !== this.#playing || !frame.at) this.#began(frame.chunk);
     this.delays.shown(frame, performance.timeOrigin + now);
-    this.#latent = placeOfFrame(frame);
+    this.#latent = this.route.placeOf(frame);
     this.map.moveTo(this.#latent);
     const latents = this.#keys.get(frame.chunk) ?? [];
-    this.screen.showKeys(latents[Math.max(0, Math.ceil(this.#latent) % CHUNK_LATENTS)] ?? []);
+    this.screen.showKeys(latents[Math.max(0, Math.ceil(this.#latent) % this.route.chunkLatents)] ?? []);
     const isLast = this.player.frames.isEmpty;
     if (isLast) this.screen.showKeys([]);
     if (now - this.#detailed < DETAILS_MS && !isLast) return;
