@@ -214,7 +214,11 @@ FAILING: dict[str, tuple[Prompt, str, str]] = {
     ),
     "text of CLIP": (other_text(width=768), SAMPLER, "The prompt embeddings must have the shape [1, tokens, 64], got"),
     "two prompts": (two_prompts(), SAMPLER, "The conditioning holds 2 prompts: the walk takes one"),
-    "VAE of Wan 2.1": (other_vae("wan 2.1"), SAMPLER, "The VAE has 16 latent channels, but this model needs 24"),
+    "VAE of Wan 2.1": (
+        other_vae("wan 2.1"),
+        SAMPLER,
+        "This is a Wan 2.1 VAE (16 channels), and the latents of this model have 24",
+    ),
     "VAE for pictures": (other_vae("image"), SAMPLER, "is not a Wan VAE"),
     "no VAE": (other_vae("none"), SAMPLER, "There is no VAE: load wan2.2_vae.safetensors (for WorldPlay and TI2V-5B)"),
     "VAE of Wan 2.1 for the picture": (

@@ -161,7 +161,9 @@ def check_what_a_model_without_cameras_is_not_given() -> str:
             refused(lambda: made(model, 0, vae=vae), "set chunks to 1 or more"),
             refused(lambda: made(load_tiny(), 1, size=(64, 64)), "follows a camera", "Camera Trajectory"),
             refused(lambda: made(model, 1, vae=vae, first_frame=latent), "self_forcing takes no picture"),
-            refused(lambda: made(model, 1, vae=small_vae(48)), "VAE has 48 latent channels", "needs 16"),
+            refused(
+                lambda: made(model, 1, vae=small_vae(48)), "This is a Wan 2.2 VAE (48 channels)", "give the Wan 2.1 VAE"
+            ),
             refused(lambda: made(model, 1, low_noise_model=model), "several ways", "choose it in Load HY-WorldPlay"),
         )
     )
