@@ -85,14 +85,15 @@ def pipeline_of(
     second: the MODEL of the low-noise network, for recipes of two networks.
     """
     network = HostNetwork(patcher)
-    refuse_other_vae(vae.config, network.config.latent_channels)
-    frames_from = pick_decoder(decoder, vae)
     other = None if second is None else HostNetwork(second)
     if other is not None and other.dtype != network.dtype:
         raise InputError(
             f"The two models compute in {network.dtype} and {other.dtype}: load both with the same weight_dtype."
         )
     recipe = patcher.model.recipe(two=other is not None)
+    if vae.spatial_stride != recipe.spatial_stride:  # Wan 2.1's instead of Wan 2.2's, or the other way round
+        refuse_other_vae(vae.config, network.config.latent_channels)
+    frames_from = pick_decoder(decoder, vae)
     walker = Walker(
         network,
         recipe=recipe,
