@@ -19,6 +19,7 @@ from ..hyworld.walk.decoding import Decoding
 from ..hyworld.walk.fit import standing_still
 from ..hyworld.walk.walker import OnProgress
 from ..hyworld.walk.world import words_at
+from ..hyworld.weights.remap_vae import refuse_other_vae
 from .host.model import HostNetwork
 from .host.vae import HostVAE, pick_decoder
 from .picture import first_latents
@@ -83,13 +84,16 @@ def pipeline_of(
 
     second: the MODEL of the low-noise network, for recipes of two networks.
     """
-    network, frames_from = HostNetwork(patcher), pick_decoder(decoder, vae)
+    network = HostNetwork(patcher)
     other = None if second is None else HostNetwork(second)
     if other is not None and other.dtype != network.dtype:
         raise InputError(
             f"The two models compute in {network.dtype} and {other.dtype}: load both with the same weight_dtype."
         )
     recipe = patcher.model.recipe(two=other is not None)
+    if vae.spatial_stride != recipe.spatial_stride:  # Wan 2.1's instead of Wan 2.2's, or the other way round
+        refuse_other_vae(vae.config, network.config.latent_channels)
+    frames_from = pick_decoder(decoder, vae)
     walker = Walker(
         network,
         recipe=recipe,

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import InputError
 from .recipe import Recipe
 
 Draw = Callable[[int], Tensor]

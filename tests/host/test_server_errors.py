@@ -70,7 +70,7 @@ REJECTED: dict[str, tuple[Prompt, str, str]] = {
     "negative width": (walk(width=-32), "first", "The width must be a multiple of 32 pixels, got -32"),
     "huge height": (walk(height=8192), "first", "8192 bigger than max of 4096: height"),
     "huge width": (walk(width=8192), "first", "The width must be at most 4096 pixels, got 8192"),
-    "negative height": (walk(height=-32), "first", "-32 smaller than min of 32: height"),
+    "negative height": (walk(height=-32), "first", "-32 smaller than min of 16: height"),
     "sampler width": (without_picture(width=100, height=96), SAMPLER, "The width must be a multiple of 32 pixels, got"),
     "huge sampler width": (without_picture(width=8192), SAMPLER, "8192 bigger than max of 4096: width"),
     "chunks": (
@@ -214,13 +214,17 @@ FAILING: dict[str, tuple[Prompt, str, str]] = {
     ),
     "text of CLIP": (other_text(width=768), SAMPLER, "The prompt embeddings must have the shape [1, tokens, 64], got"),
     "two prompts": (two_prompts(), SAMPLER, "The conditioning holds 2 prompts: the walk takes one"),
-    "VAE of Wan 2.1": (other_vae("wan 2.1"), SAMPLER, "This is the Wan 2.1 VAE (16 latent channels)"),
+    "VAE of Wan 2.1": (
+        other_vae("wan 2.1"),
+        SAMPLER,
+        "This is a Wan 2.1 VAE (16 channels), and the latents of this model have 24",
+    ),
     "VAE for pictures": (other_vae("image"), SAMPLER, "is not a Wan VAE"),
-    "no VAE": (other_vae("none"), SAMPLER, "There is no VAE: load wan2.2_vae.safetensors with the core node Load VAE."),
+    "no VAE": (other_vae("none"), SAMPLER, "There is no VAE: load wan2.2_vae.safetensors (for WorldPlay and TI2V-5B)"),
     "VAE of Wan 2.1 for the picture": (
         changed({**walk(), "other": node("TestOtherVAE", kind="wan 2.1")}, "first", vae=["other", 0]),
-        "first",
-        "This is the Wan 2.1 VAE (16 latent channels)",
+        SAMPLER,
+        "The first frame must be one latent of shape [1, 24, 1, h, w], got [1, 16, 1, 8, 12]",
     ),
     "another MODEL": (
         {**walk(model=["other", 0]), "other": node("TestOtherModel")},

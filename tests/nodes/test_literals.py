@@ -103,6 +103,32 @@ def test_a_size_without_first_frame(check: Check, side: str) -> None:
     assert check(walk(fits, first_frame=LINK, **{side: 100})) is True, "the first frame has the size"
 
 
+@pytest.mark.parametrize(
+    ("vae", "multiple"),
+    [
+        (node("VAELoader", vae_name="wan2.2_vae.safetensors"), 32),
+        (node("VAELoader", vae_name="wan_2.1_vae.safetensors"), 16),
+        (node("VAELoader", vae_name="my_vae.safetensors"), 16),
+        (node("HYWorldTinyWorld"), 32),
+    ],
+    ids=["2.2", "2.1", "unknown", "tiny"],
+)
+def test_a_size_by_the_vae(check: Check, vae: dict[str, Any], multiple: int) -> None:
+    prompt = {**walk(tokens("w-7"), vae=["3", 0], width=1280, height=720), "3": vae}
+    said = "The height must be a multiple of 32 pixels, got 720: choose 704 or 736."
+    assert check(prompt) == (True if multiple == 16 else said)
+    prompt["1"]["inputs"]["height"] = 100
+    named = 16 if vae["inputs"].get("vae_name", "").startswith("wan_2.1") else 32
+    assert check(prompt).startswith(f"The height must be a multiple of {named} pixels, got 100")
+
+
+def test_neither_a_path_nor_a_number_of_chunks(check: Check) -> None:
+    alone = {"1": node("HYWorldStreamingSampler")}
+    assert check(alone, 0).startswith("It is not said how far to go: wire a path")
+    assert check(alone, 3) is True, "a model without a camera needs no path"
+    assert check(alone, None) is True, "Live Walk, or chunks from a link"
+
+
 def test_a_path_beside_a_first_frame(check: Check) -> None:
     assert check(walk(tokens("w-7"), first_frame=LINK), 3).startswith(EIGHT)
 

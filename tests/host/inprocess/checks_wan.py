@@ -161,7 +161,9 @@ def check_what_a_model_without_cameras_is_not_given() -> str:
             refused(lambda: made(model, 0, vae=vae), "set chunks to 1 or more"),
             refused(lambda: made(load_tiny(), 1, size=(64, 64)), "follows a camera", "Camera Trajectory"),
             refused(lambda: made(model, 1, vae=vae, first_frame=latent), "self_forcing takes no picture"),
-            refused(lambda: made(model, 1, vae=small_vae(48)), "VAE has 48 latent channels", "needs 16"),
+            refused(
+                lambda: made(model, 1, vae=small_vae(48)), "This is a Wan 2.2 VAE (48 channels)", "give the Wan 2.1 VAE"
+            ),
             refused(lambda: made(model, 1, low_noise_model=model), "several ways", "choose it in Load HY-WorldPlay"),
         )
     )
@@ -311,3 +313,26 @@ def check_loras_by_native_and_diffusers_names() -> str:
     nothing = with_lora(plain, {"blocks.0.nowhere.lora_A.weight": torch.ones(2, 2)})
     (note,) = pack("nodes.host.lora").lora_notes(nothing)
     return " ".join(evidence) + require("which is a Wan 2.1 of 2 blocks" in note, note)
+
+
+def check_a_world_is_saved_loaded_shown_and_gone_on_in() -> str:
+    config = wan_config(latent_channels=48)
+    model, away = load(wan_file("ti2v_saved.safetensors", config)), negative(config.text_dim)
+    with quick(model, "ti2v_5b"):
+        whole = made(model, 3, size=(32, 64), negative=away)
+        two = made(model, 2, size=(32, 64), negative=away)
+        path = two.world.save(pack("nodes.host.video").unfinished_folder() / "wan.world")
+        loaded = pack("hyworld.walk").World.load(path)
+        onwards = made(model, 1, world=loaded, positive=prompt(config.text_dim))
+    maps, listing = run_node("HYWorldMemoryInspector", world=loaded, chunk=0)
+    require(
+        len(maps) == 2 and "chunk 2 (latents 4-6) remembered" in listing, f"the Memory Inspector shows it: {listing}"
+    )
+    return same(onwards.world.latents, whole.world.latents, "two chunks, saved and loaded, and one more")
+
+
+def check_nobody_walks_live_without_a_camera() -> str:
+    config = wan_config()
+    model = load(wan_file("self_forcing_live.safetensors", config))
+    given = {"model": model, "positive": prompt(config.text_dim), "vae": small_vae(16)}
+    return refused(lambda: run_node("HYWorldLiveWalk", **given), "follows no camera", "use the Streaming Sampler")
