@@ -8,11 +8,14 @@ from typing import NamedTuple
 LEAD = 0.1
 """Seconds for pictures to be encoded, sent and decoded, and for a chunk that takes longer than those before."""
 
-JUDGED_BY = 5
+JUDGED_BY = 10
 """Chunks of which the slowest tells how long the next one may take, unless it stands alone."""
 
 ALONE = 1.25
 """Times the slowest but one: beyond lie chunks for which kernels were built or another program ran."""
+
+YOUNG = 5
+"""Chunks of which each may take longer than those before: while a world is young it remembers more with every one."""
 
 NOTICED = 0.03
 """Seconds of lateness that a screen's own beat explains."""
@@ -85,7 +88,8 @@ class Pacing:
     def _computes(self) -> float:
         """Seconds the next chunk takes; more than the play of one would only fill the screen's buffer."""
         slowest = sorted(self._computing)[-2:]
-        return min(slowest[-1], ALONE * slowest[0], self._play)
+        computes = min(slowest[-1], ALONE * slowest[0])
+        return min(computes * (ALONE if len(self._computing) < YOUNG else 1), self._play)
 
     def _learn(self, began: _Expected, now: float) -> None:
         """Ask earlier if the way to the screen is long; a little less so with every chunk in time."""

@@ -8,7 +8,7 @@ import pytest
 
 from hyworld.camera.tokens import KEYS
 from hyworld.live.controls import Controls, Held
-from hyworld.live.pacing import LEAD, Pacing
+from hyworld.live.pacing import ALONE, LEAD, YOUNG, Pacing
 
 
 def played(computing: float, delivery: float = 0.0, chunks: int = 30, receipts: bool = True) -> tuple[list, list]:
@@ -35,7 +35,17 @@ def played(computing: float, delivery: float = 0.0, chunks: int = 30, receipts: 
 def test_the_screen_never_stands_still_and_no_chunk_is_asked_for_early(computing: float, receipts: bool):
     gaps, delays = played(computing, delivery=0.05, receipts=receipts)
     assert max(gaps) == 0
-    assert max(delays) <= computing + LEAD + 0.06
+    assert max(delays[YOUNG:]) <= computing + LEAD + 0.06
+
+
+def test_the_first_chunks_may_each_take_longer_than_those_before():
+    pacing, ends = Pacing(), 0.0
+    for n, computing in enumerate((0.3, 0.37, 0.46, 0.57, 0.7)):
+        made = pacing.due(ends) + computing
+        assert made <= ends or not n, "the screen stood still"
+        pacing.made(n, 1.0, made - computing, made)
+        ends = max(ends, made) + 1.0
+        pacing.playing(n, 1.0, ends - 1.0)
 
 
 def test_who_cannot_keep_up_asks_at_once():
@@ -82,7 +92,7 @@ def test_a_chunk_that_took_long_once_does_not_make_the_others_early():
     assert pacing.due(30.0) == pytest.approx(31.0 - 1.0 - LEAD)
     for n, made in ((1, 31.0), (2, 32.0), (3, 33.0)):
         pacing.made(n, 1.0, made - 0.4, made)
-    assert pacing.due(33.0) == pytest.approx(34.0 - 0.5 - LEAD)
+    assert pacing.due(33.0) == pytest.approx(34.0 - 0.5 * ALONE - LEAD)
 
 
 def test_growing_chunks_are_asked_for_in_time():
@@ -100,16 +110,16 @@ def test_chunks_on_their_way_are_not_forgotten():
     pacing.made(0, 1.0, 0.0, 0.4)
     pacing.made(1, 1.0, 0.05, 0.45)
     pacing.playing(0, 1.0, 0.46)  # written before chunk 1 arrived
-    assert pacing.due(0.5) == pytest.approx(2.46 - 0.4 - LEAD)
+    assert pacing.due(0.5) == pytest.approx(2.46 - 0.4 * ALONE - LEAD)
     pacing.playing(1, 1.0, 1.46)
-    assert pacing.due(1.5) == pytest.approx(2.46 - 0.4 - LEAD)
+    assert pacing.due(1.5) == pytest.approx(2.46 - 0.4 * ALONE - LEAD)
 
 
 def test_a_screen_cannot_claim_more_than_was_made():
     pacing = Pacing()
     pacing.made(0, 1.0, 0.0, 0.4)
     pacing.playing(0, 1e9, 0.4)
-    assert pacing.due(0.5) == pytest.approx(1.4 - 0.4 - LEAD)
+    assert pacing.due(0.5) == pytest.approx(1.4 - 0.4 * ALONE - LEAD)
 
 
 def test_receipts_of_another_line_change_nothing():
@@ -127,7 +137,7 @@ def test_receipts_of_another_line_change_nothing():
 def test_a_key_is_seen_after_a_chunks_play_its_computing_and_the_lead_at_most(computing: float):
     """A minute of keys pressed at any time, on a screen that has every chunk as soon as it is made."""
     dice = random.Random(3)
-    presses = sorted(dice.uniform(3, 60) for _ in range(60))
+    presses = sorted(dice.uniform(2 + YOUNG, 60) for _ in range(60))  # once the world is not young
     controls, pacing, now = Controls(), Pacing(), 0.0
     controls.hold(Held(0.0, ("w",)))
     seen: dict[float, float] = {}

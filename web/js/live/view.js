@@ -327,8 +327,10 @@ export class LiveView {
     // Another way may have a chunk of the same number.
     if (frame.chunk !== this.#playing || !frame.at) this.#began(frame.chunk);
     this.delays.shown(frame, performance.timeOrigin + now);
+    const before = Math.ceil(this.#latent);
     this.#latent = this.route.placeOf(frame);
-    this.map.moveTo(this.#latent);
+    // Not with every frame: what moves makes the browser draw the whole map again.
+    if (Math.ceil(this.#latent) !== before) this.map.moveTo(Math.ceil(this.#latent));
     const latents = this.#keys.get(frame.chunk) ?? [];
     this.screen.showKeys(latents[Math.max(0, Math.ceil(this.#latent) % this.route.chunkLatents)] ?? []);
     const isLast = this.player.frames.isEmpty;
