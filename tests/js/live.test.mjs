@@ -163,6 +163,17 @@ test("letting go of everything counts only if a frame shows it", () => {
   assert.deepEqual(delays.list, [1000]);
 });
 
+test("a little time that the page was busy is made good", async () => {
+  const played = new Played();
+  played.push(0);
+  await played.run(300);
+  played.clock += 100;
+  await played.run(1500);
+  const seconds = (played.shown.at(-1).ms - played.shown[0].ms) / 1000;
+  assert.ok(Math.abs(15 / seconds - 16) < 0.5, `${15 / seconds}`);
+  assert.equal(played.frames.counts.stalls, 0);
+});
+
 test("the frames of a chunk's latents", () => {
   assert.deepEqual([0, 1, 2, 3].map((latent) => firstFrame(latent, 4, 16)), [0, 4, 8, 12]);
   assert.deepEqual([0, 1, 2, 3].map((latent) => firstFrame(latent, 4, 13)), [0, 1, 5, 9]);

@@ -11,6 +11,8 @@ const MOST_WAITING = 48;
 const CHUNKS_WAITING = 3;
 /** A frame later than this share of a frame's time is counted as late, or as a stall if it was not there. */
 const TOLERANCE = 0.5;
+/** A frame that was there but is shown late, by so many frames' time at most, lets the next one come sooner. */
+const MADE_GOOD = 4;
 /** How many times between frames the rate is taken over. */
 const RATE_OVER = 64;
 
@@ -121,8 +123,9 @@ export class Frames {
       if (this.#times.length > RATE_OVER) this.#times.shift();
     }
     this.#shown = now;
-    // What was late makes the rest late too: no frame is left out, and the server sees how much play is left.
-    this.#due = (goesOn && !isLate ? this.#due : now) + this.period;
+    // A gap makes the rest late too: no frame is left out, and the server sees how much play is left.
+    const goesOnInTime = goesOn && !(isLate && wasMissing) && behind < MADE_GOOD * this.period;
+    this.#due = (goesOnInTime ? this.#due : now) + this.period;
   }
 
   #decodeAhead() {
