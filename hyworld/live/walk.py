@@ -18,7 +18,6 @@ from ..pipeline import TEXT_ENCODER_MISSING, Pipeline
 from ..walk import Chunk, Progress, World
 from ..walk.walker import OnProgress
 from .controls import Clock, Controls, Held, LatentInput
-from .cores import one_left
 from .pacing import Pacing
 from .path import cameras_onwards
 
@@ -158,16 +157,15 @@ class LiveWalk:
         What `on_wait`, `on_progress` and the networks raise ends it; `world` then has all whole chunks.
         """
         try:
-            with one_left(self._pipeline.walker.device):
-                if self._place is None:
-                    self._arrive()
-                while not self._stopping:
-                    self._obey()
-                    try:
-                        for chunk in self._walk():
-                            self._add(chunk)
-                    except _DroppedError:
-                        pass
+            if self._place is None:
+                self._arrive()
+            while not self._stopping:
+                self._obey()
+                try:
+                    for chunk in self._walk():
+                        self._add(chunk)
+                except _DroppedError:
+                    pass
         finally:
             self._enter("stopped")
         return self._here

@@ -252,8 +252,8 @@ class _Place:
     def made(self, made: Made) -> None:
         assert self._recording is not None
         self.failures = 0
+        self._recording.add(made)  # first, so that who has seen it can save it
         self._room.made(made)
-        self._recording.add(made)
         if problem := self._recording.problem():
             self._room.tell(messages.error(problem))
         self._autosave.keep(made.chunk)
