@@ -164,7 +164,10 @@ def generate(
         typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
     ] = None,
     vae: Annotated[
-        Path | None, typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=MODEL)
+        Path | None,
+        typer.Option(
+            help="The model's VAE: wan2.2_vae.safetensors or .pth; for Wan 2.1 Wan2.1_VAE.pth.", rich_help_panel=MODEL
+        ),
     ] = None,
     text_encoder: Annotated[
         Path | None,
