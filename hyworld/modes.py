@@ -10,7 +10,8 @@ from typing import Literal, get_args
 
 import torch
 
-from .dit import PLAIN, Kernels
+from .cpu import multiplies_bfloat16
+from .dit import PLAIN, Kernels, cpu
 from .dit.backends import AttentionChoice, attention_backend
 from .errors import InputError
 from .fp8 import QuantiseRows
@@ -29,7 +30,8 @@ class Modes:
     """Choices of a loaded pipeline.
 
     attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; sage adds error.
-    kernels: between the matrix products: "triton" fuses, "plain" is PyTorch alone; "auto" is triton where it can run.
+    kernels: between the matrix products: "triton" fuses, "plain" is PyTorch alone; "auto" is triton where it can run,
+        and on CPUs that multiply in bfloat16 an attention that suits them.
     linears: "exact", or "fp8" with a scale per row (faster, half the weights' memory, a few percent of error).
     kv: "fast" keeps keys and values of both branches, "compact" what both are made of (half the memory, same numbers).
         "auto" is compact with Triton, where it costs 2 % of the time, else fast.
@@ -76,6 +78,9 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     """What the network's blocks run with; errors: see `check_modes`."""
     attend = attention_backend(modes.attention)
     if not wants_triton(modes.kernels, device):
+        fits_cpu = device.type == "cpu" and multiplies_bfloat16()
+        if fits_cpu and modes.kernels == modes.attention == "auto":
+            attend = cpu.attend
         return PLAIN._replace(attend=attend)
     from .dit import fused
 

@@ -46,8 +46,9 @@ class LoadModel(io.ComfyNode):
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
-                    tooltip="Precision the weights are kept in. default: as the file, scaled fp8 included; fp8_e4m3fn "
-                    "halves the memory of bf16 and costs some quality.",
+                    tooltip="Precision the weights are kept in. default: as the file, scaled fp8 included; bf16 is "
+                    "nearly twice as fast on CPUs with instructions for it; fp8_e4m3fn halves the memory of bf16 and "
+                    "costs some quality.",
                 ),
                 io.Combo.Input(
                     "attention",

@@ -19,6 +19,7 @@ from .. import builtin, pipeline
 from ..apart import apart
 from ..camera import Speeds
 from ..config import TINY, WAN_5B, check_size
+from ..cpu import multiplies_bfloat16
 from ..errors import InputError
 from ..live.files import page_files
 from ..live.room import Room
@@ -146,7 +147,13 @@ def play(
         typer.Option(min=1, help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, bfloat16, float16 or auto: bfloat16, but float32 on a CPU without instructions for it.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "auto",
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
@@ -200,7 +207,7 @@ def play(
             decoder=decoder,
             tiny_decoder=tiny_decoder,
             device=device,
-            dtype=dtype,
+            dtype=_dtype(dtype, device),
             allow_base=allow_base,
             head_dim=head_dim,
             modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
@@ -230,6 +237,11 @@ def play(
     for file in kept:
         chunks = f"{file.chunks} chunk{'s' * (file.chunks != 1)}"
         console.print(f"{file.path}: the world with {chunks}; go on in it with --world {file.path}", markup=False)
+
+
+def _dtype(asked: str, device: str) -> str:
+    fits_cpu = asked == "auto" and pipeline.pick_device(device).type == "cpu" and multiplies_bfloat16()
+    return "bfloat16" if fits_cpu else asked
 
 
 async def _serve(

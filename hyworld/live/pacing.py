@@ -8,7 +8,7 @@ from typing import NamedTuple
 LEAD = 0.1
 """Seconds for pictures to be encoded, sent and decoded, and for a chunk that takes longer than those before."""
 
-JUDGED_BY = 10
+JUDGED_BY = 30
 """Chunks of which the slowest tells how long the next one may take, unless it stands alone."""
 
 ALONE = 1.25

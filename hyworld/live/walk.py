@@ -18,6 +18,7 @@ from ..pipeline import TEXT_ENCODER_MISSING, Pipeline
 from ..walk import Chunk, Progress, World
 from ..walk.walker import OnProgress
 from .controls import Clock, Controls, Held, LatentInput
+from .cores import Cores
 from .pacing import Pacing
 from .path import cameras_onwards
 
@@ -157,15 +158,16 @@ class LiveWalk:
         What `on_wait`, `on_progress` and the networks raise ends it; `world` then has all whole chunks.
         """
         try:
-            if self._place is None:
-                self._arrive()
-            while not self._stopping:
-                self._obey()
-                try:
-                    for chunk in self._walk():
-                        self._add(chunk)
-                except _DroppedError:
-                    pass
+            with Cores(self._pipeline.walker.device) as cores:
+                if self._place is None:
+                    self._arrive()
+                while not self._stopping:
+                    self._obey()
+                    try:
+                        for chunk in self._walk():
+                            self._add(chunk, cores)
+                    except _DroppedError:
+                        pass
         finally:
             self._enter("stopped")
         return self._here
@@ -285,14 +287,16 @@ class LiveWalk:
         if self._stopping or self._place is not None:
             raise _DroppedError
 
-    def _add(self, chunk: Chunk) -> None:
+    def _add(self, chunk: Chunk, cores: Cores) -> None:
         assert chunk.frames is not None
         now = time.monotonic()
+        play = len(chunk.frames) / self.recipe.frames_per_second
         with self._changed:
             if self._place is not None:
                 raise _DroppedError
             self._here = self._furthest = chunk.world
-            self._pacing.made(chunk.index, len(chunk.frames) / self.recipe.frames_per_second, self._asked, now)
+            self._pacing.made(chunk.index, play, self._asked, now)
+        cores.made(now - self._asked, play)
         self._shown_from = min(self._shown_from, chunk.index)
         self._listener.made(Made(chunk, self._inputs, now - self._asked))
         self._listener.changed()

@@ -6,6 +6,7 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
+import comfy.cli_args
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ...hyworld import builtin
 from ...hyworld.config import TINY, TINY_RANDOM, DiTConfig
+from ...hyworld.cpu import multiplies_bfloat16
 from ...hyworld.dit import PLAIN, Inputs, TextKV, WanDiT
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
@@ -160,9 +162,12 @@ def load_model(
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     quantised = getattr(config, "quant_config", None) is not None
-    cast = comfy.model_management.unet_manual_cast(
-        None if quantised else wanted, load_device, config.supported_inference_dtypes
-    )
+    if wanted == torch.bfloat16 and _multiplies_bfloat16(load_device):
+        cast = None
+    else:
+        cast = comfy.model_management.unet_manual_cast(
+            None if quantised else wanted, load_device, config.supported_inference_dtypes
+        )
     config.set_inference_dtype(wanted, cast)
 
     model = config.get_model(state)
@@ -252,6 +257,13 @@ def _dtype_for(
             weight_dtype=stored,
         )
     return state, asked
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether it is a CPU with instructions for products in bfloat16, of which the host knows nothing."""
+    args = comfy.cli_args.args
+    wants_float32 = args.force_fp32 or args.fp32_unet
+    return comfy.model_management.is_device_cpu(device) and multiplies_bfloat16() and not wants_float32
 
 
 def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> None:

@@ -288,9 +288,17 @@ async function pace(page, view) {
   await view.screen.click({ position: { x: 60, y: 60 } });
   await page.keyboard.down("w");
   await furthest(page, 2);
+  // At the moment the numbers change, which they do twice a second.
   const counted = async () => {
-    const details = await view.part(".hyw-details").innerText();
-    return { details, frames: Number(/(\d+) frames(?!\/)/.exec(details)?.[1]), at: await page.evaluate(() => performance.now()) };
+    const [details, at] = await view.part(".hyw-details").evaluate(
+      (element) =>
+        new Promise((resolve) => {
+          const seen = () => resolve([element.innerText, performance.now()]);
+          new MutationObserver(seen).observe(element, { childList: true, characterData: true, subtree: true });
+        }),
+    );
+    const [frames, stalls] = [/(\d+) frames(?!\/)/, /stalls: (\d+)/].map((number) => Number(number.exec(details)?.[1]));
+    return { details, frames, stalls, at };
   };
   const before = await counted();
   for (let i = 0, end = Date.now() + scene.seconds * 1000; Date.now() < end; i++) {
@@ -301,7 +309,8 @@ async function pace(page, view) {
   await page.keyboard.up("w");
   await atEnd(page);
   await stop(page, view);
-  return { before, after, rate: (1000 * (after.frames - before.frames)) / (after.at - before.at) };
+  const rate = (1000 * (after.frames - before.frames)) / (after.at - before.at);
+  return { details: after.details, stalls: after.stalls - before.stalls, rate };
 }
 
 inBrowser({ ...scene, width: 1500, height: 1050 }, async (page) => {

@@ -176,6 +176,6 @@ def test_the_built_in_world_is_walked_in_real_time(
     seen = drive(node, "live.cjs", scene, timeout=seconds + 300)
     if "skipped" in seen:
         pytest.skip(seen["skipped"])
-    print(f"{seen['rate']:.2f} frames/s over {seconds:g} s; {seen['after']['details']}")
-    assert seen["rate"] > 15.8
-    assert "stalls: 0" in seen["after"]["details"]
+    print(f"{seen['rate']:.2f} frames/s and {seen['stalls']} stalls over {seconds:g} s; {seen['details']}")
+    assert seen["rate"] > 15.9
+    assert not seen["stalls"]

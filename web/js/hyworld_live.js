@@ -4,7 +4,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { after, handOver, passToGraph } from "./graph/dom_widget.js";
+import { after, handOver, passToGraph, releasesFirst } from "./graph/dom_widget.js";
 import { LiveView } from "./live/view.js";
 
 const NODE = "HYWorldLiveWalk";
@@ -59,7 +59,9 @@ function addView(node) {
   const widget = node.addDOMWidget(WIDGET, WIDGET, view.element, { serialize: false, getMinHeight: () => VIEW_HEIGHT });
   // Of the two, this one keeps it out of the saved workflow, the option out of the prompt.
   widget.serialize = false;
+  const end = releasesFirst(view.element, (event) => view.keyUp(event));
   after(node, "onRemoved", () => {
+    end();
     views.delete(view.element);
     view.destroy();
     handOver(app, node.id, WIDGET, view.element);

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest.mock import patch
 
+import comfy.cli_args
 import torch
 from torch import Tensor
 from workbench import (
@@ -15,12 +18,14 @@ from workbench import (
     load,
     load_tiny,
     model_file,
+    network_of,
     pack,
     random_state,
     refused,
     require,
     same,
     small_config,
+    walked_alone,
     wide_config,
     write_state,
 )
@@ -89,8 +94,35 @@ def storage(weight_dtype: str, dtype: torch.dtype, limit: float) -> str:
     return near + " " + same(walked, engine_latents(config, rounded(state, dtype)), f"{weight_dtype} and its rounding")
 
 
+def bfloat16_on_this_cpu(multiplies: bool) -> AbstractContextManager[object]:
+    return patch.object(pack("nodes.host.model"), "multiplies_bfloat16", lambda: multiplies)
+
+
 def check_weights_kept_in_bf16() -> str:
-    return storage("bf16", torch.bfloat16, 0.02)
+    with bfloat16_on_this_cpu(False):
+        return storage("bf16", torch.bfloat16, 0.02)
+
+
+def check_bf16_computes_in_it_on_a_cpu_that_can() -> str:
+    config = small_config()
+    state = random_state(config)
+    file = write_state("computed_in_bf16.safetensors", state, config)
+    with bfloat16_on_this_cpu(True):
+        walked = latents_of(load(file, "bf16"))
+        with patch.object(comfy.cli_args.args, "fp32_unet", True):
+            kept = latents_of(load(file, "bf16"))
+        default = latents_of(load(file))
+    exact, modes = engine_latents(config, state), pack("hyworld.modes")
+    network = network_of(config, state).bfloat16()
+    network.kernels = modes.network_kernels(modes.Modes(), torch.device("cpu"))
+    return "; ".join(
+        (
+            close(walked, exact, 0.02, "bf16 beside float32", least=1e-5),
+            same(walked, walked_alone(network, (4, 4), "w-3, right-4"), "walk in bf16 and the engine's"),
+            same(kept, engine_latents(config, rounded(state, torch.bfloat16)), "with the host's --fp32-unet"),
+            same(default, exact, "default and the engine's"),
+        )
+    )
 
 
 def check_weights_kept_in_fp16() -> str:
@@ -164,7 +196,8 @@ def check_fp8_scaled_in_ways_the_host_does_not_know() -> str:
 
 def check_scaled_fp8_multiplied_out_into_bf16() -> str:
     name, multiplied_out = scaled_fp8_file()
-    model = load(name, "bf16")
+    with bfloat16_on_this_cpu(False):
+        model = load(name, "bf16")
     dtypes = {tensor.dtype for tensor in model.model.diffusion_model.state_dict().values()}
     require(dtypes == {torch.bfloat16}, f"everything is kept in bf16, found {dtypes}")
     exact = engine_latents(small_config(), rounded(multiplied_out, torch.bfloat16))

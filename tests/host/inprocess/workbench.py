@@ -156,7 +156,7 @@ def engine_latents(config: Any, state: Mapping[str, Tensor], path: str = "w-3, r
 
 def walked_alone(network: Any, latent_size: tuple[int, int], path: str) -> Tensor:
     """Latents of a walk by the engine over this network."""
-    walker = pack("hyworld.walk").Walker(network)
+    walker = pack("hyworld.walk").Walker(network, dtype=next(network.parameters()).dtype)
     world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED)
     for chunk in walker.walk(world, path):
         world = chunk.world

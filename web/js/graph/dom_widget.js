@@ -37,3 +37,18 @@ export function passToGraph(app, element) {
   pass("pointermove", "processMouseMove", ({ buttons }) => buttons & 4);
   pass("pointerup", "processMouseUp", ({ button }) => button === 1);
 }
+
+/**
+ * Let `element` have the keys released in it before the graph, which listens to the whole document and draws itself anew
+ * with each: a tenth of a second without the browser's GPU.
+ *
+ * @param {(event: KeyboardEvent) => boolean} keyUp whether it took the event, which then goes no further
+ * @returns {() => void} ends it
+ */
+export function releasesFirst(element, keyUp) {
+  const listen = (event) => {
+    if (element.contains(event.target) && keyUp(event)) event.stopImmediatePropagation();
+  };
+  window.addEventListener("keyup", listen, true);
+  return () => window.removeEventListener("keyup", listen, true);
+}

@@ -62,10 +62,7 @@ export class Screen {
     });
     set(this.element, {
       onkeydown: (event) => this.#keyDown(event),
-      onkeyup: (event) => {
-        const key = pathKey({ code: event.code });
-        if (key) input.release(key, event.timeStamp);
-      },
+      onkeyup: (event) => this.keyUp(event),
       onpointerdown: (event) => {
         if (!event.button) this.focus();
       },
@@ -98,6 +95,13 @@ export class Screen {
   set steers(steers) {
     this.element.classList.toggle("hyw-still", !steers);
     set(this.element, { "aria-label": this.t(steers ? "screen" : "screenStill") });
+  }
+
+  /** A key was released. @returns {boolean} whether it is one that walks */
+  keyUp({ code, timeStamp }) {
+    const key = pathKey({ code });
+    if (key) this.input.release(key, timeStamp);
+    return Boolean(key);
   }
 
   /** Show what is held now. */

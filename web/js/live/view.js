@@ -136,6 +136,11 @@ export class LiveView {
     this.screen.focus();
   }
 
+  /** A key was released in the view. @returns {boolean} whether it is one that walks */
+  keyUp(event) {
+    return this.screen.element.contains(event.target) && this.screen.keyUp(event);
+  }
+
   /** Show a line below the picture, in place of the one before. @param {"note" | "error"} kind */
   say(text, kind = "note") {
     this.message.className = `hyw-message hyw-${kind}`;

@@ -1,0 +1,63 @@
+"""How many cores a live walk on a CPU computes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from hyworld import load
+from hyworld.live.cores import IN_TIME, JUDGED_BY, Cores
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_one_is_left_while_chunks_are_made_in_time():
+    with Cores(CPU) as cores:
+        assert torch.get_num_threads() == 3
+        for i in range(3 * JUDGED_BY):
+            cores.made(1.5 if i % 3 == 0 else 0.9 * IN_TIME, 1.0)
+        assert torch.get_num_threads() == 3, "a slow chunk now and then"
+    assert torch.get_num_threads() == 4
+
+
+def test_all_are_taken_where_one_fewer_is_too_slow():
+    with Cores(CPU) as cores:
+        for _ in range(JUDGED_BY - 1):
+            cores.made(1.1 * IN_TIME, 1.0)
+        assert torch.get_num_threads() == 3
+        cores.made(1.1 * IN_TIME, 1.0)
+        assert torch.get_num_threads() == 4
+        for _ in range(3 * JUDGED_BY):
+            cores.made(0.1, 1.0)
+        assert torch.get_num_threads() == 4, "it would go to and fro"
+    assert torch.get_num_threads() == 4
+
+
+def test_none_is_left_on_a_gpu_or_of_one():
+    with Cores(torch.device("cuda")):
+        assert torch.get_num_threads() == 4
+    torch.set_num_threads(1)
+    with Cores(CPU):
+        assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_number_of_cores_changes_no_latent(dtype: str):
+    pipeline = load(dtype=dtype, decoder="tiny", device="cpu")
+
+    def walked(threads: int) -> torch.Tensor:
+        torch.set_num_threads(threads)
+        return list(pipeline.walk(pipeline.start(seed=2), "w-7,right-12"))[-1].world.latents
+
+    one = walked(1)
+    assert all(torch.equal(one, walked(threads)) for threads in (2, 3))
