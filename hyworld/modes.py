@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 
 from .cpu import multiplies_bfloat16
-from .dit import PLAIN, Kernels, cpu
+from .dit import PLAIN, Kernels, cpu_attention
 from .dit.backends import AttentionChoice, attention_backend
 from .errors import InputError
 from .fp8 import QuantiseRows
@@ -80,7 +80,7 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     if not wants_triton(modes.kernels, device):
         fits_cpu = device.type == "cpu" and multiplies_bfloat16()
         if fits_cpu and modes.kernels == modes.attention == "auto":
-            attend = cpu.attend
+            attend = cpu_attention.attend
         return PLAIN._replace(attend=attend)
     from .dit import fused
 

@@ -15,29 +15,45 @@ JUDGED_BY = 5
 
 
 class Cores:
-    """Within, PyTorch computes on one core fewer than it may, while chunks are made in time on those: same numbers.
+    """Within, PyTorch computes on one core fewer than it may, if chunks are made in time on those: same numbers.
 
     The last one is for who shows the walk. Everything computed in parallel waits for its last thread, and a browser
-    that interrupts one makes the others wait, thousands of times in a chunk.
+    that interrupts one makes the others wait, thousands of times in a chunk. Where one fewer is too slow, all are
+    taken; where that is slower still, since another program needs one, one fewer again.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._all = torch.get_num_threads()
+        self._can_spare = device.type == "cpu" and self._all > 1
+        self._spares = self._can_spare
         self._seconds: deque[float] = deque(maxlen=JUDGED_BY)
-        self._spares = device.type == "cpu" and self._all > 1
+        self._since = 0  # chunks since the last change
+        self._patience = JUDGED_BY
+        self._with_fewer = 0.0
 
     def __enter__(self) -> Cores:
-        if self._spares:
-            torch.set_num_threads(self._all - 1)
+        self._take()
         return self
 
     def made(self, seconds: float, play: float) -> None:
-        """A chunk was made in so many seconds, which plays so long: take all cores if that is too slow."""
+        """A chunk was made in so many seconds, which plays so long."""
         self._seconds.append(seconds)
-        full = len(self._seconds) == JUDGED_BY
-        if self._spares and full and statistics.median(self._seconds) > IN_TIME * play:
-            self._spares = False
-            torch.set_num_threads(self._all)
+        self._since += 1
+        if not self._can_spare or self._since < (self._patience if self._spares else JUDGED_BY):
+            return
+        typical = statistics.median(self._seconds)
+        if self._spares and typical > IN_TIME * play:
+            self._with_fewer = typical
+        elif not self._spares and typical > self._with_fewer:
+            self._patience *= 2
+        else:
+            return
+        self._spares = not self._spares
+        self._since = 0
+        self._take()
 
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._all)
+
+    def _take(self) -> None:
+        torch.set_num_threads(self._all - self._spares)

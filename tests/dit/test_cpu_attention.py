@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hyworld.dit import PLAIN, cpu
+from hyworld.dit import PLAIN, cpu_attention
 from hyworld.dit.kernels import sdpa
 from hyworld.modes import Modes, network_kernels
 from hyworld.pipeline import pick_dtype
@@ -25,15 +25,15 @@ def qkv(queries: int, keys: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]
 def test_it_attends_as_pytorch_does(queries: int, keys: int):
     q, k, v = qkv(queries, keys, torch.bfloat16)
     exact = sdpa(q.float(), k.float(), v.float())
-    error = (cpu.attend(q, k, v).float() - exact).norm() / exact.norm()
+    error = (cpu_attention.attend(q, k, v).float() - exact).norm() / exact.norm()
     theirs = (sdpa(q, k, v).float() - exact).norm() / exact.norm()
     assert error < 3 * theirs < 1e-2
 
 
 def test_float32_and_many_scores_are_pytorchs(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu, "sdpa", lambda q, k, v: "PyTorch's")
-    assert cpu.attend(*qkv(180, 900, torch.float32)) == "PyTorch's"
-    assert cpu.attend(*qkv(1024, 1024, torch.bfloat16)) == "PyTorch's"
+    monkeypatch.setattr(cpu_attention, "sdpa", lambda q, k, v: "PyTorch's")
+    assert cpu_attention.attend(*qkv(180, 900, torch.float32)) == "PyTorch's"
+    assert cpu_attention.attend(*qkv(1024, 1024, torch.bfloat16)) == "PyTorch's"
 
 
 @pytest.mark.parametrize("multiplies", [False, True])
@@ -42,5 +42,5 @@ def test_both_are_chosen_where_the_cpu_multiplies_in_bfloat16(monkeypatch: pytes
         monkeypatch.setattr(f"{module}.multiplies_bfloat16", lambda: multiplies)
     assert pick_dtype("auto", CPU) is (torch.bfloat16 if multiplies else torch.float32)
     assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
-    assert network_kernels(Modes(), CPU).attend is (cpu.attend if multiplies else sdpa)
+    assert network_kernels(Modes(), CPU).attend is (cpu_attention.attend if multiplies else sdpa)
     assert network_kernels(Modes(kernels="plain"), CPU) == PLAIN

@@ -30,16 +30,33 @@ def test_one_is_left_while_chunks_are_made_in_time():
     assert torch.get_num_threads() == 4
 
 
+def make(cores: Cores, chunks: int, seconds: float) -> None:
+    for _ in range(chunks):
+        cores.made(seconds, 1.0)
+
+
 def test_all_are_taken_where_one_fewer_is_too_slow():
     with Cores(CPU) as cores:
-        for _ in range(JUDGED_BY - 1):
-            cores.made(1.1 * IN_TIME, 1.0)
+        make(cores, JUDGED_BY - 1, 1.1 * IN_TIME)
         assert torch.get_num_threads() == 3
-        cores.made(1.1 * IN_TIME, 1.0)
+        make(cores, 1, 1.1 * IN_TIME)
         assert torch.get_num_threads() == 4
-        for _ in range(3 * JUDGED_BY):
-            cores.made(0.1, 1.0)
+        make(cores, 3 * JUDGED_BY, 0.1)
         assert torch.get_num_threads() == 4, "it would go to and fro"
+    assert torch.get_num_threads() == 4
+
+
+def test_one_is_left_again_where_all_are_slower_still():
+    with Cores(CPU) as cores:
+        make(cores, JUDGED_BY, 0.9)
+        make(cores, JUDGED_BY - 1, 2.0)
+        assert torch.get_num_threads() == 4
+        make(cores, 1, 2.0)
+        assert torch.get_num_threads() == 3
+        make(cores, 2 * JUDGED_BY - 1, 0.9)
+        assert torch.get_num_threads() == 3, "and is tried again later"
+        make(cores, 1, 0.9)
+        assert torch.get_num_threads() == 4
     assert torch.get_num_threads() == 4
 
 
