@@ -45,7 +45,8 @@ def test_what_cannot_run_here_is_said(asked: Modes, sentence: str):
         check_modes(asked, CPU)
 
 
-def test_on_a_cpu_everything_is_plain():
+def test_on_a_cpu_everything_is_plain(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("hyworld.modes.multiplies_bfloat16", lambda: False)
     vae = builtin.vae(TINY_RANDOM)
     vae.kernels = VAE_PLAIN._replace(convolve=lambda conv, x: (x, None))  # as if it had run on a GPU before
     walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(), CPU, torch.float32)

@@ -8,7 +8,6 @@ import torch
 from hyworld.dit import PLAIN, cpu_attention
 from hyworld.dit.kernels import sdpa
 from hyworld.modes import Modes, network_kernels
-from hyworld.pipeline import pick_dtype
 
 CPU = torch.device("cpu")
 
@@ -37,10 +36,7 @@ def test_float32_and_many_scores_are_pytorchs(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("multiplies", [False, True])
-def test_both_are_chosen_where_the_cpu_multiplies_in_bfloat16(monkeypatch: pytest.MonkeyPatch, multiplies: bool):
-    for module in ("hyworld.pipeline", "hyworld.modes"):
-        monkeypatch.setattr(f"{module}.multiplies_bfloat16", lambda: multiplies)
-    assert pick_dtype("auto", CPU) is (torch.bfloat16 if multiplies else torch.float32)
-    assert pick_dtype("auto", torch.device("cuda")) is torch.bfloat16
+def test_it_is_chosen_where_the_cpu_multiplies_in_bfloat16(monkeypatch: pytest.MonkeyPatch, multiplies: bool):
+    monkeypatch.setattr("hyworld.modes.multiplies_bfloat16", lambda: multiplies)
     assert network_kernels(Modes(), CPU).attend is (cpu_attention.attend if multiplies else sdpa)
     assert network_kernels(Modes(kernels="plain"), CPU) == PLAIN

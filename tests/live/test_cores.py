@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hyworld import load
+from hyworld.cli.play import _dtype
 from hyworld.live.cores import IN_TIME, JUDGED_BY, Cores
 
 CPU = torch.device("cpu")
@@ -66,6 +67,13 @@ def test_none_is_left_on_a_gpu_or_of_one():
     torch.set_num_threads(1)
     with Cores(CPU):
         assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("multiplies", [False, True])
+def test_play_computes_in_bfloat16_where_the_cpu_can(monkeypatch: pytest.MonkeyPatch, multiplies: bool):
+    monkeypatch.setattr("hyworld.cli.play.multiplies_bfloat16", lambda: multiplies)
+    assert _dtype("auto", "cpu") == ("bfloat16" if multiplies else "auto")
+    assert _dtype("float32", "cpu") == "float32"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
