@@ -44,14 +44,19 @@ class LiveWalk(io.ComfyNode):
             display_name="HY-WorldPlay Live Walk",
             description=(
                 "Walk through the world while it is made: press Run, click into the picture and hold W A S D or the "
-                "arrow keys. Go back and take another way, change the words, and stop when you have what you want."
+                "arrow keys. Go back and take another way, change the words, and stop when you have what you want. "
+                "Models without a camera, such as Self-Forcing, go on by themselves and follow your words."
             ),
             search_aliases=["hyworld", "worldplay", "world model", "play", "game", "interactive", "real time", "walk"],
             is_output_node=True,  # it can be walked with nothing wired to it
             inputs=[
                 io.Model.Input("model", tooltip="From Load HY-WorldPlay Model, by way of LoRA nodes if you like."),
                 io.Conditioning.Input("positive", tooltip="The words that the walk begins with."),
-                io.Vae.Input("vae", tooltip="The Wan 2.2 VAE (Load VAE), or that of Tiny World."),
+                io.Vae.Input(
+                    "vae",
+                    tooltip="The model's VAE (Load VAE): Wan 2.2 for WorldPlay, Wan 2.1 for Self-Forcing and "
+                    "Causal-Forcing; or that of Tiny World.",
+                ),
                 io.Latent.Input(
                     "first_frame",
                     optional=True,
@@ -115,7 +120,7 @@ class LiveWalk(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip="Time goes on while no key is held. Otherwise it stands still. Can be switched while "
-                    "walking.",
+                    "walking. Without a camera it begins by going on.",
                 ),
             ],
             outputs=[
@@ -163,16 +168,17 @@ class LiveWalk(io.ComfyNode):
         goes_on: bool = False,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
-        if not patcher.model.diffusion_model.config.cameras:
-            raise InputError(
-                "This model follows no camera, so nobody can walk in it: use the Streaming Sampler, or load "
-                "HY-WorldPlay or the built-in world."
-            )
         node, prompt = cls.hidden.unique_id, cls.hidden.prompt
         wired = wired_outputs(prompt, node)
         with place_of_running_node() as place:
             host_vae = HostVAE(vae)
             pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
+            recipe = pipeline.walker.recipe
+            if recipe.is_guided:
+                raise InputError(
+                    f"This model needs guidance ({recipe.name}), which Live Walk does not give: use the Streaming "
+                    "Sampler, or load a distilled model such as HY-WorldPlay or Self-Forcing."
+                )
             words = words_of(positive, text_behind(prompt, node, "positive"))
             start = start_of(pipeline, host_vae, words, world, first_frame, (height, width), seed)
             notes = [*lora_notes(patcher), *idle_patches(patcher)]
@@ -181,13 +187,13 @@ class LiveWalk(io.ComfyNode):
             for note in notes:
                 logging.warning("HY-WorldPlay: %s", note)
 
-            record = Record(start, video=VIDEO in wired, keep=not wired & {VIDEO, WORLD})
+            record = Record(start, fps=recipe.frames_per_second, video=VIDEO in wired, keep=not wired & {VIDEO, WORLD})
             try:
                 with record, in_memory(pipeline.walker, [patcher], host_vae, frames_from, start) as load:
                     if clip is not None:
                         pipeline.encode_text = encoder_of(clip, start.text.shape[-1], load)
-                    walking = Walking(place, record, load, ProgressBar(pipeline.walker.recipe.steps, node))
-                    world = walking.walk(pipeline, start, Speeds(move_speed, turn_speed), goes_on, notes)
+                    walking = Walking(place, record, load, ProgressBar(recipe.steps, node))
+                    world = walking.walk(pipeline, start, Speeds(move_speed, turn_speed), goes_on or None, notes)
                     path = walked(start, world)
             finally:
                 place.remark = record.kept

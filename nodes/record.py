@@ -19,13 +19,14 @@ class Record:
 
     A walk that is cancelled or fails leaves both in the folder for unfinished walks.
 
+    fps: frames per second.
     video: whether a video is wanted.
     keep: leave the world there in any case, because no other node takes it.
     """
 
-    def __init__(self, start: World, *, video: bool, keep: bool) -> None:
+    def __init__(self, start: World, *, fps: int, video: bool, keep: bool) -> None:
         self._start = start
-        self._video = VideoFile(start.size, live=True) if video else None
+        self._video = VideoFile(start.size, fps=fps, live=True) if video else None
         self._saves = Autosave(unfinished_folder() / "walk.part.world", every=AUTOSAVE)
         self._keep = keep
         self._recording: Recording | None = None

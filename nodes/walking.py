@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..hyworld import builtin
 from ..hyworld.camera import Speeds, Trajectory
-from ..hyworld.config import CHUNK_LATENTS, TINY
+from ..hyworld.config import TINY
 from ..hyworld.errors import InputError
 from ..hyworld.live import messages
 from ..hyworld.live.walk import LiveWalk, Made
@@ -39,7 +39,7 @@ class Walking:
         self._bar = bar
         self._walk: LiveWalk | None = None
 
-    def walk(self, pipeline: Pipeline, start: World, speeds: Speeds, goes_on: bool, notes: list[str]) -> World:
+    def walk(self, pipeline: Pipeline, start: World, speeds: Speeds, goes_on: bool | None, notes: list[str]) -> World:
         """Walk from `start` until somebody stops it; returns the world there.
 
         notes: to be told to who walks.
@@ -96,7 +96,8 @@ def walked(start: World, world: World) -> Trajectory:
     if shared == world.chunks:
         raise InputError(NOTHING)
     # In a world that goes on, a path's first pose falls on the last latent's.
-    return world.path[max(0, shared * CHUNK_LATENTS - 1) :]
+    latents = sum(len(step.cameras) for step in world.history[:shared])
+    return world.path[max(0, latents - 1) :]
 
 
 def said(world: World) -> list[str]:

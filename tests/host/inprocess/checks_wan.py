@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import comfy.lora
 import torch
@@ -331,8 +332,44 @@ def check_a_world_is_saved_loaded_shown_and_gone_on_in() -> str:
     return same(onwards.world.latents, whole.world.latents, "two chunks, saved and loaded, and one more")
 
 
-def check_nobody_walks_live_without_a_camera() -> str:
+class Company:
+    """Stands for a place with a page in it that stops the walk after so many chunks."""
+
+    def __init__(self, chunks: int) -> None:
+        self.room = MagicMock()
+        self.room.made.side_effect = lambda made: made.chunk.index + 1 == chunks and self._walk.stop()
+        self.remark = ""
+        self.is_left = False
+
+    def begin(self, walk: Any, *, heeds_words: bool) -> None:
+        self._walk = walk
+        self.began = {"steers": walk.steers, "goes on": walk.goes_on, "words": heeds_words}
+
+    def require_company(self) -> None: ...
+
+
+def check_it_goes_on_by_itself_live() -> str:
     config = wan_config()
-    model = load(wan_file("self_forcing_live.safetensors", config))
-    given = {"model": model, "positive": prompt(config.text_dim), "vae": small_vae(16)}
-    return refused(lambda: run_node("HYWorldLiveWalk", **given), "follows no camera", "use the Streaming Sampler")
+    model, vae = load(wan_file("self_forcing_live.safetensors", config)), small_vae(16)
+    company = Company(3)
+    with patch.object(pack("nodes.live"), "place_of_running_node", lambda: nullcontext(company)):
+        _, world, path = run_node(
+            "HYWorldLiveWalk",
+            model=model,
+            positive=prompt(config.text_dim),
+            vae=vae,
+            seed=SEED,
+            height=SIZE[0],
+            width=SIZE[1],
+        )
+    require(company.began == {"steers": False, "goes on": True, "words": True}, f"{company.began}")
+    require(len(path) == 9, f"a path of {len(path)} latents")
+    return same(world.latents, made(model, 3, vae=vae).world.latents, "three chunks live and in the sampler")
+
+
+def check_a_guided_model_is_not_walked_live() -> str:
+    model, vae = load(wan_file("live_t2v.safetensors", wan_config()), recipe="wan21_t2v"), small_vae(16)
+    given = {"model": model, "positive": prompt(wan_config().text_dim), "vae": vae}
+    company = nullcontext(Company(1))
+    with quick(model, "wan21_t2v"), patch.object(pack("nodes.live"), "place_of_running_node", lambda: company):
+        return refused(lambda: run_node("HYWorldLiveWalk", **given), "needs guidance", "use the Streaming Sampler")
