@@ -15,16 +15,18 @@ JUDGED_BY = 5
 
 
 class Cores:
-    """Within, PyTorch computes on one core fewer than it may, if chunks are made in time on those: same numbers.
+    """Within, a walk in bfloat16 is computed on one core fewer than PyTorch may take, if that is in time.
 
     The last one is for who shows the walk. Everything computed in parallel waits for its last thread, and a browser
     that interrupts one makes the others wait, thousands of times in a chunk. Where one fewer is too slow, all are
     taken; where that is slower still, since another program needs one, one fewer again.
+
+    The latents are the same. In float32 they are not on some CPUs, and all cores are taken throughout.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self._all = torch.get_num_threads()
-        self._can_spare = device.type == "cpu" and self._all > 1
+        self._can_spare = device.type == "cpu" and dtype == torch.bfloat16 and self._all > 1
         self._spares = self._can_spare
         self._seconds: deque[float] = deque(maxlen=JUDGED_BY)
         self._since = 0  # chunks since the last change

@@ -158,7 +158,8 @@ class LiveWalk:
         What `on_wait`, `on_progress` and the networks raise ends it; `world` then has all whole chunks.
         """
         try:
-            with Cores(self._pipeline.walker.device) as cores:
+            walker = self._pipeline.walker
+            with Cores(walker.device, walker.dtype) as cores:
                 if self._place is None:
                     self._arrive()
                 while not self._stopping:
