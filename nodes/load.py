@@ -11,7 +11,7 @@ from ..hyworld.dit.backends import BACKENDS, AttentionChoice, missing_package
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KernelChoice, LinearChoice, Modes
 from .host.clip import TinyCLIP
-from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, load_model, model_names
+from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, Asked, load_model, model_names
 from .host.run import output_device
 from .host.vae import TinyHostVAE
 from .pixels import picture_to_image
@@ -96,6 +96,36 @@ class LoadModel(io.ComfyNode):
                     tooltip="Of a .pt file with two sets of weights: ema is the averaged one, raw the other. auto is "
                     "ema, but for WorldPlay. Causal-Forcing's own program takes raw for its chunk-wise model.",
                 ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    tooltip="Denoising steps of models that leave them open (TI2V-5B, Wan T2V and I2V); 0 is the "
+                    "recipe's. Distilled models have theirs.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    optional=True,
+                    tooltip="How far steps lean towards noise, for the same models; 0 is the recipe's.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    optional=True,
+                    tooltip="How strongly the prompt leads away from the negative one; 1 is not at all, in half the "
+                    "time; 0 is the recipe's.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
         )
@@ -120,6 +150,9 @@ class LoadModel(io.ComfyNode):
         linears: LinearChoice = "exact",
         recipe: str = AUTO,
         ema: str = AUTO,
+        steps: int = 0,
+        shift: float = 0.0,
+        guidance: float = 0.0,
     ) -> io.NodeOutput:
         # Old hosts do not check a choice themselves.
         for name, chosen, known in (
@@ -130,7 +163,9 @@ class LoadModel(io.ComfyNode):
             if chosen not in known:
                 raise InputError(f"There is no {name} {chosen!r}: choose one of {', '.join(known)}.")
         modes = Modes(attention=attention, kernels=kernels, linears=linears)
-        return io.NodeOutput(load_model(model_name, weight_dtype, allow_base, modes, recipe, ema))
+        return io.NodeOutput(
+            load_model(model_name, weight_dtype, allow_base, modes, Asked(recipe, steps, shift, guidance), ema)
+        )
 
 
 class TinyWorld(io.ComfyNode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.cli_args
 import comfy.latent_formats
@@ -25,7 +25,7 @@ from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
-from ...hyworld.recipe_choice import recipe_for
+from ...hyworld.recipe_choice import adjusted, recipe_for
 from ...hyworld.walk.recipe import Recipe
 from ...hyworld.walk.recipes import RECIPES
 from ...hyworld.weights import open_dit
@@ -62,6 +62,15 @@ _LATENT_FORMATS = {form.latent_channels: form for form in (comfy.latent_formats.
 """By channels; of all others that of Wan 2.2."""
 
 
+class Asked(NamedTuple):
+    """How a model is to be walked: a name of `RECIPE_NAMES`, and settings in place of the recipe's; 0 keeps its own."""
+
+    recipe: str = AUTO
+    steps: int = 0
+    shift: float = 0.0
+    guidance: float = 0.0
+
+
 class HostedDiT(WanDiT):
     """The network with the constructor that `BaseModel` calls."""
 
@@ -79,11 +88,11 @@ class WorldPlayModel(comfy.model_base.BaseModel):
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
         self.fp8_rounding: QuantiseRows | None = None
         self.file = ""
-        self.asked_recipe = AUTO
+        self.asked = Asked()
 
     def recipe(self, *, two: bool) -> Recipe:
         """How it is walked, with a second network if there are `two`; errors: see `recipe_for`."""
-        return _recipe(self.diffusion_model.config, self.file, self.asked_recipe, two=two)
+        return _recipe(self.diffusion_model.config, self.file, self.asked, two=two)
 
     def _apply_model(
         self,
@@ -142,22 +151,22 @@ def load_model(
     weight_dtype: str,
     allow_base: bool,
     modes: Modes,
-    recipe: str = AUTO,
+    asked: Asked = Asked(),  # noqa: B008
     weights: str = AUTO,
     *,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """Build the MODEL; its weights stay on the offload device until a sampler needs them.
 
-    recipe, weights: of `RECIPE_NAMES` and `WEIGHTS`.
+    weights: of `WEIGHTS`.
     `disable_dynamic` (set by the host) asks for a patcher without dynamic memory.
 
     Raises:
-        InputError: no such file, another model, a recipe that is not for it, or modes that cannot run.
+        InputError: no such file, another model, a recipe or settings that are not for it, or modes that cannot run.
     """
     check_modes(modes, comfy.model_management.get_torch_device())
     state, config = _weights(name, weight_dtype, allow_base, WEIGHTS[weights])
-    _check_recipe(config.sizes, name, recipe)
+    _check_recipe(config.sizes, name, asked)
     state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype])
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
@@ -182,28 +191,29 @@ def load_model(
     model.diffusion_model.kernels = network_kernels(modes, load_device)
     model.diffusion_model.fingerprint = config.fingerprint
     model.fp8_rounding = fp8_rounding(modes)
-    model.file, model.asked_recipe = name, recipe
+    model.file, model.asked = name, asked
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
     # The host rebuilds the model from this, without dynamic memory, for its compile node.
-    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes, recipe, weights))
+    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes, asked, weights))
     return patcher
 
 
-def _recipe(sizes: DiTConfig, name: str, asked: str, *, two: bool) -> Recipe:
+def _recipe(sizes: DiTConfig, name: str, asked: Asked, *, two: bool) -> Recipe:
     try:
-        return recipe_for(sizes, name, asked=None if asked == AUTO else asked, two=two)
+        chosen = recipe_for(sizes, name, asked=None if asked.recipe == AUTO else asked.recipe, two=two)
     except InputError as error:
         raise InputError(str(error).replace("add --recipe", "choose it in Load HY-WorldPlay Model")) from None
+    return adjusted(chosen, steps=asked.steps or None, shift=asked.shift or None, guidance=asked.guidance or None)
 
 
-def _check_recipe(sizes: DiTConfig, name: str, recipe: str) -> None:
-    """Raise `InputError` unless `recipe` is for this network, with or without a second one, which only a walk knows."""
+def _check_recipe(sizes: DiTConfig, name: str, asked: Asked) -> None:
+    """Raise `InputError` unless `asked` is for this network, with or without a second one, which only a walk knows."""
     errors = []
     for two in (False, True):
         try:
-            _recipe(sizes, name, recipe, two=two)
+            _recipe(sizes, name, asked, two=two)
         except InputError as error:
             errors.append(error)
         else:

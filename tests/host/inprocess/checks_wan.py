@@ -56,7 +56,7 @@ def quick(model: Any, known: str, **changes: Any) -> Iterator[str]:
     short = {"chunk_latents": 3, "memory": memory, "advance": "euler", "timesteps": (1000.0, 700.0), "sigmas": ()}
     name = f"quick_{known}"
     recipes.RECIPES[name] = replace(recipes.recipe(known), name=name, **{**short, **changes})
-    model.model.asked_recipe = name
+    model.model.asked = pack("nodes.host.model").Asked(name)
     try:
         yield name
     finally:
@@ -127,6 +127,21 @@ def check_the_recipe_is_chosen_in_the_loader() -> str:
     other = refused(lambda: load(name, recipe="ti2v_5b"), "ti2v_5b", "unnamed.safetensors")
     nothing = refused(lambda: load(name, recipe="best"), "There is no recipe 'best': choose one of auto, worldplay")
     return f"{told} | {evidence} | {other} | {nothing}"
+
+
+def check_settings_are_chosen_in_the_loader() -> str:
+    file = wan_file("settings.safetensors", wan_config())
+    given = {"recipe": "wan21_t2v", "steps": 7, "shift": 3.0, "guidance": 2.5}
+    recipe, released = (load(file, **chosen).model.recipe(two=False) for chosen in (given, {"recipe": "wan21_t2v"}))
+    told = (recipe.steps, recipe.shift, recipe.guidance, released.steps, released.shift, released.guidance)
+    require(told == (7, 3.0, 2.5, 50, 8.0, 6.0), f"{told}")
+    return "; ".join(
+        (
+            refused(lambda: load(file, recipe="self_forcing", steps=3), "distilled to 4 steps"),
+            refused(lambda: load(file, recipe="wan21_t2v", guidance=0.5), "must be 1 (none) or more"),
+            refused(lambda: load(pack("nodes.host.model").RANDOM_NAME, shift=3.0), "fixed"),
+        )
+    )
 
 
 def check_which_weights_of_a_released_file() -> str:
