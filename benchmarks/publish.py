@@ -20,13 +20,14 @@ from rich.table import Table
 from benchmarks.baseline import Baseline, baseline_table, check_diffusers, measure_naive, ratios
 from benchmarks.price import Price, price_modes, price_table
 from hyworld.atomic import check_new_file
-from hyworld.bench.measure import FLAT_CHUNKS, FLAT_REACH, SETTLED, Say, measure
+from hyworld.bench.measure import FLAT_CHUNKS, FLAT_REACH, Say, measure, settled_from
 from hyworld.bench.report import Report
 from hyworld.bench.workload import Setup, Source, source_for
 from hyworld.cli.console import write_whole
 from hyworld.config import PRESETS, WAN_5B, Preset
 from hyworld.errors import InputError
 from hyworld.modes import Modes
+from hyworld.walk import WORLDPLAY
 
 
 @dataclass
@@ -145,8 +146,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        if options.chunks <= SETTLED:
-            raise InputError(f"The walks need {SETTLED + 1} or more chunks, got {options.chunks}: give --chunks more.")
+        settled = settled_from(WORLDPLAY)
+        if options.chunks <= settled:
+            raise InputError(f"The walks need {settled + 1} or more chunks, got {options.chunks}: give --chunks more.")
         if options.baseline == "naive":
             check_diffusers()
         check_new_file(options.json, ".json", overwrite=options.overwrite)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import torch
 
+from ..errors import InputError
 from ..modes import wants_triton
 from ..pipeline import Pipeline
-from ..walk import WORLDPLAY, Chunk
-from .probes import DECODE, PREFILL, Clock, Probe, TimedDecoder, TimedNetwork, step_name
-from .workload import Setup, Source, start, walk
+from ..walk import Chunk, Recipe, Rolling
+from .probes import DECODE, PREFILL, STEP, Clock, Probe, TimedDecoder, TimedNetwork, step_name
+from .workload import Setup, Source, path_of, start
 
 Say = Callable[[str], None]
-SETTLED = 6
-"""Index of the first chunk that counts: the memory is full from index 4 on, and every kernel has run at that size."""
+WARM_UPS = 2
+"""Chunks with a full memory before the first that counts: every kernel has then run at that size."""
 
-NETWORK_STAGES = (PREFILL, *(step_name(step) for step in range(WORLDPLAY.steps)))
-STAGES = ("selection", *NETWORK_STAGES, DECODE, "hand_over", "rest")
+MEASURED = 8
+"""Chunks that count if nobody says how many."""
 
 WARM_STARTS = 3
 FLAT_CHUNKS = (8, 60)
@@ -87,8 +88,27 @@ class Memory:
         return torch.cuda.max_memory_allocated(self.device) / GB if self.known else None
 
 
+def settled_from(recipe: Recipe) -> int:
+    """Index of the first chunk that counts."""
+    memory, n = recipe.memory, recipe.chunk_latents
+    latents = memory.window + memory.sink - n if isinstance(memory, Rolling) else memory.frames
+    return -(-latents // n) + WARM_UPS
+
+
+def network_stages(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the network's stages in a chunk; a rolling memory's prefill is the second look at the chunk before."""
+    return (PREFILL, *(step_name(step) for step in range(recipe.steps)))
+
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """Names of all stages of a chunk."""
+    return ("selection", *network_stages(recipe), DECODE, "hand_over", "rest")
+
+
 def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -> Run:
     """Time a cold start, a walk and warm starts of `setup`; raises `InputError` if weights or modes cannot run here."""
+    if (known := source.known_recipe) is not None:
+        _length(setup, known)  # before a minute goes into loading
     release(source.device)
     memory, clock = Memory(source.device), Clock(source.device)
     empty = memory.now()
@@ -98,20 +118,23 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     clock.wait()
     load_s = time.perf_counter() - began
     loaded = memory.now()
+    recipe = pipeline.walker.recipe
+    settled, chunks_asked = settled_from(recipe), _length(setup, recipe)
+    setup = replace(setup, chunks=chunks_asked)
     probe = attach(pipeline)
-    path = walk(setup.chunks)
+    path = path_of(pipeline, chunks_asked)
 
     say(f"{setup.name}: cold start, building kernels")
     memory.forget_peak()
     began = time.perf_counter()
     world = start(pipeline, source, setup)
-    chunks_to_come = pipeline.walk(world, path)
+    chunks_to_come = pipeline.walk(world, path, chunks_asked)
     clock.wait()
     start_peak = memory.peak()
     chunks = [time_chunk(chunks_to_come, probe, memory)]
     cold_s = time.perf_counter() - began
-    for i in range(1, setup.chunks):
-        say(f"{setup.name}: {'warming up' if i < SETTLED else 'measuring'}, chunk {i + 1} of {setup.chunks}")
+    for i in range(1, chunks_asked):
+        say(f"{setup.name}: {'warming up' if i < settled else 'measuring'}, chunk {i + 1} of {chunks_asked}")
         chunks.append(time_chunk(chunks_to_come, probe, memory))
 
     say(f"{setup.name}: warm starts")
@@ -119,7 +142,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     for _ in range(WARM_STARTS):
         clock.wait()
         began = time.perf_counter()
-        time_chunk(pipeline.walk(start(pipeline, source, setup), path), probe, memory)
+        time_chunk(pipeline.walk(start(pipeline, source, setup), path, 1), probe, memory)
         warm.append(time.perf_counter() - began)
     keys_values, _ = pipeline.walker.bytes_needed(world.latent_shape[1:])
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
@@ -130,7 +153,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
         load_s=round(load_s, 2),
         first_in_process=first_in_process,
         first_frames={"cold_s": round(cold_s, 3), "warm_s": round(median(warm), 3)},
-        settled=settled_medians(chunks),
+        settled=settled_medians(chunks, settled),
         memory={
             "peak_gb": max(peaks, default=None),
             "weights_gb": _difference(loaded, empty),
@@ -141,6 +164,16 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     )
 
 
+def _length(setup: Setup, recipe: Recipe) -> int:
+    settled = settled_from(recipe)
+    if setup.chunks and setup.chunks <= settled:
+        raise InputError(
+            f"The first {settled} chunks of {recipe.name} warm up, so a walk needs {settled + 1} or more, got "
+            f"{setup.chunks}: give --chunks more."
+        )
+    return setup.chunks or settled + MEASURED
+
+
 def release(device: torch.device) -> None:
     """Free the memory of deleted pipelines."""
     gc.collect()
@@ -149,11 +182,13 @@ def release(device: torch.device) -> None:
 
 
 def attach(pipeline: Pipeline) -> Probe:
-    """Wrap the pipeline's network and decoder in timers."""
+    """Wrap the pipeline's networks and decoder in timers."""
     walker, decoding = pipeline.walker, pipeline.walker.decoding
     assert decoding is not None
-    probe = Probe(Clock(walker.device))
+    probe = Probe(Clock(walker.device), stages_of(walker.recipe), forwards=1 + walker.recipe.is_guided)
     walker.network, decoding.decoder = TimedNetwork(walker.network, probe), TimedDecoder(decoding.decoder, probe)
+    if walker.second is not None:
+        walker.second = TimedNetwork(walker.second, probe)
     return probe
 
 
@@ -170,7 +205,7 @@ def time_chunk(walk: Iterator[Chunk], probe: Probe, memory: Memory) -> ChunkTime
     assert chunk.frames is not None
     assert probe.first_call is not None
 
-    stages = dict.fromkeys(STAGES, 0.0)
+    stages = dict.fromkeys(probe.stages, 0.0)
     stages["selection"] = 1000 * (probe.first_call - began)
     for span in probe.spans:
         stages[span.stage] += clock.milliseconds(span.begin, span.end)
@@ -186,17 +221,21 @@ def time_chunk(walk: Iterator[Chunk], probe: Probe, memory: Memory) -> ChunkTime
     )
 
 
-def settled_medians(chunks: list[ChunkTimes]) -> dict[str, Any]:
-    counted = [chunk for chunk in chunks if chunk.index >= SETTLED]
+def settled_medians(chunks: list[ChunkTimes], settled: int) -> dict[str, Any]:
+    """What the chunks from index `settled` on took."""
+    counted = [chunk for chunk in chunks if chunk.index >= settled]
     chunk_ms = median(chunk.ms for chunk in counted)
-    network = [sum(chunk.stages_ms[stage] for stage in NETWORK_STAGES) for chunk in counted]
+    stages = tuple(counted[0].stages_ms)
+    in_network = [stage for stage in stages if stage == PREFILL or stage.startswith(STEP)]
+    network = [sum(chunk.stages_ms[stage] for stage in in_network) for chunk in counted]
     return {
-        "from_chunk": SETTLED,
+        "from_chunk": settled,
         "chunks": len(counted),
+        "frames": counted[0].frames,
         "chunk_ms": round(chunk_ms, 2),
         "fps": round(1000 * counted[0].frames / chunk_ms, 2),
         "network_ms": round(median(network), 2),
-        "stages_ms": {stage: round(median(chunk.stages_ms[stage] for chunk in counted), 2) for stage in STAGES},
+        "stages_ms": {stage: round(median(chunk.stages_ms[stage] for chunk in counted), 2) for stage in stages},
     }
 
 

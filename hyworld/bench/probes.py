@@ -18,11 +18,12 @@ from ..vae.stream import Past
 from ..walk import Network
 
 PREFILL = "prefill"
+STEP = "step_"
 DECODE = "decode"
 
 
 def step_name(step: int) -> str:
-    return f"step_{step}"
+    return f"{STEP}{step}"
 
 
 class Clock:
@@ -58,10 +59,16 @@ class Span(NamedTuple):
 
 
 class Probe:
-    """The timed calls of one chunk, and the host time of the first."""
+    """The timed calls of one chunk, and the host time of the first.
 
-    def __init__(self, clock: Clock) -> None:
+    stages: of a chunk; see `measure.stages_of`.
+    forwards: of a step.
+    """
+
+    def __init__(self, clock: Clock, stages: tuple[str, ...] = (), forwards: int = 1) -> None:
         self.clock = clock
+        self.stages = stages
+        self.forwards = forwards
         self.clear()
 
     def clear(self) -> None:
@@ -114,7 +121,7 @@ class TimedNetwork(WrappedNetwork):
         self.probe = probe
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        stage = PREFILL if inputs.prefill else step_name(self.probe.calls("step_"))
+        stage = PREFILL if inputs.prefill else step_name(self.probe.calls(STEP) // self.probe.forwards)
         with self.probe.time(stage):
             return self.network(inputs)
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from .measure import FLAT_CHUNKS, STAGES, Run
+from .measure import FLAT_CHUNKS, Run
 from .workload import Source
 
 FORMAT = 1
@@ -40,6 +40,7 @@ class Report:
             "environment": environment(self.source.device),
             "weights": "random" if self.source.weights is None else str(self.source.weights),
             "preset": self.source.preset.name,
+            "recipe": self.source.recipe,
             "dtype": str(self.source.dtype).removeprefix("torch."),
             "runs": [asdict(run) for run in self.runs],
         }
@@ -97,7 +98,7 @@ def _driver() -> str | None:
 
 def summary(runs: list[Run]) -> Table:
     """Stages, frames per second, starts and memory, a column per run."""
-    table = Table(title="Medians per chunk of 4 latents, ms")
+    table = Table(title=f"Medians per chunk of {runs[0].settled['frames']} frames, ms")
     table.add_column("", no_wrap=True)
     for run in runs:
         table.add_column(run.name, justify="right")
@@ -105,8 +106,9 @@ def summary(runs: list[Run]) -> Table:
     def row(name: str, values: list[str], *, last: bool = False) -> None:
         table.add_row(name, *values, end_section=last)
 
-    for stage in STAGES:
-        row(stage.replace("_", " "), [_ms(run.settled["stages_ms"][stage]) for run in runs], last=stage == STAGES[-1])
+    stages = list(runs[0].settled["stages_ms"])
+    for stage in stages:
+        row(stage.replace("_", " "), [_ms(run.settled["stages_ms"][stage]) for run in runs], last=stage == stages[-1])
     row("network", [_ms(run.settled["network_ms"]) for run in runs])
     row("chunk", [_ms(run.settled["chunk_ms"]) for run in runs])
     row("frames/s", [f"{run.settled['fps']:.1f}" for run in runs])

@@ -13,15 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from ..camera import Trajectory
-from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
+from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset
 from ..dit import WanDiT
 from ..errors import InputError
 from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
-from ..vae import StreamingDecoder, TinyDecoder, Wan22VAE
-from ..walk import Rolling, World
+from ..recipe_choice import adjusted
+from ..vae import StreamingDecoder, TinyDecoder, make_vae
+from ..walk import WORLDPLAY, Recipe, World
+from ..walk.recipes import recipe as recipe_named
 from ..weights.random import randomise
+from .released import released, tiny_decoder_of
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
 """Out and back, so that older clips come into view again."""
@@ -29,15 +32,20 @@ LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
 LOOP_LATENTS = 62
 
 PROMPT_ROWS = 40
+CLIP_TOKENS = 257
 SEED = 1
 
 
 @dataclass(frozen=True)
 class Setup:
-    """One measurement: `size` is (height, width) in pixels; for the others see `hyworld.load` and `Decoding`."""
+    """One measurement; for what is not said here see `hyworld.load` and `Decoding`.
+
+    size: (height, width) in pixels.
+    chunks: 0 is as many as settle and some more.
+    """
 
     size: tuple[int, int]
-    chunks: int
+    chunks: int = 0
     modes: Modes = field(default_factory=Modes)
     decoder: str = "full"
     decode_at_once: int | None = None
@@ -67,7 +75,11 @@ class Setup:
 
 @dataclass(frozen=True)
 class Source:
-    """Weights from files, or random ones of a preset (same cost); raises `InputError` for files without `weights`."""
+    """Weights from files, or random ones of a preset (same cost); raises `InputError` for files without `weights`.
+
+    recipe: name of the recipe to walk by; None is the files' own, or WorldPlay's.
+    steps: instead of the recipe's, where it leaves them open.
+    """
 
     preset: Preset
     device: torch.device
@@ -75,15 +87,25 @@ class Source:
     weights: Path | None = None
     vae: Path | None = None
     tiny_decoder: Path | None = None
+    recipe: str | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         for name, file in (("VAE", self.vae), ("tiny decoder", self.tiny_decoder)):
             if self.weights is None and file is not None:
                 raise InputError(f"A {name} file was given without the model it belongs to: add --weights FILE.")
 
+    @property
+    def known_recipe(self) -> Recipe | None:
+        """The recipe before anything is loaded; None if only the files say."""
+        if self.recipe is not None:
+            return adjusted(recipe_named(self.recipe), steps=self.steps)
+        return WORLDPLAY if self.weights is None else None
+
     def build(self, setup: Setup) -> Pipeline:
         """A pipeline for `setup`; raises `InputError` as `hyworld.load`, and for modes this machine lacks."""
-        if self.weights is not None or self.preset is not WAN_5B:
+        built_in = self.preset.name in PRESETS and self.preset is not WAN_5B
+        if self.weights is not None or built_in:
             pipeline = load(
                 self.weights,
                 preset=None if self.weights is not None else self.preset.name,
@@ -93,11 +115,9 @@ class Source:
                 device=self.device,
                 dtype=self.dtype,
                 modes=setup.modes,
+                recipe=self.recipe,
+                steps=self.steps,
             )
-            if isinstance(pipeline.walker.recipe.memory, Rolling):
-                raise InputError(
-                    f"{self.weights} follows no camera, and this measures walks along a path: time hyworld generate."
-                )
         else:
             pipeline = self._random(setup)
         assert pipeline.walker.decoding is not None
@@ -108,34 +128,58 @@ class Source:
         """Full size, drawn on the device: on a CPU that takes minutes."""
         device, dtype = self.device, self.dtype
         check_modes(setup.modes, device)
-        dit = randomise(WanDiT(self.preset.dit, device=device, dtype=dtype), 0, device=device)
-        vae = randomise(Wan22VAE(self.preset.vae, device=device, dtype=dtype), 1, device=device)
+        chosen = self.known_recipe
+        assert chosen is not None, "without files it is known"
+        networks = [
+            randomise(WanDiT(self.preset.dit, device=device, dtype=dtype), seed, device=device)
+            for seed in ((0,) if chosen.boundary is None else (0, 3))
+        ]
+        vae = randomise(make_vae(self.preset.vae, device=device, dtype=dtype), 1, device=device)
         decoder: StreamingDecoder = vae
         if setup.decoder == "tiny":
-            sizes = TinyDecoderConfig(latent_channels=self.preset.vae.z_dim)
+            sizes = tiny_decoder_of(self.preset)
             decoder = randomise(TinyDecoder(sizes, device=device, dtype=dtype), 2, device=device)
         fp8 = fp8_rounding(setup.modes)
         if fp8 is not None:
-            use_fp8(dit, fp8)
-        return Pipeline(make_walker(dit, vae, decoder, setup.modes, device, dtype), vae, self.preset.size)
+            for network in networks:
+                use_fp8(network, fp8)
+        second = networks[1] if len(networks) > 1 else None
+        walker = make_walker(networks[0], vae, decoder, setup.modes, device, dtype, recipe=chosen, second=second)
+        return Pipeline(walker, vae, self.preset.size)
 
 
 def source_for(
-    preset: str, device: str, dtype: str, weights: Path | None, vae: Path | None, tiny_decoder: Path | None
+    preset: str,
+    device: str,
+    dtype: str,
+    weights: Path | None,
+    vae: Path | None,
+    tiny_decoder: Path | None,
+    recipe: str | None = None,
+    steps: int | None = None,
 ) -> Source:
-    """The source for command-line values; `preset` auto is the full size on a GPU, else tiny-random.
+    """The source for command-line values; `preset` auto is the full size on a GPU or by a recipe, else tiny-random.
 
     Raises:
-        InputError: weights given with a built-in preset; device or dtype not available; as `Source`.
+        InputError: weights or a recipe given with a built-in preset; device or dtype not available; as `Source`.
     """
     if weights is not None and preset in (TINY.name, TINY_RANDOM.name):
         raise InputError(f"The preset {preset} has its weights built in: leave out --weights, or --preset.")
+    if recipe is not None and preset != "auto":
+        raise InputError(f"The preset {preset} has its recipe built in: leave out --recipe, or --preset.")
     where = pick_device(device)
-    if preset == "auto":
+    if recipe is not None:
+        sizes = released(recipe_named(recipe))
+    elif preset == "auto":
         sizes = WAN_5B if weights is not None or where.type == "cuda" else TINY_RANDOM
     else:
         sizes = PRESETS[preset]
-    return Source(sizes, where, pick_dtype(dtype, where), weights, vae, tiny_decoder)
+    return Source(sizes, where, pick_dtype(dtype, where), weights, vae, tiny_decoder, recipe, steps)
+
+
+def path_of(pipeline: Pipeline, chunks: int) -> Trajectory | None:
+    """Where the walk goes; None for a network without cameras."""
+    return walk(chunks) if pipeline.walker.network.config.cameras else None
 
 
 def walk(chunks: int) -> Trajectory:
@@ -157,6 +201,12 @@ def prompt(text_dim: int, tokens: int) -> Tensor:
 
 
 def start(pipeline: Pipeline, source: Source, setup: Setup) -> World:
-    """A world from the pipeline's own picture, else a random one, and a random prompt."""
-    text = prompt(pipeline.walker.network.config.text_dim, source.preset.text_tokens)
-    return pipeline.start(pipeline.picture or picture(), text, seed=SEED, size=setup.size)
+    """A world from the pipeline's own picture or a random one, where the recipe takes one, and random prompts."""
+    walker = pipeline.walker
+    config = walker.network.config
+    text = prompt(config.text_dim, source.preset.text_tokens)
+    negative = text.flip(-1) if walker.recipe.is_guided else None
+    if config.clip_dim:
+        pipeline.encode_image = lambda image: torch.randn(1, CLIP_TOKENS, config.clip_dim)
+    first = None if walker.recipe.picture is None else pipeline.picture or picture()
+    return pipeline.start(first, text, seed=SEED, size=setup.size, negative=negative)

@@ -10,14 +10,14 @@ from typing import Annotated, Literal
 import typer
 
 from ..atomic import check_new_file
-from ..bench.measure import SETTLED, Say, measure
+from ..bench.measure import Say, measure
 from ..bench.report import Report
 from ..bench.workload import Setup, source_for
 from ..config import check_size
 from ..errors import InputError
 from ..modes import Modes
 from .console import console, parse_size, reports_errors, stderr, write_whole
-from .options import KV, SPEED, Attention, Graphs, Kernels, Linears
+from .options import KV, SPEED, Attention, Graphs, Kernels, Linears, RecipeName, Steps
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
@@ -29,30 +29,35 @@ def bench(
     size: Annotated[
         str | None,
         typer.Option(
-            help="Height x width in pixels, multiples of 32. Default: 704x1280 (tiny: 160x288).",
+            help="Height x width in pixels, multiples of 32. Default: the model's own, 704x1280 of WorldPlay.",
             rich_help_panel=MEASURE,
         ),
     ] = None,
     chunks: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=SETTLED + 1,
-            help=f"Length of the walk in chunks of 4 latents; the first {SETTLED} warm up, and 64 show flatness.",
+            min=2,
+            help="Length of the walk in chunks. The first warm up, until the memory is full (6 of WorldPlay's); 64 "
+            "show flatness. Default: 8 more than warm up.",
+            show_default=False,
             rich_help_panel=MEASURE,
         ),
-    ] = 14,
+    ] = None,
     preset: Annotated[
         Literal["auto", "wan_5b", "tiny", "tiny-random"],
         typer.Option(
             help="Networks; auto: wan_5b (random weights) on a GPU, tiny-random elsewhere.", rich_help_panel=WEIGHTS
         ),
     ] = "auto",
+    recipe: RecipeName = None,
+    steps: Steps = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=WEIGHTS),
     ] = None,
     vae: Annotated[
-        Path | None, typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=WEIGHTS)
+        Path | None,
+        typer.Option(help="Its VAE: wan2.2_vae.safetensors, Wan2.1_VAE.pth or such.", rich_help_panel=WEIGHTS),
     ] = None,
     tiny_decoder: Annotated[
         Path | None,
@@ -83,17 +88,18 @@ def bench(
     """Measure speed and memory of a walk: each stage, frames per second, the wait for the first frames.
 
     The walk is the real one; CUDA events around its calls tell where the time goes.
-    On a machine without a GPU the built-in tiny-random is measured.
+    On a machine without a GPU the built-in tiny-random is measured. --recipe takes
+    other models: with random weights of the released size, or with --weights.
     """
     if tiny_decoder is not None and decoder == "full":
         raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
     if json_file is not None:
         check_new_file(json_file, ".json", overwrite=overwrite)
-    source = source_for(preset, device, dtype, weights, vae, tiny_decoder)
+    source = source_for(preset, device, dtype, weights, vae, tiny_decoder, recipe, steps)
     height, width = source.preset.size if size is None else parse_size(size)
     check_size(height, width)
     modes = Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs)
-    setup = Setup((height, width), chunks, modes, decoder, decode_at_once)
+    setup = Setup((height, width), chunks or 0, modes, decoder, decode_at_once)
     with _progress() as say:
         report = Report(source, [measure(source, setup, say, first_in_process=True)])
     if json_file is not None:

@@ -121,6 +121,10 @@ class Walker:
         """The network below the boundary, if there are two."""
         return self._networks.networks[1] if len(self._networks.networks) > 1 else None
 
+    @second.setter
+    def second(self, network: Network) -> None:
+        self._networks.networks[1] = network
+
     def _cache_rule(self, points: Tensor | None) -> Cache:
         memory, config = self.recipe.memory, self.network.config
         if isinstance(memory, Rolling):

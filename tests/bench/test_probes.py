@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,18 +12,21 @@ import torch
 
 from hyworld.bench import measure as measure_module
 from hyworld.bench import probes
-from hyworld.bench.measure import STAGES, ChunkTimes, Memory, attach, flatness, measure, settled_medians, time_chunk
+from hyworld.bench.measure import ChunkTimes, Memory, attach, flatness, measure, settled_medians, stages_of, time_chunk
 from hyworld.bench.probes import Clock, TimedDecoder
-from hyworld.bench.workload import Setup, Source, start, walk
+from hyworld.bench.released import released
+from hyworld.bench.workload import Setup, Source, source_for, start, walk
 from hyworld.config import TINY_RANDOM, frames_in
 from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.vae import Wan22VAE
-from hyworld.walk import Walker
+from hyworld.walk import WORLDPLAY, Rolling, Walker
 from hyworld.walk.conditioning import Conditioning
+from hyworld.walk.recipes import RECIPES, recipe
 
 CPU = torch.device("cpu")
 SIZE = (64, 64)
+STAGES = stages_of(WORLDPLAY)
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def chunk(index: int, ms: float, peak_gb: float | None = None) -> ChunkTimes:
 
 def test_only_settled_chunks_count():
     chunks = [chunk(i, 9000.0) for i in range(6)] + [chunk(6, 100.0), chunk(7, 5000.0), chunk(8, 200.0)]
-    settled = settled_medians(chunks)
+    settled = settled_medians(chunks, 6)
     assert settled["chunks"] == 3
     assert settled["chunk_ms"] == 200
     assert settled["fps"] == 80
@@ -160,3 +164,35 @@ def test_the_walk_has_any_length_and_comes_back(chunks: int):
 def test_files_without_their_model_are_refused(tmp_path):
     with pytest.raises(InputError, match="--weights"):
         Source(TINY_RANDOM, CPU, torch.float32, vae=tmp_path / "vae.safetensors")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["self_forcing", "ti2v_5b", "causal_wan22_14b", "wan21_i2v"])
+def test_other_recipes_are_timed_by_their_own_stages(name: str, monkeypatch: pytest.MonkeyPatch):
+    """By small networks of the released kind."""
+    known = recipe(name)
+    whole = released(known)
+    dit = replace(whole.dit, num_heads=2, head_dim=24, num_layers=2, ffn_dim=32, text_dim=16, freq_dim=16)
+    vae = replace(whole.vae, encoder_dim=8, decoder_dim=8, num_res_blocks=1)
+    source = Source(replace(whole, dit=dit, vae=vae), CPU, torch.float32, recipe=name)
+    if known.advance == "unipc":
+        short = {"chunk_latents": 3, "memory": Rolling(window=3)}
+        monkeypatch.setitem(RECIPES, name, replace(known, **short))
+        source = replace(source, steps=2)
+    run = measure(source, Setup((64, 64)), lambda text: None, first_in_process=True)
+    steps = 2 if known.advance == "unipc" else known.steps
+    stages = run.settled["stages_ms"]
+    assert list(stages) == ["selection", "prefill", *(f"step_{i}" for i in range(steps)), "decode", "hand_over", "rest"]
+    assert all(stages[stage] > 0 for stage in stages if stage not in ("selection", "rest"))
+    assert run.settled["frames"] == 12
+    assert len(run.chunks) == run.settled["from_chunk"] + 8
+    if name == "self_forcing":
+        assert run.settled["from_chunk"] == 8
+        assert run.chunks[-1].memory_latents == 18
+
+
+def test_a_recipe_is_not_for_a_preset_and_a_walk_must_be_long_enough(source: Source):
+    with pytest.raises(InputError, match="leave out --recipe, or --preset"):
+        source_for("tiny", "cpu", "float32", None, None, None, "self_forcing")
+    with pytest.raises(InputError, match=r"first 6 chunks of worldplay warm up.*7 or more, got 3"):
+        measure(source, Setup(SIZE, 3), lambda text: None, first_in_process=True)

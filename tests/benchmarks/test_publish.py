@@ -42,7 +42,7 @@ def test_everything_is_in_the_file_and_the_chart_can_read_it(result_of, monkeypa
     setups = [Setup(SIZE, 7), Setup(SIZE, 7, decoder="tiny"), Setup((32, 64), 7)]
     result = result_of(setups, "--baseline", "naive", "--prices")
     # The fields of files written before this was a command of its own.
-    fields = "format hyworld environment weights preset dtype runs skipped baseline prices"
+    fields = "format hyworld environment weights preset recipe dtype runs skipped baseline prices"
     assert list(result) == fields.split()
     assert [run["first_in_process"] for run in result["runs"]] == [True, False, False]
     ratios = result["baseline"]["ratios"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyworld.bench.measure import STAGES
+from hyworld.bench.measure import stages_of
 from hyworld.verify import REFERENCE
+from hyworld.walk import WORLDPLAY
 
 
 def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
@@ -20,12 +21,12 @@ def test_a_run_prints_tables_and_writes_json(hyworld, tmp_path: Path):
     assert "measuring, chunk 8 of 8" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
     result = json.loads((tmp_path / "r.json").read_text())
-    assert list(result) == ["format", "hyworld", "environment", "weights", "preset", "dtype", "runs"]
+    assert list(result) == ["format", "hyworld", "environment", "weights", "preset", "recipe", "dtype", "runs"]
     assert result["environment"]["torch"] == torch.__version__
     (run,) = result["runs"]
     assert run["options"]["decoder"] == "tiny"
     assert run["settled"]["chunks"] == 2
-    assert tuple(run["settled"]["stages_ms"]) == STAGES
+    assert tuple(run["settled"]["stages_ms"]) == stages_of(WORLDPLAY)
     assert [chunk["index"] for chunk in run["chunks"]] == list(range(8))
     assert run["first_frames"]["warm_s"] > 0
     assert run["flatness"] is None
