@@ -84,7 +84,8 @@ def measure(
     settled = times[full + 2 :]
     result: dict[str, Any] = {
         "recipe": recipe.name, "network": size, "size": [height, width], "decoder": decoder, "linears": modes.linears,
-        "graphs": modes.graphs, "first_chunk": times[0], "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "attention": modes.attention, "graphs": modes.graphs, "first_chunk": times[0],
+        "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
         "frames": frames[-1], "times": times,
     }  # fmt: skip
     if settled:
@@ -104,12 +105,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of the recipe's, where it leaves them open")
     parser.add_argument("--decoder", choices=("full", "tiny"), default="full")
     parser.add_argument("--linears", choices=("exact", "fp8"), default="exact")
+    parser.add_argument("--attention", choices=("auto", "fp8"), default="auto")
     parser.add_argument("--graphs", choices=("auto", "off"), default="auto")
     parser.add_argument("--out", type=Path, help="JSON file, one line more")
     asked = parser.parse_args()
     recipe = adjusted(recipe_named(asked.recipe), steps=asked.steps)
     height, width = asked.size or recipe.size
-    modes = Modes(linears=asked.linears, graphs=asked.graphs)
+    modes = Modes(attention=asked.attention, linears=asked.linears, graphs=asked.graphs)
     result = measure(recipe, asked.network, height, width, chunks=asked.chunks, decoder=asked.decoder, modes=modes)
     line = {key: round(value, 4) if isinstance(value, float) else value for key, value in result.items()}
     print(json.dumps({key: value for key, value in line.items() if key != "times"}), flush=True)

@@ -14,7 +14,7 @@ from .dit import PLAIN, Kernels
 from .dit.backends import AttentionChoice, attention_backend
 from .errors import InputError
 from .fp8 import QuantiseRows
-from .gpu import fp8_missing, triton_missing
+from .gpu import fp8_attention_missing, fp8_missing, triton_missing
 from .vae import CausalVAE
 from .vae.kernels import PLAIN as VAE_PLAIN
 
@@ -28,7 +28,8 @@ GraphChoice = Literal["auto", "on", "off"]
 class Modes:
     """Choices of a loaded pipeline.
 
-    attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; sage adds error.
+    attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; "fp8" is self-attention in float8,
+        whose keys and values are kept as that, whatever `kv` says. sage and fp8 add error.
     kernels: between the matrix products: "triton" fuses, "plain" is PyTorch alone; "auto" is triton where it can run.
     linears: "exact", or "fp8" with a scale per row (faster, half the weights' memory, a few percent of error).
     kv: "fast" keeps keys and values of both branches, "compact" what both are made of (half the memory, same numbers).
@@ -75,11 +76,16 @@ def why_slower(choice: KernelChoice, device: torch.device) -> str | None:
 def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     """What the network's blocks run with; errors: see `check_modes`."""
     attend = attention_backend(modes.attention)
-    if not wants_triton(modes.kernels, device):
-        return PLAIN._replace(attend=attend)
-    from .dit import fused
+    kernels = PLAIN._replace(attend=attend)
+    if wants_triton(modes.kernels, device):
+        from .dit import fused
 
-    return fused.kernels(attend)
+        kernels = fused.kernels(attend)
+    if modes.attention == "fp8":
+        from .dit import fused_attention
+
+        kernels = kernels._replace(fp8=fused_attention.kernels())
+    return kernels
 
 
 def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device) -> None:
@@ -96,6 +102,9 @@ def check_modes(modes: Modes, device: torch.device) -> None:
     """Raise `InputError` if what `modes` asks for by name cannot run on `device`."""
     wants_triton(modes.kernels, device)
     attention_backend(modes.attention)
+    missing = fp8_attention_missing(device) if modes.attention == "fp8" else None
+    if missing is not None:
+        raise InputError(f"The fp8 attention cannot run: {missing}; choose the attention auto.")
     missing = fp8_missing(device) if modes.linears == "fp8" else None
     if missing is not None:
         raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact.")
@@ -106,6 +115,11 @@ def check_modes(modes: Modes, device: torch.device) -> None:
 def keeps_compact(modes: Modes, *, fused: bool) -> bool:
     """Whether keys and values are kept compact; `fused`: the network runs Triton kernels."""
     return modes.kv == "compact" or (modes.kv == "auto" and fused)
+
+
+def keeps_fp8(modes: Modes) -> bool:
+    """Whether keys and values are kept in fp8."""
+    return modes.attention == "fp8"
 
 
 def fp8_rounding(modes: Modes) -> QuantiseRows | None:

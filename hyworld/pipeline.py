@@ -29,6 +29,7 @@ from .modes import (
     check_modes,
     fp8_rounding,
     keeps_compact,
+    keeps_fp8,
     network_kernels,
     set_vae_kernels,
     wants_graphs,
@@ -372,6 +373,7 @@ def make_walker(
         dtype=dtype,
         vae=vae.fingerprint,
         compact_memory=keeps_compact(modes, fused=wants_triton(modes.kernels, device)),
+        fp8_memory=keeps_fp8(modes),
     )
 
 

@@ -37,6 +37,7 @@ def test_unknown_choices_are_refused(field: str, value: str):
         (Modes(kernels="triton"), "Triton kernels cannot run: .*not for cpu; choose the kernels auto or plain"),
         (Modes(linears="fp8"), "fp8 products cannot run: .* choose the linears exact"),
         (Modes(attention="flash"), "attention backend 'flash' needs the package flash_attn"),
+        (Modes(attention="fp8"), "fp8 attention cannot run: it needs an NVIDIA card; choose the attention auto"),
         (Modes(graphs="on"), "CUDA graphs cannot run: they need an NVIDIA card; choose"),
     ],
 )
@@ -54,6 +55,28 @@ def test_on_a_cpu_everything_is_plain():
     assert vae.kernels == VAE_PLAIN
     assert not walker.compact_memory
     assert why_slower("auto", CPU) is None
+
+
+def test_attention_in_fp8_gets_its_kernels_and_its_memory(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setattr(modes, "fp8_attention_missing", lambda device: None)
+    vae = builtin.vae(TINY_RANDOM)
+    walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(attention="fp8"), CPU, torch.float32)
+    assert isinstance(walker.network, WanDiT)
+    assert walker.network.kernels.fp8 is not None
+    assert walker.fp8_memory
+    exact = make_walker(walker.network, vae, vae, Modes(), CPU, torch.float32)
+    assert walker.network.kernels.fp8 is None
+    bytes_kept, exact_bytes = (w.bytes_needed((20, 36))[0] for w in (walker, exact))
+    assert bytes_kept * 3.9 < exact_bytes, "a quarter of float32"
+
+
+def test_cards_and_compilers_without_fp8_attention_are_a_reason(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    assert "8.9 (RTX 40)" in str(gpu.fp8_attention_missing.__wrapped__(GPU))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    monkeypatch.setattr(gpu, "triton_missing", lambda device: "the package triton is not installed")
+    assert "triton is not installed" in str(gpu.fp8_attention_missing.__wrapped__(GPU))
 
 
 def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch):

@@ -20,6 +20,7 @@ class RollingMemory(KVBuffers):
     tokens_per_frame: S.
     rotated: keys stay rotated by the temporal position at which they were made, which grows for ever. Otherwise they
         are kept as projected, and every forward rotates them by where they lie, from 0 on ("rerope").
+    fp8: for a network that attends in fp8.
 
     Raises `InputError` if a chunk does not fit into the window.
     """
@@ -36,6 +37,7 @@ class RollingMemory(KVBuffers):
         batch: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        fp8: bool = False,
     ) -> None:
         assert not config.cameras, "a network with cameras has a KVMemory"
         if sink < 0 or not 1 <= chunk <= window:
@@ -51,7 +53,9 @@ class RollingMemory(KVBuffers):
             device=device,
             dtype=dtype,
             compact=not rotated,
+            fp8=fp8,
         )
+        self._token_axes = (1, 1) if self.compact else (2, 3) if fp8 else (2, 2)
         self.sink = sink
         self.chunk = chunk
         self.rotated = rotated
@@ -66,12 +70,13 @@ class RollingMemory(KVBuffers):
         overflow = self.frames + self._coming - self.capacity_frames
         if overflow <= 0:
             return
-        axis, unit = (1, 1) if self.compact else (2, self.tokens_per_frame)
-        kept = (self.frames - self.sink - overflow) * unit
-        for tensor in (*self._k, *self._v):
-            later = tensor.narrow(axis, (self.sink + overflow) * unit, kept)
-            # Cloned, since the two overlap.
-            tensor.narrow(axis, self.sink * unit, kept).copy_(later.clone())
+        unit = 1 if self.compact else self.tokens_per_frame
+        first, kept = self.sink * unit, (self.frames - self.sink - overflow) * unit
+        for layer in range(len(self._k)):
+            for tensor, axis in zip((self._k[layer], self._v[layer]), self._token_axes, strict=True):
+                later = tensor.narrow(axis, first + overflow * unit, kept)
+                # Cloned, since the two overlap.
+                tensor.narrow(axis, first, kept).copy_(later.clone())
         self.frames -= overflow
 
     def commit(self) -> None:
