@@ -31,6 +31,7 @@ from .modes import (
     keeps_compact,
     keeps_fp8,
     network_kernels,
+    remembering,
     set_vae_kernels,
     wants_graphs,
     wants_triton,
@@ -358,6 +359,7 @@ def make_walker(
     fp8 linears are a matter of loading, see `fp8_rounding`.
     """
     check_modes(modes, device)
+    recipe = remembering(recipe, modes)
     graphs = wants_graphs(modes, device)
     networks: list[Network] = []
     for network in (dit,) if second is None else (dit, second):

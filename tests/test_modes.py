@@ -15,10 +15,20 @@ from hyworld.config import TINY_RANDOM
 from hyworld.dit import PLAIN, Inputs, WanDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.errors import InputError
-from hyworld.modes import Modes, check_modes, keeps_compact, network_kernels, why_slower
+from hyworld.modes import (
+    Modes,
+    at_speed,
+    check_modes,
+    decoder_at,
+    keeps_compact,
+    network_kernels,
+    remembering,
+    why_slower,
+)
 from hyworld.pipeline import make_walker
 from hyworld.vae.kernels import PLAIN as VAE_PLAIN
 from hyworld.walk import Walker
+from hyworld.walk.recipes import recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -243,3 +253,26 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
     for graphs, recorded in (("auto", True), ("on", True), ("off", False)):
         walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(graphs=graphs), CPU, torch.float32)
         assert isinstance(walker.network, GraphedNetwork) == recorded
+
+
+def test_a_speed_chooses_what_is_left_at_its_default():
+    assert at_speed("exact", Modes(kv="fast")) == Modes(kv="fast")
+    assert at_speed("fast", Modes(kv="fast")) == Modes(attention="fp8", linears="fp8", kv="fast")
+    assert at_speed("fastest", Modes(attention="sage")) == Modes(attention="sage", linears="fp8")
+    assert [decoder_at(speed, "full") for speed in ("exact", "fast", "fastest")] == ["full", "full", "tiny"]
+
+
+@pytest.mark.parametrize("remembered", [8, 12])
+def test_a_smaller_memory_keeps_one_older_clip(remembered: int):
+    vae = builtin.vae(TINY_RANDOM)
+    walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(remembered=remembered), CPU, torch.float32)
+    chunks = list(walker.walk(walker.begin(torch.zeros(1, 1, 64), latent_size=(4, 6)), "s-23"))
+    chosen = chunks[-1].memory_frames
+    assert len(chosen) == remembered
+    assert chosen[4:] == tuple(range(20 - remembered + 4, 20))
+
+
+def test_a_window_is_not_made_smaller():
+    with pytest.raises(InputError, match="self_forcing remembers a window of latents that it was made for: leave"):
+        remembering(recipe("self_forcing"), Modes(remembered=8))
+    assert remembering(recipe("self_forcing"), Modes()) is recipe("self_forcing")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..config import DiTConfig
 from ..errors import InputError
 from .buffers import KVBuffers
+
+BYTES = torch.int64.itemsize
 
 
 class RollingMemory(KVBuffers):
@@ -55,7 +58,6 @@ class RollingMemory(KVBuffers):
             compact=not rotated,
             fp8=fp8,
         )
-        self._token_axes = (1, 1) if self.compact else (2, 3) if fp8 else (2, 2)
         self.sink = sink
         self.chunk = chunk
         self.rotated = rotated
@@ -71,12 +73,18 @@ class RollingMemory(KVBuffers):
         if overflow <= 0:
             return
         unit = 1 if self.compact else self.tokens_per_frame
-        first, kept = self.sink * unit, (self.frames - self.sink - overflow) * unit
-        for layer in range(len(self._k)):
-            for tensor, axis in zip((self._k[layer], self._v[layer]), self._token_axes, strict=True):
-                later = tensor.narrow(axis, first + overflow * unit, kept)
-                # Cloned, since the two overlap.
-                tensor.narrow(axis, first, kept).copy_(later.clone())
+        first, gap, kept = (frames * unit for frames in (self.sink, overflow, self.frames - self.sink - overflow))
+        for k, v in zip(self._k, self._v, strict=True):
+            if self.compact or not self.fp8:
+                axis = 1 if self.compact else 2
+                _move(k, axis, first, gap, kept)
+                _move(v, axis, first, gap, kept)
+            elif unit % BYTES or k.shape[-1] % BYTES:
+                _move(k, 2, first, gap, kept)
+                _move(v, 3, first, gap, kept)
+            else:  # fp8, number by number, takes four times as long
+                _move(k.view(torch.int64), 2, first, gap, kept)
+                _move(v.view(torch.int64), 3, first // BYTES, gap // BYTES, kept // BYTES)
         self.frames -= overflow
 
     def commit(self) -> None:
@@ -91,3 +99,9 @@ class RollingMemory(KVBuffers):
     def fills(self, frames: int, *, prefill: bool) -> bool:
         """See `KVMemory.fills`."""
         return self.frames + frames == self.capacity_frames
+
+
+def _move(tensor: Tensor, axis: int, first: int, gap: int, kept: int) -> None:
+    """Move `kept` entries of an axis down to `first`, from `gap` above it."""
+    # Cloned, since the two overlap.
+    tensor.narrow(axis, first, kept).copy_(tensor.narrow(axis, first + gap, kept).clone())

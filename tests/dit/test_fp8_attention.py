@@ -128,7 +128,7 @@ def test_a_memory_of_the_other_kind_is_not_written():
 
 
 # Triton's interpreter cuts numbers off where a GPU rounds, and loses the carry of a mantissa that is full.
-CUT_OFF = 0.02 if DEVICE.type == "cuda" else 0.1
+CUT_OFF = 0.03 if DEVICE.type == "cuda" else 0.1
 
 
 @pytest.fixture(scope="module")
