@@ -61,5 +61,31 @@ def fp8_missing(device: torch.device) -> str | None:
     return None
 
 
+@lru_cache(maxsize=8)
+def fp8_attention_missing(device: torch.device) -> str | None:
+    """None if attention in fp8 runs on `device`, else the reason; raises as `triton_missing`."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return "it needs an NVIDIA card"
+    if torch.cuda.get_device_capability(device) < (8, 9):
+        return "it needs a card of compute capability 8.9 (RTX 40) or newer"
+    missing = triton_missing(device)
+    if missing is not None:
+        return missing
+    try:
+        from .dit import fp8_attention, fused_attention
+
+        with current(device):
+            x = torch.ones(1, 1, 16, 64, device=device, dtype=torch.bfloat16)
+            factors = fp8_attention.fixed_factors(device)
+            q = fused_attention.fused.branches(x, 1, None, None, None, None, factors.q)
+            v = fused_attention.values(x, 1, None, None, factors.v)
+            fused_attention.attend(q, q, v, factors, x.dtype)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what Triton raises has no common class
+        return f"Triton cannot build it here ({_first_line(error)})"
+    return None
+
+
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

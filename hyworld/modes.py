@@ -5,37 +5,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import torch
 
+from .config import MemoryConfig
 from .cpu import multiplies_bfloat16
 from .dit import PLAIN, Kernels, cpu_attention
 from .dit.backends import AttentionChoice, attention_backend
 from .errors import InputError
 from .fp8 import QuantiseRows
-from .gpu import fp8_missing, triton_missing
+from .gpu import fp8_attention_missing, fp8_missing, triton_missing
 from .vae import CausalVAE
 from .vae.kernels import PLAIN as VAE_PLAIN
+from .walk import Recipe, Rolling
 
 KernelChoice = Literal["auto", "plain", "triton"]
 LinearChoice = Literal["exact", "fp8"]
 KVChoice = Literal["auto", "fast", "compact"]
 GraphChoice = Literal["auto", "on", "off"]
+SpeedChoice = Literal["exact", "fast", "fastest"]
+"""Good points between exact and fast, see `at_speed`."""
+
+REMEMBERED = MemoryConfig().frames
+REMEMBERED_CHOICES = (8, 12, REMEMBERED)
 
 
 @dataclass(frozen=True)
 class Modes:
     """Choices of a loaded pipeline.
 
-    attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; sage adds error.
+    attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; "fp8" is self-attention in float8,
+        whose keys and values are kept as that, whatever `kv` says. sage and fp8 add error.
     kernels: between the matrix products: "triton" fuses, "plain" is PyTorch alone; "auto" is triton where it can run,
         and on CPUs that multiply in bfloat16 an attention that suits them.
     linears: "exact", or "fp8" with a scale per row (faster, half the weights' memory, a few percent of error).
     kv: "fast" keeps keys and values of both branches, "compact" what both are made of (half the memory, same numbers).
         "auto" is compact with Triton, where it costs 2 % of the time, else fast.
     graphs: replay the forwards of the steady state (full memory) as CUDA graphs, same numbers; "auto": on NVIDIA cards.
+    remembered: latents that a chunk of a model with cameras remembers: 16, as trained, or 12 or 8, the recent ones
+        among them fewer.
     """
 
     attention: AttentionChoice = "auto"
@@ -43,19 +53,46 @@ class Modes:
     linears: LinearChoice = "exact"
     kv: KVChoice = "auto"
     graphs: GraphChoice = "auto"
+    remembered: int = REMEMBERED
 
     def __post_init__(self) -> None:
-        allowed = {
-            "attention": AttentionChoice,
-            "kernels": KernelChoice,
-            "linears": LinearChoice,
-            "kv": KVChoice,
-            "graphs": GraphChoice,
+        allowed: dict[str, tuple[Any, ...]] = {
+            "attention": get_args(AttentionChoice),
+            "kernels": get_args(KernelChoice),
+            "linears": get_args(LinearChoice),
+            "kv": get_args(KVChoice),
+            "graphs": get_args(GraphChoice),
+            "remembered": REMEMBERED_CHOICES,
         }
         for name, choices in allowed.items():
             value = getattr(self, name)
-            if value not in get_args(choices):
-                raise InputError(f"Modes.{name} must be one of {', '.join(get_args(choices))}, got {value!r}.")
+            if value not in choices:
+                raise InputError(f"Modes.{name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
+
+
+def at_speed(speed: SpeedChoice, modes: Modes) -> Modes:
+    """`modes` with what is left at its default chosen by `speed`: "fast" and "fastest" attend and multiply in fp8."""
+    if speed == "exact":
+        return modes
+    return replace(modes, linears="fp8", attention="fp8" if modes.attention == "auto" else modes.attention)
+
+
+def decoder_at(speed: SpeedChoice, decoder: str) -> str:
+    """The decoder likewise: "fastest" takes the tiny one."""
+    return "tiny" if speed == "fastest" else decoder
+
+
+def remembering(recipe: Recipe, modes: Modes) -> Recipe:
+    """`recipe` with as many remembered latents as `modes` says; raises `InputError` if it fixes them itself."""
+    if modes.remembered == REMEMBERED:
+        return recipe
+    memory = recipe.memory
+    if isinstance(memory, Rolling):
+        raise InputError(
+            f"The recipe {recipe.name} remembers a window of latents that it was made for: leave the number of "
+            f"remembered latents at {REMEMBERED}."
+        )
+    return replace(recipe, memory=replace(memory, frames=modes.remembered, recent=modes.remembered - memory.clip))
 
 
 def wants_triton(choice: KernelChoice, device: torch.device) -> bool:
@@ -77,14 +114,18 @@ def why_slower(choice: KernelChoice, device: torch.device) -> str | None:
 def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     """What the network's blocks run with; errors: see `check_modes`."""
     attend = attention_backend(modes.attention)
-    if not wants_triton(modes.kernels, device):
-        fits_cpu = device.type == "cpu" and multiplies_bfloat16()
-        if fits_cpu and modes.kernels == modes.attention == "auto":
-            attend = cpu_attention.attend
-        return PLAIN._replace(attend=attend)
-    from .dit import fused
+    kernels = PLAIN._replace(attend=attend)
+    if wants_triton(modes.kernels, device):
+        from .dit import fused
 
-    return fused.kernels(attend)
+        kernels = fused.kernels(attend)
+    elif device.type == "cpu" and modes.kernels == modes.attention == "auto" and multiplies_bfloat16():
+        kernels = PLAIN._replace(attend=cpu_attention.attend)
+    if modes.attention == "fp8":
+        from .dit import fused_attention
+
+        kernels = kernels._replace(fp8=fused_attention.kernels())
+    return kernels
 
 
 def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device) -> None:
@@ -101,9 +142,12 @@ def check_modes(modes: Modes, device: torch.device) -> None:
     """Raise `InputError` if what `modes` asks for by name cannot run on `device`."""
     wants_triton(modes.kernels, device)
     attention_backend(modes.attention)
+    missing = fp8_attention_missing(device) if modes.attention == "fp8" else None
+    if missing is not None:
+        raise InputError(f"The fp8 attention cannot run: {missing}; choose the attention auto and the speed exact.")
     missing = fp8_missing(device) if modes.linears == "fp8" else None
     if missing is not None:
-        raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact.")
+        raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact and the speed exact.")
     if modes.graphs == "on" and not _has_graphs(device):
         raise InputError("The CUDA graphs cannot run: they need an NVIDIA card; choose the graphs auto or off.")
 
@@ -111,6 +155,11 @@ def check_modes(modes: Modes, device: torch.device) -> None:
 def keeps_compact(modes: Modes, *, fused: bool) -> bool:
     """Whether keys and values are kept compact; `fused`: the network runs Triton kernels."""
     return modes.kv == "compact" or (modes.kv == "auto" and fused)
+
+
+def keeps_fp8(modes: Modes) -> bool:
+    """Whether keys and values are kept in fp8."""
+    return modes.attention == "fp8"
 
 
 def fp8_rounding(modes: Modes) -> QuantiseRows | None:

@@ -29,7 +29,9 @@ from .modes import (
     check_modes,
     fp8_rounding,
     keeps_compact,
+    keeps_fp8,
     network_kernels,
+    remembering,
     set_vae_kernels,
     wants_graphs,
     wants_triton,
@@ -357,6 +359,7 @@ def make_walker(
     fp8 linears are a matter of loading, see `fp8_rounding`.
     """
     check_modes(modes, device)
+    recipe = remembering(recipe, modes)
     graphs = wants_graphs(modes, device)
     networks: list[Network] = []
     for network in (dit,) if second is None else (dit, second):
@@ -372,6 +375,7 @@ def make_walker(
         dtype=dtype,
         vae=vae.fingerprint,
         compact_memory=keeps_compact(modes, fused=wants_triton(modes.kernels, device)),
+        fp8_memory=keeps_fp8(modes),
     )
 
 

@@ -90,6 +90,8 @@ def pipeline_of(
         raise InputError(
             f"The two models compute in {network.dtype} and {other.dtype}: load both with the same weight_dtype."
         )
+    if other is not None and other.attends_in_fp8 != network.attends_in_fp8:
+        raise InputError("One of the two models attends in fp8 and the other does not: load both with one attention.")
     recipe = patcher.model.recipe(two=other is not None)
     if vae.spatial_stride != recipe.spatial_stride:  # Wan 2.1's instead of Wan 2.2's, or the other way round
         refuse_other_vae(vae.config, network.config.latent_channels)
@@ -103,6 +105,7 @@ def pipeline_of(
         dtype=network.dtype,
         vae=vae.fingerprint,
         compact_memory=keeps_compact(Modes(kv=kv_memory), fused=network.fused),
+        fp8_memory=network.attends_in_fp8,
     )
     size = TINY.size if network.config.latent_channels == TINY.dit.latent_channels else recipe.size
     return Pipeline(walker, vae, size=size), frames_from

@@ -15,10 +15,20 @@ from hyworld.config import TINY_RANDOM
 from hyworld.dit import PLAIN, Inputs, WanDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.errors import InputError
-from hyworld.modes import Modes, check_modes, keeps_compact, network_kernels, why_slower
+from hyworld.modes import (
+    Modes,
+    at_speed,
+    check_modes,
+    decoder_at,
+    keeps_compact,
+    network_kernels,
+    remembering,
+    why_slower,
+)
 from hyworld.pipeline import make_walker
 from hyworld.vae.kernels import PLAIN as VAE_PLAIN
 from hyworld.walk import Walker
+from hyworld.walk.recipes import recipe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -37,6 +47,7 @@ def test_unknown_choices_are_refused(field: str, value: str):
         (Modes(kernels="triton"), "Triton kernels cannot run: .*not for cpu; choose the kernels auto or plain"),
         (Modes(linears="fp8"), "fp8 products cannot run: .* choose the linears exact"),
         (Modes(attention="flash"), "attention backend 'flash' needs the package flash_attn"),
+        (Modes(attention="fp8"), "fp8 attention cannot run: it needs an NVIDIA card; choose the attention auto"),
         (Modes(graphs="on"), "CUDA graphs cannot run: they need an NVIDIA card; choose"),
     ],
 )
@@ -55,6 +66,28 @@ def test_on_a_cpu_everything_is_plain(monkeypatch: pytest.MonkeyPatch):
     assert vae.kernels == VAE_PLAIN
     assert not walker.compact_memory
     assert why_slower("auto", CPU) is None
+
+
+def test_attention_in_fp8_gets_its_kernels_and_its_memory(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setattr(modes, "fp8_attention_missing", lambda device: None)
+    vae = builtin.vae(TINY_RANDOM)
+    walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(attention="fp8"), CPU, torch.float32)
+    assert isinstance(walker.network, WanDiT)
+    assert walker.network.kernels.fp8 is not None
+    assert walker.fp8_memory
+    exact = make_walker(walker.network, vae, vae, Modes(), CPU, torch.float32)
+    assert walker.network.kernels.fp8 is None
+    bytes_kept, exact_bytes = (w.bytes_needed((20, 36))[0] for w in (walker, exact))
+    assert bytes_kept * 3.9 < exact_bytes, "a quarter of float32"
+
+
+def test_cards_and_compilers_without_fp8_attention_are_a_reason(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    assert "8.9 (RTX 40)" in str(gpu.fp8_attention_missing.__wrapped__(GPU))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+    monkeypatch.setattr(gpu, "triton_missing", lambda device: "the package triton is not installed")
+    assert "triton is not installed" in str(gpu.fp8_attention_missing.__wrapped__(GPU))
 
 
 def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch):
@@ -221,3 +254,26 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
     for graphs, recorded in (("auto", True), ("on", True), ("off", False)):
         walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(graphs=graphs), CPU, torch.float32)
         assert isinstance(walker.network, GraphedNetwork) == recorded
+
+
+def test_a_speed_chooses_what_is_left_at_its_default():
+    assert at_speed("exact", Modes(kv="fast")) == Modes(kv="fast")
+    assert at_speed("fast", Modes(kv="fast")) == Modes(attention="fp8", linears="fp8", kv="fast")
+    assert at_speed("fastest", Modes(attention="sage")) == Modes(attention="sage", linears="fp8")
+    assert [decoder_at(speed, "full") for speed in ("exact", "fast", "fastest")] == ["full", "full", "tiny"]
+
+
+@pytest.mark.parametrize("remembered", [8, 12])
+def test_a_smaller_memory_keeps_one_older_clip(remembered: int):
+    vae = builtin.vae(TINY_RANDOM)
+    walker = make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(remembered=remembered), CPU, torch.float32)
+    chunks = list(walker.walk(walker.begin(torch.zeros(1, 1, 64), latent_size=(4, 6)), "s-23"))
+    chosen = chunks[-1].memory_frames
+    assert len(chosen) == remembered
+    assert chosen[4:] == tuple(range(20 - remembered + 4, 20))
+
+
+def test_a_window_is_not_made_smaller():
+    with pytest.raises(InputError, match="self_forcing remembers a window of latents that it was made for: leave"):
+        remembering(recipe("self_forcing"), Modes(remembered=8))
+    assert remembering(recipe("self_forcing"), Modes()) is recipe("self_forcing")

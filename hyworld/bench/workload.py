@@ -17,7 +17,7 @@ from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset
 from ..dit import WanDiT
 from ..errors import InputError
 from ..fp8 import use_fp8
-from ..modes import Modes, check_modes, fp8_rounding
+from ..modes import REMEMBERED, Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
 from ..recipe_choice import adjusted
 from ..vae import StreamingDecoder, TinyDecoder, make_vae
@@ -59,6 +59,7 @@ class Setup:
             "" if self.modes.attention == "auto" else f"{self.modes.attention} attention",
             "" if self.modes.kernels == "auto" else f"{self.modes.kernels} kernels",
             "" if self.modes.graphs == "auto" else f"graphs {self.modes.graphs}",
+            "" if self.modes.remembered == REMEMBERED else f"{self.modes.remembered} remembered",
             "" if self.decode_at_once is None else f"decoding {self.decode_at_once} at once",
         ]
         return f"{self.size[0]}x{self.size[1]} " + ", ".join(part for part in parts if part)

@@ -15,9 +15,9 @@ from ..bench.report import Report
 from ..bench.workload import Setup, source_for
 from ..config import check_size
 from ..errors import InputError
-from ..modes import Modes
+from ..modes import REMEMBERED, Modes, at_speed, decoder_at
 from .console import console, parse_size, reports_errors, stderr, write_whole
-from .options import KV, SPEED, Attention, Graphs, Kernels, Linears, RecipeName, Steps
+from .options import KV, SPEED, Attention, Graphs, Kernels, Linears, RecipeName, Remembered, Speed, Steps
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
@@ -68,10 +68,12 @@ def bench(
     decoder: Annotated[
         Literal["full", "tiny"], typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=SPEED)
     ] = "full",
+    speed: Speed = "exact",
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
     kv: KV = "auto",
+    remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     decode_at_once: Annotated[
         int | None,
@@ -91,15 +93,15 @@ def bench(
     On a machine without a GPU the built-in tiny-random is measured. --recipe takes
     other models: with random weights of the released size, or with --weights.
     """
-    if tiny_decoder is not None and decoder == "full":
+    if tiny_decoder is not None and decoder_at(speed, decoder) == "full":
         raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
     if json_file is not None:
         check_new_file(json_file, ".json", overwrite=overwrite)
     source = source_for(preset, device, dtype, weights, vae, tiny_decoder, recipe, steps)
     height, width = source.preset.size if size is None else parse_size(size)
     check_size(height, width)
-    modes = Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs)
-    setup = Setup((height, width), chunks or 0, modes, decoder, decode_at_once)
+    chosen = Modes(attention, kernels, linears, kv, graphs, remembered)
+    setup = Setup((height, width), chunks or 0, at_speed(speed, chosen), decoder_at(speed, decoder), decode_at_once)
     with _progress() as say:
         report = Report(source, [measure(source, setup, say, first_in_process=True)])
     if json_file is not None:

@@ -15,7 +15,7 @@ from .. import builtin, pipeline
 from ..camera import Speeds, Trajectory
 from ..config import CHUNK_LATENTS, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
-from ..modes import Modes, why_slower
+from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
 from ..picture import CropChoice, open_picture, size_like
 from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
 from ..recipe_choice import recipe_for
@@ -40,7 +40,9 @@ from .options import (
     LowWeights,
     Negative,
     RecipeName,
+    Remembered,
     Shift,
+    Speed,
     Steps,
 )
 from .progress import WalkBar
@@ -195,10 +197,12 @@ def generate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
+    speed: Speed = "exact",
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
     kv: KV = "auto",
+    remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
@@ -226,6 +230,7 @@ def generate(
     With no options at all it walks through the built-in world, which needs no download and no GPU.
     The video is written while it is made; Ctrl-C keeps what there is.
     """
+    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
@@ -276,13 +281,13 @@ def generate(
                 preset=built_in if weights is None else preset,
                 vae=vae,
                 text_encoder=text_encoder,
-                decoder=decoder,
+                decoder=decoder_at(speed, decoder),
                 tiny_decoder=tiny_decoder,
                 device=device,
                 dtype=dtype,
                 allow_base=allow_base,
                 head_dim=head_dim,
-                modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
+                modes=modes,
                 recipe=recipe,
                 low_weights=low_weights,
                 image_encoder=image_encoder,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..dit.backends import AttentionChoice
-from ..modes import GraphChoice, KernelChoice, KVChoice, LinearChoice
+from ..modes import REMEMBERED, GraphChoice, KernelChoice, KVChoice, LinearChoice, SpeedChoice
 
 SPEED = "Speed and memory"
 RECIPE = "Other Wan models"
@@ -19,16 +19,28 @@ def _recipe(text: str, **limits: Any) -> Any:
     return typer.Option(help=text, rich_help_panel=RECIPE, **limits)
 
 
-def _speed(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel=SPEED)
+def _speed(text: str, **limits: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=SPEED, **limits)
 
 
-Attention = Annotated[AttentionChoice, _speed("auto: PyTorch's, exact; flash, sage (some error): if installed.")]
+Speed = Annotated[
+    SpeedChoice,
+    _speed("fast: attention and linears in fp8 unless chosen below, at some error; fastest: the tiny decoder, too."),
+]
+Attention = Annotated[
+    AttentionChoice,
+    _speed(
+        "auto: PyTorch's, exact; flash, sage (some error): if installed; fp8: faster and half the memory, some error."
+    ),
+]
 Kernels = Annotated[
     KernelChoice, _speed("triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.")
 ]
 Linears = Annotated[LinearChoice, _speed("exact, or fp8: faster and half the weights' memory, at some error.")]
 KV = Annotated[KVChoice, _speed("Memory for remembered latents: fast, or compact (half of it, a little slower).")]
+Remembered = Annotated[
+    int, _speed(f"Latents a chunk remembers: {REMEMBERED}, as trained, 12 or 8, which is faster and takes less memory.")
+]
 Graphs = Annotated[GraphChoice, _speed("Replay the network as CUDA graphs: less work for the CPU.")]
 
 RecipeName = Annotated[

@@ -25,7 +25,7 @@ from ..live.files import page_files
 from ..live.room import Room
 from ..live.server import LOOPBACK, Server
 from ..live.walking import Kept, Walking
-from ..modes import Modes, why_slower
+from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
 from ..picture import CropChoice, open_picture
 from ..pipeline import Pipeline
 from ..recipe_choice import recipe_for
@@ -34,7 +34,7 @@ from ..walk.recipes import LATENTS
 from ..weights import open_dit, open_vae
 from .beginning import preset_for, saved_world
 from .console import console, notes, parse_size, reports_errors, stderr
-from .options import KV, Attention, Averaged, Graphs, Kernels, Linears, LowWeights, RecipeName
+from .options import KV, Attention, Averaged, Graphs, Kernels, Linears, LowWeights, RecipeName, Remembered, Speed
 
 PORT = 8199
 
@@ -154,10 +154,12 @@ def play(
             rich_help_panel=MODEL,
         ),
     ] = "auto",
+    speed: Speed = "exact",
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
     kv: KV = "auto",
+    remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
@@ -168,6 +170,7 @@ def play(
     With no options at all it walks through the built-in world, which needs no download and no GPU. Models that follow
     no camera are steered with words alone. Ctrl-C ends it.
     """
+    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
@@ -196,7 +199,8 @@ def play(
         raise InputError(pipeline.TEXT_ENCODER_MISSING)
     page_files()  # is the page there? also before loading
     if decoder is None:
-        decoder = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
+        own = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
+        decoder = decoder_at(speed, own)
     with stderr.status("loading the model"):
         loaded = apart(
             pipeline.load,
@@ -210,7 +214,7 @@ def play(
             dtype=_dtype(dtype, device),
             allow_base=allow_base,
             head_dim=head_dim,
-            modes=Modes(attention=attention, kernels=kernels, linears=linears, kv=kv, graphs=graphs),
+            modes=modes,
             recipe=recipe,
             low_weights=low_weights,
             ema=ema,

@@ -70,19 +70,32 @@ class SelfAttention(_Attention):
             slot.store(k, v, positions, spread)
             k, v = slot.context(positions, spread)
         here = positions.last(num_frames)
-        matrix = here.cameras and here.cameras.q
-        q = kernels.branches(q, self.num_heads, self.norm_q, (here.cos, here.sin), matrix)
-        out = kernels.attend(q, k, v)
+        out = self._attend(q, k, v, here, kernels)
         batch = len(x_BFSE)
         rope_out = self.o(rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames))
         if here.cameras is None:
             return rope_out
         return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
 
+    def _attend(self, q_BFSE: Tensor, k: Tensor, v: Tensor, positions: Positions, kernels: Kernels) -> Tensor:
+        """Attention's output `[RB, H, N, D]` for projected `q` of the frames of `positions`."""
+        rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.q
+        if kernels.fp8 is None or positions.factors is None:
+            return kernels.attend(kernels.branches(q_BFSE, self.num_heads, self.norm_q, rope, matrix), k, v)
+        factors = positions.factors
+        q = kernels.fp8.branches(q_BFSE, self.num_heads, self.norm_q, rope, matrix, None, factors.q)
+        return kernels.fp8.attend(q, k, v, factors, q_BFSE.dtype)
+
     def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
         """See `buffers.Spread`."""
         k_out, v_out = out or (None, None)
         rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
+        if kernels.fp8 is not None and positions.factors is not None:
+            factors = positions.factors
+            return (
+                kernels.fp8.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out, factors.k),
+                kernels.fp8.values(v, self.num_heads, matrix, v_out, factors.v),
+            )
         return (
             kernels.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out),
             kernels.branches(v, self.num_heads, None, None, matrix, v_out),

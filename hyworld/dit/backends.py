@@ -1,4 +1,4 @@
-"""Attention backends by name: PyTorch's, exact on every device, and optional packages."""
+"""Attention backends by name: PyTorch's, exact on every device, fp8 in Triton, and optional packages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from ..errors import InputError
 from .kernels import Attend, sdpa
 
-AttentionChoice = Literal["auto", "flash", "sage"]
-"""`auto` is PyTorch's attention, which prefers cuDNN's kernels on NVIDIA cards."""
+AttentionChoice = Literal["auto", "flash", "sage", "fp8"]
+"""`auto` is PyTorch's attention, which prefers cuDNN's kernels on NVIDIA cards; so is that of `fp8` to the prompt."""
 
 BACKENDS: tuple[str, ...] = get_args(AttentionChoice)
 

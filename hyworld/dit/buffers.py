@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ..config import DiTConfig
+from ..fp8 import FP8
 from .positions import Positions
 
 KV = tuple[Tensor, Tensor]
-"""Keys and values of all branches, `[RB, H, N, D]` each."""
+"""Keys and values of all branches, `[RB, H, N, D]` each; in fp8 values are `[RB, H, D, N]`, see `fp8_attention`."""
 
 Spread = Callable[[Tensor, Tensor, Positions, KV | None], KV]
 """Computes keys and values of all branches from projected k and v `[B, F, S, E]`, into the tensors if given."""
+
+
+TO_16_BYTES = 16
+"""Rows of fp8 values are multiples of this long, so that they can be read 16 bytes at a time."""
+
+
+def tokens_of(kv: KV, begin: int, end: int | None) -> KV:
+    """Those of the tokens from `begin` to `end`."""
+    k, v = kv
+    return k[:, :, begin:end], v[..., begin:end] if v.dtype == FP8 else v[:, :, begin:end]
 
 
 class KVSlot(Protocol):
@@ -34,14 +45,14 @@ class KVSlot(Protocol):
 
 
 class FastSlot(NamedTuple):
-    """Keeps keys and values as attention reads them, `[RB, H, N, D]`; each frame is spread once. `start`: in tokens."""
+    """Keeps keys and values as attention reads them; each frame is spread once. `start`: in tokens."""
 
     k: Tensor
     v: Tensor
     start: int
 
     def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
-        here = (self.k[:, :, self.start :], self.v[:, :, self.start :])
+        here = tokens_of((self.k, self.v), self.start, None)
         spread(k_BFSE, v_BFSE, positions.last(k_BFSE.shape[1]), here)
 
     def context(self, positions: Positions, spread: Spread) -> KV:
@@ -51,7 +62,7 @@ class FastSlot(NamedTuple):
 class CompactSlot(NamedTuple):
     """Keeps projected k and v `[B, F, S, E]` and spreads them in every forward. `start` is in frames.
 
-    scratch: keys and values of one block at a time, `[RB, H, capacity, D]` each.
+    scratch: keys and values of one block at a time, for the capacity.
     """
 
     k: Tensor
@@ -65,8 +76,7 @@ class CompactSlot(NamedTuple):
 
     def context(self, positions: Positions, spread: Spread) -> KV:
         tokens = self.k.shape[1] * self.k.shape[2]
-        k, v = (buffer[:, :, :tokens] for buffer in self.scratch)
-        return spread(self.k, self.v, positions, (k, v))
+        return spread(self.k, self.v, positions, tokens_of(self.scratch, 0, tokens))
 
 
 class KVBuffers:
@@ -76,6 +86,7 @@ class KVBuffers:
 
     tokens_per_frame: S.
     compact: how a block keeps them, see `CompactSlot` and `FastSlot`.
+    fp8: for a network that attends in fp8; a block then keeps or spreads them as that.
     """
 
     def __init__(
@@ -88,23 +99,37 @@ class KVBuffers:
         device: torch.device | str,
         dtype: torch.dtype,
         compact: bool,
+        fp8: bool = False,
     ) -> None:
         self.capacity_frames = capacity_frames
         self.tokens_per_frame = tokens_per_frame
         self.compact = compact
+        self.fp8 = fp8
         self.frames = 0
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        kept, scratch = _shapes(config, capacity_frames, tokens_per_frame, batch, compact)
-        self._k = [torch.zeros(kept, **factory) for _ in range(config.num_layers)]
-        self._v = [torch.zeros(kept, **factory) for _ in range(config.num_layers)]
-        self._scratch = (torch.zeros(scratch, **factory), torch.zeros(scratch, **factory)) if scratch else None
+        kept, scratch = _tensors(config, capacity_frames, tokens_per_frame, batch, dtype, compact, fp8)
+        k, v = (
+            [torch.zeros(shape, dtype=kind, device=device) for _ in range(config.num_layers)] for shape, kind in kept
+        )
+        self._k, self._v = k, v
+        self._scratch: KV | None = None
+        if scratch:
+            k_scratch, v_scratch = (torch.zeros(shape, dtype=kind, device=device) for shape, kind in scratch)
+            self._scratch = (k_scratch, v_scratch)
 
     @classmethod
-    def nbytes(cls, config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype, compact: bool) -> int:
+    def nbytes(
+        cls,
+        config: DiTConfig,
+        *,
+        frames: int,
+        tokens_per_frame: int,
+        dtype: torch.dtype,
+        compact: bool,
+        fp8: bool = False,
+    ) -> int:
         """Bytes of the keys and values for one world; `frames` are the remembered and new ones together."""
-        kept, scratch = _shapes(config, frames, tokens_per_frame, 1, compact)
-        numbers = config.num_layers * math.prod(kept) + (math.prod(scratch) if scratch else 0)
-        return 2 * numbers * dtype.itemsize
+        kept, scratch = _tensors(config, frames, tokens_per_frame, 1, dtype, compact, fp8)
+        return config.num_layers * _bytes(kept) + _bytes(scratch)
 
     def slot(self, layer: int, new_frames: int) -> KVSlot:
         """Slot of block `layer` for a forward over `new_frames` frames, which it stores behind the memory frames."""
@@ -115,20 +140,31 @@ class KVBuffers:
         return CompactSlot(k, v, self.frames, self._scratch)
 
     def read(self, layer: int) -> KV:
-        """Keys and values of the memory frames in block `layer`: `[RB, H, N, D]`, or `[B, F, S, E]` if compact."""
+        """Keys and values of the memory frames in block `layer`: `KV`, or `[B, F, S, E]` each if compact."""
         return self._until(layer, self.frames)
 
     def _until(self, layer: int, frames: int) -> KV:
         k, v = self._k[layer], self._v[layer]
         if self.compact:
             return k[:, :frames], v[:, :frames]
-        end = frames * self.tokens_per_frame
-        return k[:, :, :end], v[:, :, :end]
+        return tokens_of((k, v), 0, frames * self.tokens_per_frame)
 
 
-def _shapes(
-    config: DiTConfig, frames: int, tokens: int, batch: int, compact: bool
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Shapes of a block's keys (and values), and of the scratch, if any."""
-    spread = (config.branches * batch, config.num_heads, frames * tokens, config.head_dim)
-    return ((batch, frames, tokens, config.dim), spread) if compact else (spread, None)
+_Kind = tuple[tuple[int, ...], torch.dtype]
+
+
+def _tensors(
+    config: DiTConfig, frames: int, tokens: int, batch: int, dtype: torch.dtype, compact: bool, fp8: bool
+) -> tuple[tuple[_Kind, ...], tuple[_Kind, ...]]:
+    """Shape and dtype of a block's keys and values, and of the scratch's, if any."""
+    length = frames * tokens
+    heads = (config.branches * batch, config.num_heads)
+    spread: tuple[_Kind, ...] = 2 * (((*heads, length, config.head_dim), dtype),)
+    if fp8:
+        padded = -(-length // TO_16_BYTES) * TO_16_BYTES
+        spread = (((*heads, length, config.head_dim), FP8), ((*heads, config.head_dim, padded), FP8))
+    return (2 * (((batch, frames, tokens, config.dim), dtype),), spread) if compact else (spread, ())
+
+
+def _bytes(tensors: tuple[_Kind, ...]) -> int:
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in tensors)

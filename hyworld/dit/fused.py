@@ -54,32 +54,36 @@ def branches(
     rope: RopeTables | None,
     matrix: Tensor | None,
     out: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> Tensor:
-    if matrix is None and norm is None and rope is None and out is None:  # no work
+    """With factors, rounded to fp8: see `fp8_attention.branches`."""
+    if factors is None and matrix is None and norm is None and rope is None and out is None:  # no work
         return plain.branches(x_BFSE, heads, None, None, None)
     gain, eps = None, 0.0
     if type(norm) is nn.RMSNorm:
         gain, eps = norm.weight, norm.eps or 0.0
     elif norm is not None:
         x_BFSE = norm(x_BFSE)  # a host's layer may fetch or patch its weight: only it knows how
-    x = x_BFSE if _even_rows(x_BFSE) else x_BFSE.contiguous()
+    x = x_BFSE if even_rows(x_BFSE) else x_BFSE.contiguous()
     B, num_frames, S, E = x.shape
     D, N = E // heads, num_frames * S
     if out is None:
         # Token-major, so that attention's output for these queries can be read as rows without a copy.
-        out = x.new_empty((1 if matrix is None else 2) * B, N, heads, D).transpose(1, 2)
+        dtype = x.dtype if factors is None else FP8
+        out = x.new_empty((1 if matrix is None else 2) * B, N, heads, D, dtype=dtype).transpose(1, 2)
     cos, sin = rope or (x, x)
+    scaled = factors is not None
     if matrix is None:
         _rope_branch[(B * N,)](
-            x, x if gain is None else gain, cos, sin, out, eps,
+            x, x if gain is None else gain, cos, sin, factors if scaled else x, out, eps,
             N, x.stride(2), out.stride(0), out.stride(1), out.stride(2),
-            E, D, _block(E), gain is not None, rope is not None, num_warps=WARPS,
+            E, D, _block(E), gain is not None, rope is not None, scaled, num_warps=WARPS,
         )  # fmt: skip
         return out
     _branches[(B * N,)](
-        x, x if gain is None else gain, cos, sin, matrix.contiguous(), out, eps,
+        x, x if gain is None else gain, cos, sin, matrix.contiguous(), factors if scaled else x, out, eps,
         N, S, x.stride(2), B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
-        E, D, _block(E), gain is not None, rope is not None, num_warps=WARPS,
+        E, D, _block(E), gain is not None, rope is not None, scaled, num_warps=WARPS,
     )  # fmt: skip
     return out
 
@@ -121,7 +125,7 @@ def _quantise(x: Tensor, *, gelu: bool) -> tuple[Tensor, Tensor]:
     return out, scale
 
 
-def _even_rows(x_BFSE: Tensor) -> bool:
+def even_rows(x_BFSE: Tensor) -> bool:
     """Whether the rows of all frames have one stride, as in a slice of wider rows."""
     B, num_frames, S, _ = x_BFSE.shape
     row = x_BFSE.stride(2)
@@ -168,15 +172,16 @@ def _gated_add(
 
 @triton.jit
 def _branches(
-    x_ptr, gain_ptr, cos_ptr, sin_ptr, matrix_ptr, out_ptr, eps,
+    x_ptr, gain_ptr, cos_ptr, sin_ptr, matrix_ptr, factor_ptr, out_ptr, eps,
     tokens, tokens_per_frame, x_stride, branch_stride, batch_stride, head_stride, token_stride,
     E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
+    SCALED: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     batch, token = row // tokens, row % tokens
     at = tl.arange(0, BLOCK)
     inside = at < E
-    kept = out_ptr.dtype.element_ty
+    kept = x_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
     if NORM:
         gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
@@ -190,20 +195,22 @@ def _branches(
         cos, sin = tl.load(cos_ptr + pair + 1), tl.load(sin_ptr + pair + 1)
         x2, x3 = x2 * cos - x3 * sin, x2 * sin + x3 * cos
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
-    tl.store(here, _row(x0, x1, x2, x3, BLOCK).to(kept), mask=inside)
-    tl.store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK).to(kept), mask=inside)
+    _store(here, _row(x0, x1, x2, x3, BLOCK), inside, factor_ptr, SCALED)
+    _store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK), inside, factor_ptr + 1, SCALED)
 
 
 @triton.jit
 def _rope_branch(
-    x_ptr, gain_ptr, cos_ptr, sin_ptr, out_ptr, eps, tokens, x_stride, batch_stride, head_stride, token_stride,
+    x_ptr, gain_ptr, cos_ptr, sin_ptr, factor_ptr, out_ptr, eps,
+    tokens, x_stride, batch_stride, head_stride, token_stride,
     E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
+    SCALED: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     batch, token = row // tokens, row % tokens
     at = tl.arange(0, BLOCK)
     inside = at < E
-    kept = out_ptr.dtype.element_ty
+    kept = x_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
     if NORM:
         gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
@@ -214,7 +221,7 @@ def _rope_branch(
         cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
         x = tl.reshape(tl.join(even * cos - odd * sin, even * sin + odd * cos), (BLOCK,))
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
-    tl.store(here, x.to(kept), mask=inside)
+    _store(here, x, inside, factor_ptr, SCALED)
 
 
 @triton.jit
@@ -246,6 +253,14 @@ def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexp
     rounded = tl.minimum(tl.maximum(x / scale, -_FP8_MAX), _FP8_MAX)
     tl.store(out_ptr + row * E + at, rounded.to(out_ptr.dtype.element_ty), mask=inside)
     tl.store(scale_ptr + row, scale)
+
+
+@triton.jit
+def _store(at, x, inside, factor_ptr, SCALED: tl.constexpr):
+    """`x` in the type kept there; as fp8 times a factor and within its range."""
+    if SCALED:
+        x = tl.minimum(tl.maximum(x * tl.load(factor_ptr), -_FP8_MAX), _FP8_MAX)
+    tl.store(at, x.to(at.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -79,8 +79,19 @@ def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
     return ffn(x_BFSE)
 
 
+class Fp8Kernels(NamedTuple):
+    """The functions of self-attention in fp8, see `fp8_attention`."""
+
+    branches: Callable[..., Tensor]
+    values: Callable[..., Tensor]
+    attend: Callable[..., Tensor]
+
+
 class Kernels(NamedTuple):
-    """The functions a block runs with; the defaults are the plain ones."""
+    """The functions a block runs with; the defaults are the plain ones.
+
+    fp8: self-attention's, if it is to be in fp8; `attend` is then for cross-attention alone.
+    """
 
     attend: Attend = sdpa
     modulated_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor] = modulated_norm
@@ -88,6 +99,7 @@ class Kernels(NamedTuple):
     branches: Callable[..., Tensor] = branches
     project: Callable[[Tensor, Tensor], Tensor] = project
     feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
+    fp8: Fp8Kernels | None = None
 
 
 PLAIN = Kernels()

@@ -18,6 +18,7 @@ class KVMemory(KVBuffers):
     memory_frames, new_frames: the most frames remembered, and denoised at a time.
     tokens_per_frame: S.
     compact: half the memory, see `CompactSlot`.
+    fp8: for a network that attends in fp8; half the memory, too, and nothing to spread.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class KVMemory(KVBuffers):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         compact: bool = False,
+        fp8: bool = False,
     ) -> None:
         super().__init__(
             config,
@@ -40,6 +42,7 @@ class KVMemory(KVBuffers):
             device=device,
             dtype=dtype,
             compact=compact,
+            fp8=fp8,
         )
         self.memory_frames = memory_frames
         cameras = torch.zeros(3, batch, self.capacity_frames, 4, 4, device=device)

@@ -19,11 +19,12 @@ from ..config import PATCH, DiTConfig
 from ..fingerprint import Fingerprint
 from .attention import CrossAttention, SelfAttention
 from .buffers import KV, KVSlot
+from .fp8_attention import Factors, camera_factors, fixed_factors
 from .inputs import Inputs, TextKV
 from .kernels import PLAIN, Kernels
 from .kv_memory import KVMemory
 from .positions import Positions
-from .prope import camera_projections
+from .prope import CameraProjections, camera_projections
 from .rolling import RollingMemory
 from .rope import Rope
 
@@ -176,6 +177,7 @@ class WanDiT(nn.Module):
         """Flow `[B, C, F, h, w]` of the given frames; None for a prefill, which writes into `inputs.memory` instead."""
         latents, memory = inputs.latents, inputs.memory
         num_frames, rows, columns = latents.shape[2], latents.shape[3] // PATCH, latents.shape[4] // PATCH
+        assert memory is None or memory.fp8 == (self.kernels.fp8 is not None), "a memory is for the attention it serves"
         if inputs.prefill:
             assert memory is not None, "a prefill needs a memory to write to"
             if isinstance(memory, KVMemory):
@@ -188,7 +190,10 @@ class WanDiT(nn.Module):
             cameras = context = camera_projections(inputs.viewmats, inputs.intrinsics)
             if isinstance(memory, KVMemory):
                 context = memory.cameras_with(cameras)
-        positions = Positions(*self.rope_tables(inputs), context)
+        factors = None
+        if self.kernels.fp8 is not None:
+            factors = self._factors(memory, cameras, context, latents.device)
+        positions = Positions(*self.rope_tables(inputs), context, factors)
         x = rearrange(self.patch_embedding(latents), "B E F rows columns -> B F (rows columns) E")
         temb, frame_mod = self._frame_embedding(inputs.timestep, inputs.action, latents.dtype)
 
@@ -225,6 +230,19 @@ class WanDiT(nn.Module):
         # One table for a whole walk: torch compiles anew for every other.
         cos, sin = self._rope.fixed(memory.capacity_frames, *place)
         return cos[: memory.frames + frames], sin[: memory.frames + frames]
+
+    def _factors(
+        self,
+        memory: KVMemory | RollingMemory | None,
+        cameras: CameraProjections | None,
+        context: CameraProjections | None,
+        device: torch.device,
+    ) -> Factors:
+        """Those that the keys and values in memory were rounded by."""
+        if cameras is None or context is None:
+            return fixed_factors(device)
+        remembered = 0 if memory is None else memory.frames
+        return camera_factors(cameras.q, context.kv[:, : remembered or None])
 
     @staticmethod
     def activation_bytes(config: DiTConfig, *, frames: int, tokens_per_frame: int, dtype: torch.dtype) -> int:

@@ -1,4 +1,4 @@
-"""RoPE tables and cameras of consecutive frames."""
+"""RoPE tables and cameras of consecutive frames, and the factors of attention in fp8."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .fp8_attention import Factors
 from .prope import CameraProjections
 
 
 class Positions(NamedTuple):
-    """RoPE tables `[F, S, D // 2]` and cameras (None: a network without) of F consecutive frames of S tokens each."""
+    """RoPE tables `[F, S, D // 2]` and cameras (None: a network without) of F consecutive frames of S tokens each.
+
+    factors: of a whole forward, if it attends in fp8.
+    """
 
     cos: Tensor
     sin: Tensor
     cameras: CameraProjections | None
+    factors: Factors | None = None
 
     def last(self, frames: int) -> Positions:
         """The last `frames` of these frames."""
         cameras = self.cameras and CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))
-        return Positions(self.cos[-frames:], self.sin[-frames:], cameras)
+        return Positions(self.cos[-frames:], self.sin[-frames:], cameras, self.factors)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..config import DiTConfig
 from ..errors import InputError
 from .buffers import KVBuffers
+
+BYTES = torch.int64.itemsize
 
 
 class RollingMemory(KVBuffers):
@@ -20,6 +23,7 @@ class RollingMemory(KVBuffers):
     tokens_per_frame: S.
     rotated: keys stay rotated by the temporal position at which they were made, which grows for ever. Otherwise they
         are kept as projected, and every forward rotates them by where they lie, from 0 on ("rerope").
+    fp8: for a network that attends in fp8.
 
     Raises `InputError` if a chunk does not fit into the window.
     """
@@ -36,6 +40,7 @@ class RollingMemory(KVBuffers):
         batch: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        fp8: bool = False,
     ) -> None:
         assert not config.cameras, "a network with cameras has a KVMemory"
         if sink < 0 or not 1 <= chunk <= window:
@@ -51,6 +56,7 @@ class RollingMemory(KVBuffers):
             device=device,
             dtype=dtype,
             compact=not rotated,
+            fp8=fp8,
         )
         self.sink = sink
         self.chunk = chunk
@@ -66,12 +72,19 @@ class RollingMemory(KVBuffers):
         overflow = self.frames + self._coming - self.capacity_frames
         if overflow <= 0:
             return
-        axis, unit = (1, 1) if self.compact else (2, self.tokens_per_frame)
-        kept = (self.frames - self.sink - overflow) * unit
-        for tensor in (*self._k, *self._v):
-            later = tensor.narrow(axis, (self.sink + overflow) * unit, kept)
-            # Cloned, since the two overlap.
-            tensor.narrow(axis, self.sink * unit, kept).copy_(later.clone())
+        unit = 1 if self.compact else self.tokens_per_frame
+        first, gap, kept = (frames * unit for frames in (self.sink, overflow, self.frames - self.sink - overflow))
+        for k, v in zip(self._k, self._v, strict=True):
+            if self.compact or not self.fp8:
+                axis = 1 if self.compact else 2
+                _move(k, axis, first, gap, kept)
+                _move(v, axis, first, gap, kept)
+            elif unit % BYTES or k.shape[-1] % BYTES:
+                _move(k, 2, first, gap, kept)
+                _move(v, 3, first, gap, kept)
+            else:  # fp8, number by number, takes four times as long
+                _move(k.view(torch.int64), 2, first, gap, kept)
+                _move(v.view(torch.int64), 3, first // BYTES, gap // BYTES, kept // BYTES)
         self.frames -= overflow
 
     def commit(self) -> None:
@@ -86,3 +99,9 @@ class RollingMemory(KVBuffers):
     def fills(self, frames: int, *, prefill: bool) -> bool:
         """See `KVMemory.fills`."""
         return self.frames + frames == self.capacity_frames
+
+
+def _move(tensor: Tensor, axis: int, first: int, gap: int, kept: int) -> None:
+    """Move `kept` entries of an axis down to `first`, from `gap` above it."""
+    # Cloned, since the two overlap.
+    tensor.narrow(axis, first, kept).copy_(tensor.narrow(axis, first + gap, kept).clone())

@@ -23,7 +23,7 @@ class Reconstituted:
     """Keys and values are made for one chunk only, so that one memory serves any number of worlds.
 
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
-    compact: see `KVMemory`.
+    compact, fp8: see `KVMemory`.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Reconstituted:
         device: torch.device,
         dtype: torch.dtype,
         compact: bool = False,
+        fp8: bool = False,
         points: Tensor | None = None,
     ) -> None:
         self._config = config
@@ -44,7 +45,7 @@ class Reconstituted:
         self._conditioning = conditioning
         self._device = device
         self._dtype = dtype
-        self._compact = compact
+        self._kept = {"compact": compact and not fp8, "fp8": fp8}
         self._points = sample_points(memory.points) if points is None else points
         self._kv: KVMemory | None = None
         self._foreseen: tuple[Tensor, tuple[int, ...]] | None = None
@@ -73,9 +74,7 @@ class Reconstituted:
 
     def bytes_needed(self, tokens: int) -> tuple[int, int]:
         frames, n = self._rule.frames, self._recipe.chunk_latents
-        kv = KVMemory.nbytes(
-            self._config, frames=frames + n, tokens_per_frame=tokens, dtype=self._dtype, compact=self._compact
-        )
+        kv = KVMemory.nbytes(self._config, frames=frames + n, tokens_per_frame=tokens, dtype=self._dtype, **self._kept)
         return kv, WanDiT.activation_bytes(self._config, frames=frames, tokens_per_frame=tokens, dtype=self._dtype)
 
     def memory(self, world: World) -> KVMemory:
@@ -90,7 +89,7 @@ class Reconstituted:
                 tokens_per_frame=tokens,
                 device=self._device,
                 dtype=self._dtype,
-                compact=self._compact,
+                **self._kept,
             )
         return self._kv
 

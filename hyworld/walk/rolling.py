@@ -28,6 +28,8 @@ class RollingCache:
     when the next chunk begins, from the latents in the world. So a walk that goes on and a world that was loaded,
     rewound or branched do the same, but for how many chunks they have to read: the memories are those of the world
     walked last, and know how much of it they hold.
+
+    fp8: for networks that attend in fp8.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class RollingCache:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        fp8: bool = False,
     ) -> None:
         self._config = config
         self._recipe = recipe
@@ -48,6 +51,7 @@ class RollingCache:
         self._networks = networks
         self._device = device
         self._dtype = dtype
+        self._fp8 = fp8
         self._memories: list[RollingMemory] = []
         self._held = _Held()
         self._noise: WeakKeyDictionary[Step, Tensor] = WeakKeyDictionary()
@@ -86,6 +90,7 @@ class RollingCache:
             tokens_per_frame=tokens,
             dtype=self._dtype,
             compact=not rule.rotated,
+            fp8=self._fp8,
         )
         activations = WanDiT.activation_bytes(self._config, frames=n, tokens_per_frame=tokens, dtype=self._dtype)
         return kv * self._networks.branches, activations
@@ -107,6 +112,7 @@ class RollingCache:
                 rotated=rule.rotated,
                 device=self._device,
                 dtype=self._dtype,
+                fp8=self._fp8,
             )
             for _ in branches
         ]

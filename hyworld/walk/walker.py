@@ -70,6 +70,7 @@ class Walker:
     dtype: of the network. Running latents, cameras and noise stay in float32.
     vae: fingerprint of the VAE whose latents these are.
     compact_memory: half the memory for keys and values, some more time; see `KVMemory`. Not of a rolling memory.
+    fp8_memory: keys and values in fp8, for networks that attend in fp8; `compact_memory` then has no meaning.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
 
@@ -89,6 +90,7 @@ class Walker:
         dtype: torch.dtype = torch.float32,
         vae: Fingerprint = (),
         compact_memory: bool = False,
+        fp8_memory: bool = False,
         points: Tensor | None = None,
     ) -> None:
         check_recipe(
@@ -103,6 +105,7 @@ class Walker:
         self.dtype = dtype
         self.vae = vae
         self.compact_memory = compact_memory
+        self.fp8_memory = fp8_memory
         self._networks = Networks([network] if second is None else [network, second], recipe, self.device, dtype)
         self._conditioning = Conditioning(network.config, recipe, self.device, dtype)
         self._cache = self._cache_rule(points)
@@ -129,7 +132,14 @@ class Walker:
         memory, config = self.recipe.memory, self.network.config
         if isinstance(memory, Rolling):
             return RollingCache(
-                config, self.recipe, memory, self._conditioning, self._networks, device=self.device, dtype=self.dtype
+                config,
+                self.recipe,
+                memory,
+                self._conditioning,
+                self._networks,
+                device=self.device,
+                dtype=self.dtype,
+                fp8=self.fp8_memory,
             )
         return Reconstituted(
             config,
@@ -139,6 +149,7 @@ class Walker:
             device=self.device,
             dtype=self.dtype,
             compact=self.compact_memory,
+            fp8=self.fp8_memory,
             points=points,
         )
 

@@ -314,6 +314,10 @@ class HostNetwork:
         """Whether it runs Triton kernels."""
         return self._patcher.model.diffusion_model.kernels.branches is not PLAIN.branches
 
+    @property
+    def attends_in_fp8(self) -> bool:
+        return self._patcher.model.diffusion_model.kernels.fp8 is not None
+
     def text_keys_values(self, text: Tensor) -> TextKV:
         return self._patcher.model.diffusion_model.text_keys_values(text)
 

@@ -18,7 +18,7 @@ def test_auto_is_pytorchs():
 
 
 def test_unknown_and_missing_backends_are_refused(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(InputError, match="choose one of auto, flash, sage"):
+    with pytest.raises(InputError, match="choose one of auto, flash, sage, fp8"):
         attention_backend("quick")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs the package flash_attn"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -36,11 +37,11 @@ def models() -> list[WanDiT]:
     return models
 
 
-def walker_for(models: list[WanDiT], name: str, *, recorded: bool = False) -> Walker:
+def walker_for(models: list[WanDiT], name: str, *, recorded: bool = False, fp8: bool = False) -> Walker:
     recipe = RECIPES[name]
     networks = [GraphedNetwork(model) if recorded else model for model in models]
     second = None if recipe.boundary is None else networks[1]
-    return Walker(networks[0], second=second, recipe=recipe, device="cuda", dtype=torch.bfloat16)
+    return Walker(networks[0], second=second, recipe=recipe, device="cuda", dtype=torch.bfloat16, fp8_memory=fp8)
 
 
 def begun(walker: Walker, seed: int = 0) -> World:
@@ -51,6 +52,19 @@ def begun(walker: Walker, seed: int = 0) -> World:
 @pytest.mark.parametrize("name", ["window", "sink", "rerope", "guided", "guided dual"])
 def test_recorded_forwards_are_bit_identical(models: list[WanDiT], name: str):
     plain, recorded = walker_for(models, name), walker_for(models, name, recorded=True)
+    want = walked(plain, begun(plain), 8, words=WORDS)
+    assert walked(recorded, begun(recorded), 8, words=WORDS) == want
+    assert walked(recorded, want.at_chunk(5), 3, words=WORDS) == want, "read again from the beginning"
+
+
+@pytest.mark.parametrize("name", ["window", "sink", "rerope", "guided dual"])
+def test_recorded_forwards_in_fp8_are_bit_identical(models: list[WanDiT], name: str):
+    from hyworld.dit import fused_attention
+
+    in_fp8 = deepcopy(models)
+    for model in in_fp8:
+        model.kernels = model.kernels._replace(fp8=fused_attention.kernels())
+    plain, recorded = (walker_for(in_fp8, name, recorded=recorded, fp8=True) for recorded in (False, True))
     want = walked(plain, begun(plain), 8, words=WORDS)
     assert walked(recorded, begun(recorded), 8, words=WORDS) == want
     assert walked(recorded, want.at_chunk(5), 3, words=WORDS) == want, "read again from the beginning"

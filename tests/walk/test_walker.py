@@ -12,7 +12,8 @@ import torch
 
 from hyworld import Chunk, InputError, Progress, Trajectory, World
 from hyworld.config import MemoryConfig
-from hyworld.dit import WanDiT
+from hyworld.dit import PLAIN, WanDiT
+from hyworld.dit.fp8_attention import PLAIN_FP8
 from hyworld.vae import Wan22VAE
 from hyworld.verify import REFERENCE
 from hyworld.verify.network import check_rollout
@@ -398,9 +399,11 @@ def test_bfloat16_stays_close_to_float32(model: WanDiT):
     assert (got - exact).norm() / exact.norm() < 0.02
 
 
-@pytest.mark.parametrize("compact", [False, True])
-def test_the_bytes_needed_are_those_allocated(model: WanDiT, compact: bool):
-    own = Walker(model, compact_memory=compact, points=POINTS)
+@pytest.mark.parametrize(("compact", "fp8"), [(False, False), (True, False), (False, True)])
+def test_the_bytes_needed_are_those_allocated(model: WanDiT, compact: bool, fp8: bool, monkeypatch: pytest.MonkeyPatch):
+    if fp8:
+        monkeypatch.setattr(model, "kernels", PLAIN._replace(fp8=PLAIN_FP8))
+    own = Walker(model, compact_memory=compact, fp8_memory=fp8, points=POINTS)
     next(own.walk(own.begin(TEXT, latent_size=SIZE), PATH))
     memory = own._cache._kv
     assert memory is not None

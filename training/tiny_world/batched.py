@@ -20,6 +20,7 @@ from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WanDiT, sdpa
 from hyworld.dit.buffers import KV, Spread
 from hyworld.dit.positions import Positions
 from hyworld.dit.prope import CameraProjections
+from hyworld.fp8 import FP8
 from hyworld.memory import sample_points, select_memory_frames
 from hyworld.walk import WORLDPLAY
 from hyworld.walk.recipe import chunk_noise
@@ -113,8 +114,8 @@ def joint_flow(network: WanDiT, sample: Sample, noisy: Tensor, timestep: Tensor)
 class LooseMemory(KVMemory):
     """A `KVMemory` without buffers: in-place writes would break gradients."""
 
-    def __init__(self, config: DiTConfig, capacity_frames: int) -> None:
-        self.capacity_frames, self.frames = capacity_frames, 0
+    def __init__(self, config: DiTConfig, capacity_frames: int, *, fp8: bool = False) -> None:
+        self.capacity_frames, self.frames, self.fp8 = capacity_frames, 0, fp8
         self._slots = [LooseSlot([]) for _ in range(config.num_layers)]
         self._seen_by: CameraProjections | None = None
 
@@ -146,15 +147,20 @@ class LooseSlot(NamedTuple):
         self.kept.append(spread(k_BFSE, v_BFSE, positions.last(k_BFSE.shape[1]), None))
 
     def context(self, positions: Positions, spread: Spread) -> KV:
-        keys, values = (torch.cat(parts, dim=2) for parts in zip(*self.kept, strict=True))
-        return keys, values
+        keys, values = zip(*self.kept, strict=True)
+        if keys[0].dtype != FP8:
+            return torch.cat(keys, dim=2), torch.cat(values, dim=2)
+        joined = (torch.cat([x.view(torch.uint8) for x in parts], dim) for parts, dim in ((keys, 2), (values, 3)))
+        k, v = (x.view(FP8) for x in joined)
+        return k, v
 
 
 def denoise(network: WanDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
     """The chunk `[B, C, 4, h, w]` before each of the four steps, and the result; the prefill has no gradients."""
     B, K, held = len(noise), sample.remembered, sample.held
     device, dtype = noise.device, network.patch_embedding.weight.dtype
-    memory = LooseMemory(network.config, MEMORY + CHUNK_LATENTS) if K else None
+    fp8 = network.kernels.fp8 is not None
+    memory = LooseMemory(network.config, MEMORY + CHUNK_LATENTS, fp8=fp8) if K else None
     lens = intrinsics(device).expand(B, K + CHUNK_LATENTS, 3, 3)
     text_kv = empty_prompt(network, B)
     if memory is not None:
@@ -191,13 +197,13 @@ def walk(
     *,
     frozen: bool = False,
     recent_only: bool = False,
+    config: MemoryConfig = MemoryConfig(),  # noqa: B008
 ) -> Tensor:
     """Latents `[B, C, L, h, w]`, float32, of B worlds along one path, from their first latents `[B, C, 1, h, w]`.
 
-    frozen: the network gets a camera that never moves. recent_only: the memory is the last 16 latents.
+    frozen: the network gets a camera that never moves. recent_only: the memory is the last latents alone.
     """
     B, device = len(first), first.device
-    config = MemoryConfig()
     points = sample_points(config.points)
     seen = torch.from_numpy(path.viewmats)
     told = torch.eye(4).expand(len(path), 4, 4) if frozen else seen.float()
@@ -207,7 +213,7 @@ def walk(
         now = CHUNK_LATENTS * chunk
         remembered = select_memory_frames(seen, now, points, config)
         if recent_only:
-            remembered = tuple(range(max(0, now - MEMORY), now))
+            remembered = tuple(range(max(0, now - config.frames), now))
         frames = [*remembered, *range(now, now + CHUNK_LATENTS)]
         shape = (1, first.shape[1], CHUNK_LATENTS, *first.shape[3:])
         noise = torch.cat([chunk_noise(seed, chunk, shape) for seed in seeds]).to(device)

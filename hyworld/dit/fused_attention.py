@@ -1,0 +1,253 @@
+"""The functions of `fp8_attention` as Triton kernels."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..fp8 import FP8, FP8_MAX
+from . import fused
+from .fp8_attention import WEIGHT_FACTOR, Factors
+from .kernels import Fp8Kernels
+
+_FP8_MAX = tl.constexpr(FP8_MAX)
+_LOG2_WEIGHT = tl.constexpr(math.log2(WEIGHT_FACTOR))
+
+TOKENS = 64
+"""Values that a program transposes at a time."""
+
+QUERIES, KEYS = 64, 128
+"""Of a program of `attend` and of one of its steps; measured on an H200."""
+
+MOST_SPLITS, PRICE_OF_A_SPLIT = 4, 0.04
+"""The price of putting one more part together, as a share of the time; measured likewise."""
+
+_TO_16_BYTES = 16
+
+
+def kernels() -> Fp8Kernels:
+    return Fp8Kernels(fused.branches, values, attend)
+
+
+def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None, factors: Tensor) -> Tensor:
+    x = x_BFSE if fused.even_rows(x_BFSE) else x_BFSE.contiguous()
+    B, num_frames, S, E = x.shape
+    D, N = E // heads, num_frames * S
+    if out is None:
+        padded = triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES
+        out = x.new_empty(len(factors) * B, heads, D, padded, dtype=FP8)[..., :N]
+    _values[(triton.cdiv(N, TOKENS), heads, B)](
+        x, x if matrix is None else matrix.contiguous(), factors, out, N, S, x.stride(2),
+        B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
+        D, triton.next_power_of_2(D), TOKENS, matrix is not None,
+    )  # fmt: skip
+    return out
+
+
+def attend(
+    q_BHND: Tensor, k_BHND: Tensor, v_BHDN: Tensor, factors: Factors, dtype: torch.dtype, splits: int | None = None
+) -> Tensor:
+    """See `fp8_attention.attend`.
+
+    splits: parts of the keys whose results are put together at the end; None: as many as fill the card best.
+    """
+    q, k, v = q_BHND, k_BHND, v_BHDN
+    (B, H, M, D), N = q.shape, k.shape[2]
+    tiles, steps = triton.cdiv(M, QUERIES), triton.cdiv(N, KEYS)
+    if splits is None:
+        splits = splits_for(tiles * B * H, steps, _programs_at_once(q.device))
+    per_split = triton.cdiv(steps, splits)
+    splits = triton.cdiv(steps, per_split)  # none is empty
+    # Token-major, so that the output can be read as rows without a copy.
+    parts = torch.empty(splits, B, M, H, D, device=q.device, dtype=dtype).transpose(2, 3)
+    sums = torch.empty(splits if splits > 1 else 0, B, H, M, device=q.device, dtype=torch.float32)
+    _attend[(tiles, B * H, splits)](
+        q, k, v, parts, sums, *factors,
+        math.log2(math.e) / math.sqrt(D), M, N, H, B // len(factors.q), per_split * KEYS,
+        *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *parts.stride()[:4],
+        D, max(32, triton.next_power_of_2(D)), QUERIES, KEYS, splits > 1, num_warps=4, num_stages=_stages(q.device),
+    )  # fmt: skip
+    if splits == 1:
+        return parts[0]
+    out = torch.empty(B, M, H, D, device=q.device, dtype=dtype).transpose(1, 2)
+    _join[(triton.cdiv(M, TOKENS), B * H)](
+        parts, sums, out, M, H, B * H * M, *parts.stride()[:4], *out.stride()[:3],
+        D, triton.next_power_of_2(D), TOKENS, splits, num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+def splits_for(programs: int, steps: int, at_once: int) -> int:
+    """Into how many parts to split `steps` so that `programs`, `at_once` of which run together, end together."""
+
+    def idle(splits: int) -> float:
+        share = programs * splits / at_once
+        return math.ceil(share) / share + PRICE_OF_A_SPLIT * (splits - 1)
+
+    return min(range(1, min(MOST_SPLITS, steps) + 1), key=idle)
+
+
+@lru_cache(maxsize=8)
+def _programs_at_once(device: torch.device) -> int:
+    """Two to a multiprocessor: what its shared memory holds."""
+    return 2 * torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+@lru_cache(maxsize=8)
+def _stages(device: torch.device) -> int:
+    """Steps whose keys and values are on their way at a time; three take 104 kB at a head dim of 128."""
+    if device.type != "cuda":
+        return 1
+    index = torch.cuda.current_device() if device.index is None else device.index
+    room = triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]
+    return 3 if room > 110_000 else 2
+
+
+@triton.jit
+def _values(
+    x_ptr, matrix_ptr, factor_ptr, out_ptr, tokens, tokens_per_frame, x_stride,
+    branch_stride, batch_stride, head_stride, channel_stride,
+    D: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr, CAMERAS: tl.constexpr,
+):  # fmt: skip
+    head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    token = tl.program_id(0) * T + tl.arange(0, T)
+    channel = tl.arange(0, BLOCK)
+    inside = (token < tokens)[:, None] & (channel < D)[None, :]
+    row = batch * tokens + token
+    x = tl.load(x_ptr + row[:, None] * x_stride + (head * D + channel)[None, :], mask=inside, other=0.0).to(tl.float32)
+    out = out_ptr + batch * batch_stride + head.to(tl.int64) * head_stride
+    out += channel.to(tl.int64)[:, None] * channel_stride + token[None, :]
+    whole = (tl.program_id(0) + 1) * T <= tokens
+    _store_all(out, tl.trans(_rounded(x, tl.load(factor_ptr))), tl.trans(inside), whole, D == BLOCK)
+    if CAMERAS:
+        even, odd = tl.split(tl.reshape(x, (T, BLOCK // 4, 2, 2)))
+        x0, x2 = tl.split(even)
+        x1, x3 = tl.split(odd)
+        m = matrix_ptr + row // tokens_per_frame * 16
+        here = token < tokens
+        p0 = _row_times(m, here, x0, x1, x2, x3)
+        p1 = _row_times(m + 4, here, x0, x1, x2, x3)
+        p2 = _row_times(m + 8, here, x0, x1, x2, x3)
+        p3 = _row_times(m + 12, here, x0, x1, x2, x3)
+        p = tl.reshape(tl.join(tl.join(p0, p2), tl.join(p1, p3)), (T, BLOCK))
+        rounded = tl.trans(_rounded(p, tl.load(factor_ptr + 1)))
+        _store_all(out + branch_stride, rounded, tl.trans(inside), whole, D == BLOCK)
+
+
+@triton.jit
+def _store_all(at, x, inside, whole, EVEN: tl.constexpr):
+    """A mask whose end is not known to be even would make this one byte at a time."""
+    if EVEN:
+        if whole:
+            tl.store(at, x)
+        else:
+            tl.store(at, x, mask=inside)
+    else:
+        tl.store(at, x, mask=inside)
+
+
+@triton.jit
+def _row_times(m, here, x0, x1, x2, x3):
+    """One row of each token's matrix times the vectors whose components are x0..x3."""
+    m0, m1 = tl.load(m, mask=here, other=0.0)[:, None], tl.load(m + 1, mask=here, other=0.0)[:, None]
+    m2, m3 = tl.load(m + 2, mask=here, other=0.0)[:, None], tl.load(m + 3, mask=here, other=0.0)[:, None]
+    return m0 * x0 + m1 * x1 + m2 * x2 + m3 * x3
+
+
+@triton.jit
+def _rounded(x, factor):
+    return tl.minimum(tl.maximum(x * factor, -_FP8_MAX), _FP8_MAX).to(tl.float8e4nv)
+
+
+@triton.jit
+def _attend(
+    q_ptr, k_ptr, v_ptr, out_ptr, sums_ptr, q_factor_ptr, k_factor_ptr, v_factor_ptr,
+    scale, M, N, heads, batches, per_split,
+    q_batch, q_head, q_token, k_batch, k_head, k_token, v_batch, v_head, v_channel,
+    out_split, out_batch, out_head, out_token,
+    D: tl.constexpr, BLOCK: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, SPLIT: tl.constexpr,
+):  # fmt: skip
+    batch, head, split = tl.program_id(1) // heads, tl.program_id(1) % heads, tl.program_id(2)
+    branch = batch // batches
+    batch, head = batch.to(tl.int64), head.to(tl.int64)
+    scale = scale / (tl.load(q_factor_ptr + branch) * tl.load(k_factor_ptr + branch))
+    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
+    channel = tl.arange(0, BLOCK)
+    key = tl.arange(0, KEYS)
+    q_inside = (query < M)[:, None] & (channel < D)[None, :]
+    q_at = q_ptr + batch * q_batch + head * q_head + query[:, None] * q_token + channel[None, :]
+    q = tl.load(q_at, mask=q_inside, other=0.0)
+    # Keys in an order that leaves each thread, after the first product, the weights that it needs for the second.
+    mixed = key // 16 * 16 + key % 8 // 2 * 4 + key // 8 % 2 * 2 + key % 2
+    k_at = k_ptr + batch * k_batch + head * k_head + mixed[None, :] * k_token + channel[:, None]
+    v_at = v_ptr + batch * v_batch + head * v_head + channel[None, :] * v_channel + key[:, None]
+    largest = tl.full((QUERIES,), float("-inf"), tl.float32)
+    total = tl.zeros((QUERIES,), tl.float32)
+    out = tl.zeros((QUERIES, BLOCK), tl.float32)
+    first = split * per_split
+    last = tl.minimum(N, first + per_split)
+    whole = first + (last - first) // KEYS * KEYS
+    for begin in range(first, whole, KEYS):
+        if D == BLOCK:
+            k, v = tl.load(k_at + begin * k_token), tl.load(v_at + begin)
+        else:
+            k = tl.load(k_at + begin * k_token, mask=(channel < D)[:, None], other=0.0)
+            v = tl.load(v_at + begin, mask=(channel < D)[None, :], other=0.0)
+        largest, total, out = _step(v, tl.dot(q, k), scale, largest, total, out)
+    if whole < last:
+        k_inside, v_inside = whole + mixed < N, whole + key < N
+        k = tl.load(k_at + whole * k_token, mask=k_inside[None, :] & (channel < D)[:, None], other=0.0)
+        v = tl.load(v_at + whole, mask=v_inside[:, None] & (channel < D)[None, :], other=0.0)
+        scores = tl.where(k_inside[None, :], tl.dot(q, k), float("-inf"))
+        largest, total, out = _step(v, scores, scale, largest, total, out)
+    out = out / (total * tl.load(v_factor_ptr + branch))[:, None]
+    out_at = out_ptr + split.to(tl.int64) * out_split + batch * out_batch + head * out_head
+    out_at += query[:, None] * out_token + channel[None, :]
+    tl.store(out_at, out.to(out_ptr.dtype.element_ty), mask=q_inside)
+    if SPLIT:
+        row = (split * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * M + query
+        tl.store(sums_ptr + row, largest * scale + tl.log2(total), mask=query < M)
+
+
+@triton.jit
+def _step(v, scores, scale, largest, total, out):
+    """Scores and values of one step into the running softmax. `largest` is of the scores, before they are scaled."""
+    new = tl.maximum(largest, tl.max(scores, 1))
+    weights = tl.exp2(scores * scale - (new * scale - _LOG2_WEIGHT)[:, None])
+    shrink = tl.exp2((largest - new) * scale)
+    total = total * shrink + tl.sum(weights, 1)
+    rounded = tl.reshape(weights.to(tl.float8e4nv), (weights.shape[0], weights.shape[1] // 16, 2, 4, 2))
+    rounded = tl.reshape(tl.permute(rounded, (0, 1, 3, 2, 4)), weights.shape)  # from the order of `mixed`
+    return new, total, tl.dot(rounded, v, out * shrink[:, None])
+
+
+@triton.jit
+def _join(
+    parts_ptr, sums_ptr, out_ptr, M, heads, rows,
+    split_stride, part_batch, part_head, part_token, out_batch, out_head, out_token,
+    D: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """The mean of the parts by their sums, which are logarithms."""
+    batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
+    token = tl.program_id(0) * T + tl.arange(0, T)
+    channel = tl.arange(0, BLOCK)
+    here, inside = token < M, (token < M)[:, None] & (channel < D)[None, :]
+    sums_at = sums_ptr + tl.program_id(1).to(tl.int64) * M + token
+    parts_at = parts_ptr + batch * part_batch + head * part_head + token[:, None] * part_token + channel[None, :]
+    largest = tl.full((T,), float("-inf"), tl.float32)
+    for split in tl.static_range(SPLITS):
+        largest = tl.maximum(largest, tl.load(sums_at + split * rows, mask=here, other=0.0))
+    total = tl.zeros((T,), tl.float32)
+    out = tl.zeros((T, BLOCK), tl.float32)
+    for split in tl.static_range(SPLITS):
+        weight = tl.exp2(tl.load(sums_at + split * rows, mask=here, other=0.0) - largest)
+        part = tl.load(parts_at + split * split_stride, mask=inside, other=0.0)
+        total += weight
+        out += weight[:, None] * part.to(tl.float32)
+    out_at = out_ptr + batch * out_batch + head * out_head + token[:, None] * out_token + channel[None, :]
+    tl.store(out_at, (out / total[:, None]).to(out_ptr.dtype.element_ty), mask=inside)
