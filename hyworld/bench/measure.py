@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import torch
 
 from ..modes import wants_triton
+from ..parallel import ranks
+from ..parallel.together import together
 from ..pipeline import Pipeline
 from ..walk import WORLDPLAY, Chunk
 from .probes import DECODE, PREFILL, Clock, Probe, TimedDecoder, TimedNetwork, step_name
@@ -94,7 +96,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     empty = memory.now()
     say(f"{setup.name}: weights")
     began = time.perf_counter()
-    pipeline = source.build(setup)
+    pipeline = together(built, source, setup, device=source.device)
     clock.wait()
     load_s = time.perf_counter() - began
     loaded = memory.now()
@@ -125,7 +127,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
     return Run(
         name=setup.name,
-        options=setup.options(),
+        options={**setup.options(), "gpus": ranks()},
         kernels_used="triton" if wants_triton(setup.modes.kernels, source.device) else "plain",
         load_s=round(load_s, 2),
         first_in_process=first_in_process,
@@ -139,6 +141,11 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
         flatness=flatness(chunks),
         chunks=chunks,
     )
+
+
+def built(source: Source, setup: Setup, *, device: torch.device | str) -> Pipeline:
+    """`source` built on another device of its kind, as each of several processes has one."""
+    return replace(source, device=torch.device(device)).build(setup)
 
 
 def release(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from .bench import bench
 from .console import EXIT_INPUT, EXIT_OTHER, fail
 from .convert import convert
 from .generate import generate
+from .launch import arguments as asked
 from .play import play
 from .recipes import recipes
 from .trajectory import trajectory
@@ -58,6 +59,7 @@ _INTERRUPTED = 130
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
+    asked.set(arguments)
     try:
         code: int = app(list(arguments) or ["--help"], prog_name="hyworld", standalone_mode=False) or 0
     except _UsageError as error:

@@ -17,7 +17,8 @@ from ..config import check_size
 from ..errors import InputError
 from ..modes import Modes
 from .console import console, parse_size, reports_errors, stderr, write_whole
-from .options import KV, SPEED, Attention, Graphs, Kernels, Linears
+from .launch import launch_if_asked
+from .options import KV, SPEED, Attention, Gpus, Graphs, Kernels, Linears
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
@@ -68,6 +69,7 @@ def bench(
     linears: Linears = "exact",
     kv: KV = "auto",
     graphs: Graphs = "auto",
+    gpus: Gpus = 1,
     decode_at_once: Annotated[
         int | None,
         typer.Option(min=1, max=4, help="Latents the decoder is fed per call.", rich_help_panel=SPEED),
@@ -85,6 +87,7 @@ def bench(
     The walk is the real one; CUDA events around its calls tell where the time goes.
     On a machine without a GPU the built-in tiny-random is measured.
     """
+    launch_if_asked(gpus, device)
     if tiny_decoder is not None and decoder == "full":
         raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
     if json_file is not None:

@@ -16,6 +16,8 @@ from ..camera import Speeds, Trajectory
 from ..config import CHUNK_LATENTS, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import Modes, why_slower
+from ..parallel import RankLostError
+from ..parallel.together import together
 from ..picture import CropChoice, open_picture, size_like
 from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
 from ..recipe_choice import recipe_for
@@ -28,10 +30,12 @@ from ..walk.walker import NO_CAMERA
 from ..weights import open_dit, open_vae
 from .beginning import cut_off, encoded, preset_for, saved_world
 from .console import console, note, notes, parse_size, reports_errors, stderr
+from .launch import launch_if_asked
 from .options import (
     KV,
     Attention,
     Averaged,
+    Gpus,
     Graphs,
     Guidance,
     ImageEncoder,
@@ -200,6 +204,7 @@ def generate(
     linears: Linears = "exact",
     kv: KV = "auto",
     graphs: Graphs = "auto",
+    gpus: Gpus = 1,
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     image_encoder: ImageEncoder = None,
@@ -226,6 +231,7 @@ def generate(
     With no options at all it walks through the built-in world, which needs no download and no GPU.
     The video is written while it is made; Ctrl-C keeps what there is.
     """
+    launch_if_asked(gpus, device)
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
@@ -271,7 +277,8 @@ def generate(
     )
     with _saying_what_is_kept(video, autosaved, first + len(parts)), autosaved, video:
         with stderr.status("loading the model"):
-            loaded = pipeline.load(
+            loaded = together(
+                pipeline.load,
                 weights,
                 preset=built_in if weights is None else preset,
                 vae=vae,
@@ -380,7 +387,7 @@ def _saying_what_is_kept(video: VideoWriter, autosaved: Autosave, chunks: int) -
     try:
         yield
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and video.frames_written:
+        if isinstance(error, (KeyboardInterrupt, RankLostError)) and video.frames_written:
             note(f"{video.path} holds the {video.frames_written} frames made so far")
         if autosaved.path is not None and autosaved.chunks < chunks:
             file, held = autosaved.path, f"{autosaved.chunks} chunk{'s' * (autosaved.chunks != 1)}"

@@ -19,8 +19,8 @@ def _recipe(text: str, **limits: Any) -> Any:
     return typer.Option(help=text, rich_help_panel=RECIPE, **limits)
 
 
-def _speed(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel=SPEED)
+def _speed(text: str, **limits: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel=SPEED, **limits)
 
 
 Attention = Annotated[AttentionChoice, _speed("auto: PyTorch's, exact; flash, sage (some error): if installed.")]
@@ -30,6 +30,14 @@ Kernels = Annotated[
 Linears = Annotated[LinearChoice, _speed("exact, or fp8: faster and half the weights' memory, at some error.")]
 KV = Annotated[KVChoice, _speed("Memory for remembered latents: fast, or compact (half of it, a little slower).")]
 Graphs = Annotated[GraphChoice, _speed("Replay the network as CUDA graphs: less work for the CPU.")]
+
+Gpus = Annotated[
+    int,
+    _speed(
+        "GPUs of this machine that share the walk (with --device cpu: processes). Their number divides the heads.",
+        min=1,
+    ),
+]
 
 RecipeName = Annotated[
     str | None, _recipe("How the checkpoint is walked: see hyworld recipes. Default: what the file or its name says.")

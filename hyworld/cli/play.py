@@ -25,6 +25,7 @@ from ..live.room import Room
 from ..live.server import LOOPBACK, Server
 from ..live.walking import Kept, Walking
 from ..modes import Modes, why_slower
+from ..parallel.together import together
 from ..picture import CropChoice, open_picture
 from ..pipeline import Pipeline
 from ..recipe_choice import recipe_for
@@ -33,7 +34,8 @@ from ..walk.recipes import LATENTS
 from ..weights import open_dit, open_vae
 from .beginning import preset_for, saved_world
 from .console import console, notes, parse_size, reports_errors, stderr
-from .options import KV, Attention, Averaged, Graphs, Kernels, Linears, LowWeights, RecipeName
+from .launch import launch_if_asked
+from .options import KV, Attention, Averaged, Gpus, Graphs, Kernels, Linears, LowWeights, RecipeName
 
 PORT = 8199
 
@@ -152,6 +154,7 @@ def play(
     linears: Linears = "exact",
     kv: KV = "auto",
     graphs: Graphs = "auto",
+    gpus: Gpus = 1,
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     ema: Averaged = None,
@@ -161,6 +164,7 @@ def play(
     With no options at all it walks through the built-in world, which needs no download and no GPU. Models that follow
     no camera are steered with words alone. Ctrl-C ends it.
     """
+    launch_if_asked(gpus, device)
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
@@ -192,6 +196,7 @@ def play(
         decoder = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
     with stderr.status("loading the model"):
         loaded = apart(
+            together,
             pipeline.load,
             weights,
             preset=built_in if weights is None else preset,

@@ -54,6 +54,8 @@ class SelfAttention(_Attention):
     def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
         """Only write keys and values of `x` into `slot`."""
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
+        if kernels.exchange is not None:
+            k, v = kernels.exchange.to_heads(positions.tokens, self.norm_k(k), v)
         slot.store(k, v, positions, partial(self._spread, kernels))
 
     def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
@@ -63,6 +65,11 @@ class SelfAttention(_Attention):
             q, k, v = self.q(x_BFSE), self.k(x_BFSE), self.v(x_BFSE)
         else:
             q, k, v = self.qkv(x_BFSE).chunk(3, dim=-1)
+        exchange, norm_q = kernels.exchange, self.norm_q
+        if exchange is not None:
+            # The norms are over all heads, so they come before these part.
+            q, k, v = exchange.to_heads(positions.tokens, self.norm_q(q), self.norm_k(k), v)
+            norm_q = None
         spread = partial(self._spread, kernels)
         if slot is None:
             k, v = spread(k, v, positions, None)
@@ -71,21 +78,25 @@ class SelfAttention(_Attention):
             k, v = slot.context(positions, spread)
         here = positions.last(num_frames)
         matrix = here.cameras and here.cameras.q
-        q = kernels.branches(q, self.num_heads, self.norm_q, (here.cos, here.sin), matrix)
+        q = kernels.branches(q, self.num_heads // kernels.ranks, norm_q, (here.cos, here.sin), matrix)
         out = kernels.attend(q, k, v)
         batch = len(x_BFSE)
-        rope_out = self.o(rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames))
-        if here.cameras is None:
-            return rope_out
-        return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
+        outs = [rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames)]
+        if here.cameras is not None:
+            outs.append(kernels.project(out[batch:], here.cameras.out))
+        if exchange is not None:
+            outs = list(exchange.to_tokens(positions.tokens, *outs))
+        rope_out = self.o(outs[0])
+        return rope_out if here.cameras is None else rope_out + self.o_prope(outs[1])
 
     def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
         """See `buffers.Spread`."""
         k_out, v_out = out or (None, None)
         rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
+        heads, norm = self.num_heads // kernels.ranks, self.norm_k if kernels.exchange is None else None
         return (
-            kernels.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out),
-            kernels.branches(v, self.num_heads, None, None, matrix, v_out),
+            kernels.branches(k, heads, norm, rope, matrix, k_out),
+            kernels.branches(v, heads, None, None, matrix, v_out),
         )
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .exchange import Exchange
 from .prope import apply_projection
 from .rope import apply_rope
 
@@ -80,7 +81,10 @@ def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
 
 
 class Kernels(NamedTuple):
-    """The functions a block runs with; the defaults are the plain ones."""
+    """The functions a block runs with; the defaults are the plain ones.
+
+    exchange: with the other processes that share every forward, if there are any.
+    """
 
     attend: Attend = sdpa
     modulated_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor] = modulated_norm
@@ -88,6 +92,12 @@ class Kernels(NamedTuple):
     branches: Callable[..., Tensor] = branches
     project: Callable[[Tensor, Tensor], Tensor] = project
     feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
+    exchange: Exchange | None = None
+
+    @property
+    def ranks(self) -> int:
+        """How many processes share every forward."""
+        return 1 if self.exchange is None else self.exchange.ranks
 
 
 PLAIN = Kernels()

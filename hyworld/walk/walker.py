@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
-from ..config import PATCH
+from ..config import PATCH, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint
 from ..gpu import current
@@ -105,7 +105,13 @@ class Walker:
         self.compact_memory = compact_memory
         self._networks = Networks([network] if second is None else [network, second], recipe, self.device, dtype)
         self._conditioning = Conditioning(network.config, recipe, self.device, dtype)
-        self._cache = self._cache_rule(points)
+        self._points = points
+        self._cache = self._cache_rule(network.config)
+
+    def share(self, ranks: int) -> None:
+        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`."""
+        config = self.network.config
+        self._cache = self._cache_rule(replace(config, num_heads=config.num_heads // ranks))
 
     @property
     def network(self) -> Network:
@@ -121,8 +127,13 @@ class Walker:
         """The network below the boundary, if there are two."""
         return self._networks.networks[1] if len(self._networks.networks) > 1 else None
 
-    def _cache_rule(self, points: Tensor | None) -> Cache:
-        memory, config = self.recipe.memory, self.network.config
+    @second.setter
+    def second(self, network: Network) -> None:
+        self._networks.networks[1] = network
+
+    def _cache_rule(self, config: DiTConfig) -> Cache:
+        """config: of the keys and values."""
+        memory = self.recipe.memory
         if isinstance(memory, Rolling):
             return RollingCache(
                 config, self.recipe, memory, self._conditioning, self._networks, device=self.device, dtype=self.dtype
@@ -135,7 +146,7 @@ class Walker:
             device=self.device,
             dtype=self.dtype,
             compact=self.compact_memory,
-            points=points,
+            points=self._points,
         )
 
     def begin(
