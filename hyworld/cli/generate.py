@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 from PIL import Image
@@ -22,7 +24,7 @@ from ..picture import CropChoice, open_picture, size_like
 from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
 from ..recipe_choice import recipe_for
 from ..video import VideoWriter
-from ..walk import WORLDPLAY, Recipe, Rolling, World
+from ..walk import WORLDPLAY, Progress, Recipe, Rolling, World
 from ..walk.autosave import Autosave
 from ..walk.fit import standing_still
 from ..walk.recipes import LATENTS
@@ -63,6 +65,20 @@ PICTURE_SIZE = "picture"
 SAVED = "Saved worlds"
 MODEL = "Model (default: the built-in world)"
 OUTPUT = "Output"
+
+
+class Around(NamedTuple):
+    """Who else has to do with a walk of this command.
+
+    load: `pipeline.load`, or what gives a pipeline that is there already.
+    watch: is told how far the walk is, and how many steps a chunk has and the walk chunks; None: a bar is shown.
+    """
+
+    load: Callable[..., pipeline.Pipeline] = partial(together, pipeline.load)
+    watch: Callable[[Progress, int, int], None] | None = None
+
+
+around: ContextVar[Around] = ContextVar("around", default=Around())  # noqa: B039 - a tuple
 
 
 @reports_errors
@@ -232,6 +248,7 @@ def generate(
     The video is written while it is made; Ctrl-C keeps what there is.
     """
     launch_if_asked(gpus, device)
+    beside = around.get()
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
@@ -277,8 +294,7 @@ def generate(
     )
     with _saying_what_is_kept(video, autosaved, first + len(parts)), autosaved, video:
         with stderr.status("loading the model"):
-            loaded = together(
-                pipeline.load,
+            loaded = beside.load(
                 weights,
                 preset=built_in if weights is None else preset,
                 vae=vae,
@@ -310,7 +326,7 @@ def generate(
             planned = len(parts)
             if kept is not None:
                 here, parts = cut_off(kept, str(resume), here, parts, words)
-        bar = WalkBar(here.chunks, len(parts), loaded.walker.recipe.steps)
+        bar = WalkBar(here.chunks, len(parts), loaded.walker.recipe.steps, watch=beside.watch)
         way = parts if path is not None else None
         walk = loaded.walker.walk(here, way, len(parts), words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
