@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from .batch import batch
 from .bench import bench
 from .console import EXIT_INPUT, EXIT_OTHER, fail
 from .convert import convert
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(play)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
 app.command()(recipes)
 app.command()(convert)
 app.command()(world)

@@ -8,11 +8,14 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from functools import cache
+from contextlib import suppress
+from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import pipeline
 from ..apart import apart
@@ -22,7 +25,7 @@ from ..batch.lines import BadLine, Line
 from ..errors import InputError
 from ..pipeline import Pipeline
 from ..walk import Progress as WalkProgress
-from .console import EXIT_OTHER, console, note, reports_errors
+from .console import EXIT_OTHER, console, note, reports_errors, stderr
 from .generate import Around, around, generate
 
 LEFT_OUT = frozenset({"output", "overwrite", "gpus", "resume", "autosave", "save_world"})
@@ -63,7 +66,14 @@ def batch(
     for_all = _options_of(context.args)
     if (workflow is None) != (not comfyui):
         raise InputError("--comfyui needs --workflow, an API workflow, and the other way round: give both or none.")
-    check = cache_free_check(walks.resolve().parent)
+    makers: workers.Pool | comfy.Servers
+    if comfyui and workflow is not None:
+        makers = comfy.Servers(comfyui, workflow)
+        check = makers.check
+    else:
+        workers.ray()  # is it there? before anything is made
+        makers = workers.Pool(_Prepared(walks.resolve().parent), address=address, workers=worker_count)
+        check = partial(checked, folder=walks.resolve().parent)
     estimate, began = Estimate(lines.count(walks)), time.monotonic()
     bad: list[str] = []
     with results.Results(out) as kept, _bar() as bar:
@@ -88,7 +98,7 @@ def batch(
                 else:
                     yield line
 
-        with _makers(comfyui, workflow, address, worker_count, walks) as makers:
+        with makers:
             for line, what in makers.make(missing(), kept.folder):
                 if what is None:
                     estimate.dropped(line.number)
@@ -103,15 +113,6 @@ def batch(
     console.print(f"{out}: {estimate}, in {seconds:.1f} s", markup=False)
     if bad:
         raise typer.Exit(EXIT_OTHER)
-
-
-def _makers(
-    servers: list[str] | None, workflow: Path | None, address: str | None, count: int | None, walks: Path
-) -> workers.Pool | comfy.Servers:
-    if servers and workflow is not None:
-        return comfy.Servers(servers, workflow)
-    folder = walks.resolve().parent
-    return workers.Pool(_Prepared(folder), address=address, workers=count)
 
 
 class _Prepared:
@@ -177,17 +178,53 @@ def _walked(
         yield workers.Made(results.finish(out, line, files, made))
 
 
+def _options_of(words: list[str]) -> dict[str, Any]:
+    """Options after the command's own: --name value, --name=value, and --name alone for what is on or off."""
+    options: dict[str, Any] = {}
+    known = _known()
+    rest = list(words)
+    while rest:
+        written, equals, value = rest.pop(0).partition("=")
+        name = written.removeprefix("--").replace("-", "_")
+        if not written.startswith("--") or name not in known:
+            raise InputError(f"There is no option {written}: see hyworld batch --help and hyworld generate --help.")
+        hint = known[name]
+        if hint is bool:
+            options[name] = True
+            continue
+        if not equals:
+            if not rest:
+                raise InputError(f"The option {written} needs a value.")
+            value = rest.pop(0)
+        options[name] = _number(value) if {int, float} & {hint, *get_args(hint)} else value
+    return options
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _bar() -> Progress:
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=stderr, transient=True)
+
+
+def _show(bar: Progress, estimate: Estimate, passed: float) -> None:
+    if not bar.tasks:
+        bar.add_task("walks", total=estimate.total)
+    left = estimate.seconds_left(passed)
+    soon = "" if left is None else f", done in {timedelta(seconds=round(left))}"
+    bar.update(bar.tasks[0].id, completed=estimate.done, description=f"{estimate}{soon}")
+
+
 @cache
 def _known() -> dict[str, Any]:
     """Options of a walk, and their types."""
     hints = get_type_hints(inspect.unwrap(generate))
     known = {name: hint for name, hint in hints.items() if name not in LEFT_OUT and name != "return"}
     return {**known, "save_world": bool}
-
-
-def cache_free_check(folder: Path) -> lines.Check:
-    """`checked` for files beside those in `folder`."""
-    return lambda options: checked(options, folder)
 
 
 def checked(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -205,7 +242,7 @@ def checked(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _as(hint: Any, name: str, written: str, value: Any, folder: Path) -> Any:
-    kinds = [kind for kind in (get_args(hint) if get_origin(hint) is not Literal else (hint,)) or (hint,)]
+    kinds = {hint} if get_origin(hint) is Literal else {hint, *get_args(hint)}
     if name == "prompt":
         if isinstance(value, dict):
             return [f"{chunks}: {words}" for chunks, words in value.items()]
@@ -214,13 +251,11 @@ def _as(hint: Any, name: str, written: str, value: Any, folder: Path) -> Any:
             return value
     elif Path in kinds and isinstance(value, str):
         return folder / value
-    elif (bool in kinds and isinstance(value, bool)) or (
-        int in kinds and isinstance(value, int) and not isinstance(value, bool)
-    ):
-        return value
-    elif float in kinds and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif name == "pose" and isinstance(value, str):
+        return str(folder / value) if (folder / value).is_file() else value
+    elif float in kinds and type(value) in (int, float):
         return float(value)
-    elif str in kinds and isinstance(value, str):
+    elif type(value) in kinds:
         return value
     for kind in kinds:
         if get_origin(kind) is Literal and value in get_args(kind):

@@ -156,7 +156,7 @@ def test_a_process_that_ends_ends_the_walk(tmp_path: Path, end: Callable[[Starte
     assert code == 1
     (sentence,) = errors(said)
     if end is kill_second:
-        assert "process 2 of the 2" in sentence
+        assert "Process 2 of the 2" in sentence
         assert "walk.mp4" in videos
     if end is kill_leader:
         assert "SIGKILL" in sentence
