@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config import DiTConfig
 from .buffers import KV, KVSlot
+from .exchange import Exchange
 from .kernels import Kernels
 from .positions import Positions
 
@@ -55,39 +56,62 @@ class SelfAttention(_Attention):
         """Only write keys and values of `x` into `slot`."""
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
         if kernels.exchange is not None:
-            k, v = kernels.exchange.to_heads(positions.tokens, self.norm_k(k), v)
+            k, v = kernels.exchange.to_heads(positions.tokens, self.norm_k(k), v)()
         slot.store(k, v, positions, partial(self._spread, kernels))
 
     def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
         """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`."""
+        if kernels.exchange is not None:
+            return self._shared(x_BFSE, positions, slot, kernels, kernels.exchange)
         num_frames = x_BFSE.shape[1]
         if self.qkv is None:
             q, k, v = self.q(x_BFSE), self.k(x_BFSE), self.v(x_BFSE)
         else:
             q, k, v = self.qkv(x_BFSE).chunk(3, dim=-1)
-        exchange, norm_q = kernels.exchange, self.norm_q
-        if exchange is not None:
-            # The norms are over all heads, so they come before these part.
-            q, k, v = exchange.to_heads(positions.tokens, self.norm_q(q), self.norm_k(k), v)
-            norm_q = None
+        k, v = self._context(k, v, positions, slot, kernels)
+        here, batch = positions.last(num_frames), len(x_BFSE)
+        out = self._attended(q, k, v, here, kernels, self.norm_q)
+        rope_out = self.o(_rows(out[:batch], num_frames))
+        if here.cameras is None:
+            return rope_out
+        return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
+
+    def _shared(
+        self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
+    ) -> Tensor:
+        """Of `x`, this process's tokens; attention is for its heads. What can be computed while they travel, is."""
+        tokens, joined = positions.tokens, None if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)
+        k, v = (self.k(x_BFSE), self.v(x_BFSE)) if joined is None else joined[1:]
+        # The norms are over all heads, so they come before these part.
+        context_arrives = exchange.to_heads(tokens, self.norm_k(k), v)
+        q_arrives = exchange.to_heads(tokens, self.norm_q(self.q(x_BFSE) if joined is None else joined[0]))
+        k, v = context_arrives()
+        k, v = self._context(k, v, positions, slot, kernels)
+        (q,) = q_arrives()
+        here, (batch, num_frames) = positions.last(x_BFSE.shape[1]), x_BFSE.shape[:2]
+        out = self._attended(q, k, v, here, kernels, None)
+        rope_arrives = exchange.to_tokens(tokens, _rows(out[:batch], num_frames))
+        if here.cameras is None:
+            return self.o(*rope_arrives())
+        prope_arrives = exchange.to_tokens(tokens, kernels.project(out[batch:], here.cameras.out))
+        return self.o(*rope_arrives()) + self.o_prope(*prope_arrives())
+
+    def _context(
+        self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels
+    ) -> KV:
         spread = partial(self._spread, kernels)
         if slot is None:
-            k, v = spread(k, v, positions, None)
-        else:
-            slot.store(k, v, positions, spread)
-            k, v = slot.context(positions, spread)
-        here = positions.last(num_frames)
+            return spread(k_BFSE, v_BFSE, positions, None)
+        slot.store(k_BFSE, v_BFSE, positions, spread)
+        return slot.context(positions, spread)
+
+    def _attended(
+        self, q_BFSE: Tensor, k: Tensor, v: Tensor, here: Positions, kernels: Kernels, norm_q: nn.Module | None
+    ) -> Tensor:
+        """`[RB, H, N, D]`, see `buffers`."""
         matrix = here.cameras and here.cameras.q
-        q = kernels.branches(q, self.num_heads // kernels.ranks, norm_q, (here.cos, here.sin), matrix)
-        out = kernels.attend(q, k, v)
-        batch = len(x_BFSE)
-        outs = [rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames)]
-        if here.cameras is not None:
-            outs.append(kernels.project(out[batch:], here.cameras.out))
-        if exchange is not None:
-            outs = list(exchange.to_tokens(positions.tokens, *outs))
-        rope_out = self.o(outs[0])
-        return rope_out if here.cameras is None else rope_out + self.o_prope(outs[1])
+        q = kernels.branches(q_BFSE, self.num_heads // kernels.ranks, norm_q, (here.cos, here.sin), matrix)
+        return kernels.attend(q, k, v)
 
     def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
         """See `buffers.Spread`."""
@@ -98,6 +122,10 @@ class SelfAttention(_Attention):
             kernels.branches(k, heads, norm, rope, matrix, k_out),
             kernels.branches(v, heads, None, None, matrix, v_out),
         )
+
+
+def _rows(out_BHND: Tensor, num_frames: int) -> Tensor:
+    return rearrange(out_BHND, "B H (F S) D -> B F S (H D)", F=num_frames)
 
 
 class CrossAttention(_Attention):

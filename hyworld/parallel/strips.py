@@ -22,14 +22,22 @@ class OwnStrip:
     """`vae.kernels.Strip` of this process, of the default process group; `base` is what a whole picture is run with."""
 
     def __init__(self, base: Kernels) -> None:
-        self.kernels = base._replace(convolve=self._convolve, double=self._double, strip=None)
+        self.kernels = base._replace(
+            norm_silu_extend=self._norm_silu_extend, convolve=self._convolve, double=self._double, strip=None
+        )
         self._base = base
         self._ranks = dist.get_world_size()
         self._rank = dist.get_rank()
         self._unpadded: dict[Any, Any] = {}
+        self._within: tuple[Tensor, Tensor] | None = None  # a tensor that was made within its frame, and that
 
     def own(self, x: Tensor) -> Tensor:
         return _laid_out(x[..., span(x.shape[3], self._ranks, self._rank), :], x)
+
+    def _norm_silu_extend(self, x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
+        framed = self._base.norm_silu_extend(x, gain, past, bias, frame=1)
+        self._within = (framed[..., 1:-1, :], framed)
+        return self._within[0]
 
     def _convolve(self, conv: Any, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if conv.kernel_size[1] == 1:
@@ -46,7 +54,14 @@ class OwnStrip:
 
     def _bordered(self, x: Tensor) -> Tensor:
         """`x` between the last row of the strip above and the first of the one below."""
-        framed = _framed(x)
+        if self._within is not None and self._within[0] is x:
+            framed, self._within = self._within[1], None
+        else:
+            framed = _framed(x)
+        if self._rank == 0:
+            framed[..., 0, :] = 0
+        if self._rank == self._ranks - 1:
+            framed[..., -1, :] = 0
         beside = [rank for rank in (self._rank - 1, self._rank + 1) if 0 <= rank < self._ranks]
         places = [0 if rank < self._rank else -1 for rank in beside]
         send = torch.stack([x[..., place, :].movedim(1, -1) for place in places])
@@ -59,10 +74,9 @@ class OwnStrip:
 
 
 def _framed(x: Tensor) -> Tensor:
-    """`x` with a row of zeros above and below."""
+    """`x` with a row free above and below."""
     B, C, T, H, W = x.shape
     framed = x.new_empty((B, T, H + 2, W, C)).movedim(-1, 1) if _channels_last(x) else x.new_empty((B, C, T, H + 2, W))
-    framed[..., 0, :] = framed[..., -1, :] = 0
     framed[..., 1:-1, :].copy_(x)
     return framed
 

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..dit.exchange import Arriving
 from ..errors import InputError
 from .shares import counts, span
 
@@ -28,36 +29,43 @@ class TokenExchange:
             )
         return x_BFSE[:, :, span(tokens, self.ranks, self._rank)].contiguous()
 
-    def to_heads(self, tokens: int, *xs: Tensor) -> tuple[Tensor, ...]:
+    def to_heads(self, tokens: int, *xs: Tensor) -> Arriving:
         n, k = self.ranks, len(xs)
         B, F, own, E = xs[0].shape
         part = E // n
         send = xs[0].new_empty(n, B, F, own, k, part)
         for i, x in enumerate(xs):
             send[..., i, :].copy_(x.unflatten(-1, (n, part)).movedim(3, 0))
-        sizes = [B * F * count * k * part for count in counts(tokens, n)]
-        received = send.new_empty(sum(sizes))
-        dist.all_to_all_single(received, send.view(-1), sizes, [send[0].numel()] * n)
-        pieces = [
-            piece.view(B, F, count, k * part)
-            for piece, count in zip(received.split(sizes), counts(tokens, n), strict=True)
-        ]
-        return torch.cat(pieces, dim=2).chunk(k, dim=-1)
-
-    def to_tokens(self, tokens: int, *xs: Tensor) -> tuple[Tensor, ...]:
-        n, k = self.ranks, len(xs)
-        B, F, _, part = xs[0].shape
         shares = counts(tokens, n)
-        sizes = [k * B * F * count * part for count in shares]
-        send = xs[0].new_empty(sum(sizes))
+        sizes = [B * F * count * k * part for count in shares]
+        received = send.new_empty(sum(sizes))
+        sent = dist.all_to_all_single(received, send.view(-1), sizes, [send[0].numel()] * n, async_op=True)
+
+        def arrived() -> tuple[Tensor, ...]:
+            sent.wait()
+            pieces = [
+                piece.view(B, F, count, k * part) for piece, count in zip(received.split(sizes), shares, strict=True)
+            ]
+            return torch.cat(pieces, dim=2).chunk(k, dim=-1)
+
+        return arrived
+
+    def to_tokens(self, tokens: int, x: Tensor) -> Arriving:
+        n = self.ranks
+        B, F, _, part = x.shape
+        shares = counts(tokens, n)
+        sizes = [B * F * count * part for count in shares]
+        send = x.new_empty(sum(sizes))
         for rank, piece in enumerate(send.split(sizes)):
-            place = span(tokens, n, rank)
-            for there, x in zip(piece.view(k, B, F, shares[rank], part), xs, strict=True):
-                there.copy_(x[:, :, place])
-        own = shares[self._rank]
-        received = send.new_empty(n, k, B, F, own, part)
-        dist.all_to_all_single(received.view(-1), send, [received[0].numel()] * n, sizes)
-        return tuple(x.movedim(0, 3).flatten(3) for x in received.unbind(1))
+            piece.view(B, F, shares[rank], part).copy_(x[:, :, span(tokens, n, rank)])
+        received = send.new_empty(n, B, F, shares[self._rank], part)
+        sent = dist.all_to_all_single(received.view(-1), send, [received[0].numel()] * n, sizes, async_op=True)
+
+        def arrived() -> tuple[Tensor, ...]:
+            sent.wait()
+            return (received.movedim(0, 3).flatten(3),)
+
+        return arrived
 
     def all_tokens(self, tokens: int, x_BFSE: Tensor) -> Tensor:
         shares = counts(tokens, self.ranks)

@@ -29,12 +29,14 @@ class Cells(NamedTuple):
     skip: int
 
 
-def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
+def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
     """RMS norm of `x + bias` over the channels, then SiLU, preceded in time by `past`. All in one dtype.
 
     gain, bias: `[C]`; past: `[B, C, history, H, W]`, already normed.
+    frame: rows to leave free above and below; what they hold is not defined.
     """
-    return torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
+    extended = torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
+    return F.pad(extended, (0, 0, frame, frame)) if frame else extended
 
 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
