@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..parallel import ranks
 from ..parallel.job import STARTED
 from ..pipeline import pick_device
-from .console import EXIT_INPUT, EXIT_OTHER, fail
+from .console import EXIT_OTHER, fail
 
 arguments: ContextVar[Sequence[str]] = ContextVar("arguments", default=())
 """Of the command line."""
@@ -75,22 +75,21 @@ def _launched(processes: int, *, on_gpu: bool) -> int:
         )
         try:
             elastic_launch(config, sys.executable)("-m", "hyworld", *arguments.get())
-        except ChildFailedError as error:
-            return _code(error.failures, processes, started=started.exists())
-        except SignalException:
-            return EXIT_OTHER
+        except (ChildFailedError, SignalException) as error:
+            left = started.read_text() if started.exists() else ""
+            if left:  # the leader came to its end, and has said what there is to say
+                return int(left)
+            return EXIT_OTHER if isinstance(error, SignalException) else _code(error.failures, processes)
     return 0
 
 
-def _code(failures: Mapping[int, Any], processes: int, *, started: bool) -> int:
-    """The exit code, and a sentence where no process could say one."""
+def _code(failures: Mapping[int, Any], processes: int) -> int:
+    """The exit code where the leader did not come to its end, and a sentence where no process could say one."""
     codes = {rank: int(failure.exitcode) for rank, failure in failures.items()}
-    leader = codes.get(0)
-    if leader is not None and leader > 0:
-        return leader if leader in (EXIT_INPUT, EXIT_OTHER) else EXIT_OTHER
-    if leader is not None or not started:
-        rank, code = next(iter(codes.items()), (0, EXIT_OTHER))
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        kept = "; what was made is in the files that end in .part.mp4 and .part.world" if started else ""
-        return fail(f"Process {rank + 1} of the {processes} that share this walk was ended {how}{kept}.", EXIT_OTHER)
-    return EXIT_OTHER
+    leader = codes.get(0, 0)
+    if leader > 0:
+        return leader
+    rank, code = (0, leader) if leader else next(iter(codes.items()))
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+    kept = "what was made is in the files that end in .part.mp4 and .part.world"
+    return fail(f"Process {rank + 1} of the {processes} that share this walk was ended {how}; {kept}.", EXIT_OTHER)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -26,7 +27,8 @@ GRACE = 4.0
 """Seconds in which the walk may end by itself after a process was lost; it cannot if it waits for its GPU."""
 
 STARTED = "HYWORLD_STARTED"
-"""Environment variable with the name of a file, made once the processes watch each other; see `cli.launch`."""
+"""Environment variable with the name of a file: made once the processes watch each other, and in the end it has the
+leader's exit code; see `cli.launch`."""
 
 _END = b"."
 _FOREVER = timedelta(days=30)
@@ -86,9 +88,7 @@ class Job:
             for _ in range(size - 1):
                 peer, _ = server.accept()
                 self._peers[peer] = int.from_bytes(peer.recv(4), "big")
-        if (started := os.environ.get(STARTED)) is not None:
-            with open(started, "w"):
-                pass
+        _tell_launcher("")
         threading.Thread(target=self._watch, daemon=True, name="peers").start()
 
     def _call(self) -> None:
@@ -122,6 +122,7 @@ class Job:
         if not self.noticed:
             text = f"error: {self.lost} What was made is in the files that end in .part.mp4 and .part.world.\n"
             os.write(sys.stderr.fileno(), text.encode())
+            _tell_launcher("1")
             os._exit(1)
 
     def _why(self, number: int) -> str:
@@ -168,8 +169,15 @@ class Job:
             with suppress(OSError):
                 if code == 0:
                     peer.sendall(_END)
+        _tell_launcher(str(code))
         # Nothing is torn down: communicators would wait for processes that may be gone.
         os._exit(code)
+
+
+def _tell_launcher(text: str) -> None:
+    if (file := os.environ.get(STARTED)) is not None:
+        with suppress(OSError):  # the launcher may be gone
+            Path(file).write_text(text)
 
 
 class _Here:
