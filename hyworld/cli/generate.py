@@ -70,11 +70,11 @@ OUTPUT = "Output"
 class Around(NamedTuple):
     """Who else has to do with a walk of this command.
 
-    load: `pipeline.load`, or what gives a pipeline that is there already.
+    load: instead of `pipeline.load`, what may give a pipeline that is there already.
     watch: is told how far the walk is, and how many steps a chunk has and the walk chunks; None: a bar is shown.
     """
 
-    load: Callable[..., pipeline.Pipeline] = partial(together, pipeline.load)
+    load: Callable[..., pipeline.Pipeline] | None = None
     watch: Callable[[Progress, int, int], None] | None = None
 
 
@@ -294,7 +294,8 @@ def generate(
     )
     with _saying_what_is_kept(video, autosaved, first + len(parts)), autosaved, video:
         with stderr.status("loading the model"):
-            loaded = beside.load(
+            load = beside.load or partial(together, pipeline.load)
+            loaded = load(
                 weights,
                 preset=built_in if weights is None else preset,
                 vae=vae,
