@@ -13,6 +13,8 @@ import torch
 
 from ..errors import InputError
 from ..modes import wants_triton
+from ..parallel import ranks
+from ..parallel.together import together
 from ..pipeline import Pipeline
 from ..walk import Chunk, Recipe, Rolling
 from .probes import DECODE, PREFILL, STEP, Clock, Probe, TimedDecoder, TimedNetwork, step_name
@@ -114,7 +116,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     empty = memory.now()
     say(f"{setup.name}: weights")
     began = time.perf_counter()
-    pipeline = source.build(setup)
+    pipeline = together(built, source, setup, device=source.device)
     clock.wait()
     load_s = time.perf_counter() - began
     loaded = memory.now()
@@ -148,7 +150,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
     return Run(
         name=setup.name,
-        options=setup.options(),
+        options={**setup.options(), "gpus": ranks()},
         kernels_used="triton" if wants_triton(setup.modes.kernels, source.device) else "plain",
         load_s=round(load_s, 2),
         first_in_process=first_in_process,
@@ -172,6 +174,11 @@ def _length(setup: Setup, recipe: Recipe) -> int:
             f"{setup.chunks}: give --chunks more."
         )
     return setup.chunks or settled + MEASURED
+
+
+def built(source: Source, setup: Setup, *, device: torch.device | str) -> Pipeline:
+    """`source` built on another device of its kind, as each of several processes has one."""
+    return replace(source, device=torch.device(device)).build(setup)
 
 
 def release(device: torch.device) -> None:

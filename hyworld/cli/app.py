@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from .batch import batch
 from .bench import bench
 from .console import EXIT_INPUT, EXIT_OTHER, fail
 from .convert import convert
 from .generate import generate
+from .launch import arguments as asked
 from .play import play
 from .recipes import recipes
 from .trajectory import trajectory
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(play)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(batch)
 app.command()(recipes)
 app.command()(convert)
 app.command()(world)
@@ -58,6 +61,7 @@ _INTERRUPTED = 130
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
+    asked.set(arguments)
     try:
         code: int = app(list(arguments) or ["--help"], prog_name="hyworld", standalone_mode=False) or 0
     except _UsageError as error:

@@ -17,7 +17,8 @@ from ..config import check_size
 from ..errors import InputError
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at
 from .console import console, parse_size, reports_errors, stderr, write_whole
-from .options import KV, SPEED, Attention, Graphs, Kernels, Linears, RecipeName, Remembered, Speed, Steps
+from .launch import launch_if_asked
+from .options import KV, SPEED, Attention, Gpus, Graphs, Kernels, Linears, RecipeName, Remembered, Speed, Steps
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
@@ -75,6 +76,7 @@ def bench(
     kv: KV = "auto",
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
+    gpus: Gpus = 1,
     decode_at_once: Annotated[
         int | None,
         typer.Option(min=1, max=4, help="Latents the decoder is fed per call.", rich_help_panel=SPEED),
@@ -93,6 +95,7 @@ def bench(
     On a machine without a GPU the built-in tiny-random is measured. --recipe takes
     other models: with random weights of the released size, or with --weights.
     """
+    launch_if_asked(gpus, device)
     if tiny_decoder is not None and decoder_at(speed, decoder) == "full":
         raise InputError("A tiny decoder file was given but is not used: add --decoder tiny, or leave the file out.")
     if json_file is not None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ..atomic import discard, publish, temporary_name
 from ..errors import InputError
+from ..parallel import RankLostError, interrupt, lost
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,10 +46,13 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         # `kill` then cleans up as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, interrupt)
         warnings.showwarning = lambda message, *_, **__: note(str(message))
         try:
-            return command(*args, **kwargs)
+            result = command(*args, **kwargs)
+            if (gone := lost()) is not None:
+                raise RankLostError(gone)
+            return result
         except InputError as error:
             raise typer.Exit(fail(str(error), EXIT_INPUT)) from error
         except OSError as error:
@@ -57,7 +61,9 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             # Such as a name that is too long, or a folder without permission.
             raise typer.Exit(fail(f"{error.filename}: {error.strerror}: check the path", EXIT_INPUT)) from error
         except KeyboardInterrupt as error:
-            raise typer.Exit(fail("interrupted", EXIT_OTHER)) from error
+            raise typer.Exit(fail(lost(wait=True) or "interrupted", EXIT_OTHER)) from error
+        except RankLostError as error:
+            raise typer.Exit(fail(str(error), EXIT_OTHER)) from error
         except torch.OutOfMemoryError as error:
             raise typer.Exit(fail(f"the GPU's memory does not hold this: {_SMALLER}", EXIT_OTHER)) from error
         except (MemoryError, RuntimeError) as error:

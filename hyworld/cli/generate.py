@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 from PIL import Image
@@ -16,11 +18,13 @@ from ..camera import Speeds, Trajectory
 from ..config import CHUNK_LATENTS, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
+from ..parallel import RankLostError
+from ..parallel.together import together
 from ..picture import CropChoice, open_picture, size_like
 from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
 from ..recipe_choice import recipe_for
 from ..video import VideoWriter
-from ..walk import WORLDPLAY, Recipe, Rolling, World
+from ..walk import WORLDPLAY, Progress, Recipe, Rolling, World
 from ..walk.autosave import Autosave
 from ..walk.fit import standing_still
 from ..walk.recipes import LATENTS
@@ -28,10 +32,12 @@ from ..walk.walker import NO_CAMERA
 from ..weights import open_dit, open_vae
 from .beginning import cut_off, encoded, preset_for, saved_world
 from .console import console, note, notes, parse_size, reports_errors, stderr
+from .launch import launch_if_asked
 from .options import (
     KV,
     Attention,
     Averaged,
+    Gpus,
     Graphs,
     Guidance,
     ImageEncoder,
@@ -61,6 +67,20 @@ PICTURE_SIZE = "picture"
 SAVED = "Saved worlds"
 MODEL = "Model (default: the built-in world)"
 OUTPUT = "Output"
+
+
+class Around(NamedTuple):
+    """Who else has to do with a walk of this command.
+
+    load: instead of `pipeline.load`, what may give a pipeline that is there already.
+    watch: is told how far the walk is, and how many steps a chunk has and the walk chunks; None: a bar is shown.
+    """
+
+    load: Callable[..., pipeline.Pipeline] | None = None
+    watch: Callable[[Progress, int, int], None] | None = None
+
+
+around: ContextVar[Around] = ContextVar("around", default=Around())  # noqa: B039 - a tuple
 
 
 @reports_errors
@@ -204,6 +224,7 @@ def generate(
     kv: KV = "auto",
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
+    gpus: Gpus = 1,
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     image_encoder: ImageEncoder = None,
@@ -230,6 +251,8 @@ def generate(
     With no options at all it walks through the built-in world, which needs no download and no GPU.
     The video is written while it is made; Ctrl-C keeps what there is.
     """
+    launch_if_asked(gpus, device)
+    beside = around.get()
     modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
@@ -276,7 +299,8 @@ def generate(
     )
     with _saying_what_is_kept(video, autosaved, first + len(parts)), autosaved, video:
         with stderr.status("loading the model"):
-            loaded = pipeline.load(
+            load = beside.load or partial(together, pipeline.load)
+            loaded = load(
                 weights,
                 preset=built_in if weights is None else preset,
                 vae=vae,
@@ -308,7 +332,7 @@ def generate(
             planned = len(parts)
             if kept is not None:
                 here, parts = cut_off(kept, str(resume), here, parts, words)
-        bar = WalkBar(here.chunks, len(parts), loaded.walker.recipe.steps)
+        bar = WalkBar(here.chunks, len(parts), loaded.walker.recipe.steps, watch=beside.watch)
         way = parts if path is not None else None
         walk = loaded.walker.walk(here, way, len(parts), words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
@@ -385,7 +409,7 @@ def _saying_what_is_kept(video: VideoWriter, autosaved: Autosave, chunks: int) -
     try:
         yield
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and video.frames_written:
+        if isinstance(error, (KeyboardInterrupt, RankLostError)) and video.frames_written:
             note(f"{video.path} holds the {video.frames_written} frames made so far")
         if autosaved.path is not None and autosaved.chunks < chunks:
             file, held = autosaved.path, f"{autosaved.chunks} chunk{'s' * (autosaved.chunks != 1)}"

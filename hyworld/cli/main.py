@@ -7,6 +7,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+SHARED = ("generate", "play", "bench")
+"""Commands that several processes can share."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command (default arguments: `sys.argv`) and exit with its code."""
@@ -15,10 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGINT, _leave_at_once)
     try:
         # Imported here because torch takes a second: an interrupt meanwhile is handled too.
+        from ..parallel import follow_if_told, leave
         from .app import run
     finally:
         signal.signal(signal.SIGINT, before)
-    raise SystemExit(run(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    follow_if_told(shares=any(name in given for name in SHARED) and not {"-h", "--help"} & set(given))
+    code = run(given)
+    leave(code)
+    raise SystemExit(code)
 
 
 def _leave_at_once(*_: object) -> None:

@@ -43,6 +43,14 @@ Remembered = Annotated[
 ]
 Graphs = Annotated[GraphChoice, _speed("Replay the network as CUDA graphs: less work for the CPU.")]
 
+Gpus = Annotated[
+    int,
+    _speed(
+        "GPUs of this machine that share the walk (with --device cpu: processes). Their number divides the heads.",
+        min=1,
+    ),
+]
+
 RecipeName = Annotated[
     str | None, _recipe("How the checkpoint is walked: see hyworld recipes. Default: what the file or its name says.")
 ]

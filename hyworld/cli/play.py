@@ -26,6 +26,7 @@ from ..live.room import Room
 from ..live.server import LOOPBACK, Server
 from ..live.walking import Kept, Walking
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
+from ..parallel.together import together
 from ..picture import CropChoice, open_picture
 from ..pipeline import Pipeline
 from ..recipe_choice import recipe_for
@@ -34,7 +35,8 @@ from ..walk.recipes import LATENTS
 from ..weights import open_dit, open_vae
 from .beginning import preset_for, saved_world
 from .console import console, notes, parse_size, reports_errors, stderr
-from .options import KV, Attention, Averaged, Graphs, Kernels, Linears, LowWeights, RecipeName, Remembered, Speed
+from .launch import launch_if_asked
+from .options import KV, Attention, Averaged, Gpus, Graphs, Kernels, Linears, LowWeights, RecipeName, Remembered, Speed
 
 PORT = 8199
 
@@ -161,6 +163,7 @@ def play(
     kv: KV = "auto",
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
+    gpus: Gpus = 1,
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     ema: Averaged = None,
@@ -170,6 +173,7 @@ def play(
     With no options at all it walks through the built-in world, which needs no download and no GPU. Models that follow
     no camera are steered with words alone. Ctrl-C ends it.
     """
+    launch_if_asked(gpus, device)
     modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
     speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
@@ -203,6 +207,7 @@ def play(
         decoder = decoder_at(speed, own)
     with stderr.status("loading the model"):
         loaded = apart(
+            together,
             pipeline.load,
             weights,
             preset=built_in if weights is None else preset,

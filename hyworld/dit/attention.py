@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config import DiTConfig
 from .buffers import KV, KVSlot
+from .exchange import Exchange
 from .kernels import Kernels
 from .positions import Positions
 
@@ -54,52 +55,86 @@ class SelfAttention(_Attention):
     def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
         """Only write keys and values of `x` into `slot`."""
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
+        if kernels.exchange is not None:
+            k, v = kernels.exchange.to_heads(positions.tokens, self.norm_k(k), v)()
         slot.store(k, v, positions, partial(self._spread, kernels))
 
     def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
         """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`."""
+        if kernels.exchange is not None:
+            return self._shared(x_BFSE, positions, slot, kernels, kernels.exchange)
         num_frames = x_BFSE.shape[1]
         if self.qkv is None:
             q, k, v = self.q(x_BFSE), self.k(x_BFSE), self.v(x_BFSE)
         else:
             q, k, v = self.qkv(x_BFSE).chunk(3, dim=-1)
-        spread = partial(self._spread, kernels)
-        if slot is None:
-            k, v = spread(k, v, positions, None)
-        else:
-            slot.store(k, v, positions, spread)
-            k, v = slot.context(positions, spread)
-        here = positions.last(num_frames)
-        out = self._attend(q, k, v, here, kernels)
-        batch = len(x_BFSE)
-        rope_out = self.o(rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames))
+        k, v = self._context(k, v, positions, slot, kernels)
+        here, batch = positions.last(num_frames), len(x_BFSE)
+        out = self._attended(q, k, v, here, kernels, self.norm_q)
+        rope_out = self.o(_rows(out[:batch], num_frames))
         if here.cameras is None:
             return rope_out
         return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
 
-    def _attend(self, q_BFSE: Tensor, k: Tensor, v: Tensor, positions: Positions, kernels: Kernels) -> Tensor:
-        """Attention's output `[RB, H, N, D]` for projected `q` of the frames of `positions`."""
-        rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.q
-        if kernels.fp8 is None or positions.factors is None:
-            return kernels.attend(kernels.branches(q_BFSE, self.num_heads, self.norm_q, rope, matrix), k, v)
-        factors = positions.factors
-        q = kernels.fp8.branches(q_BFSE, self.num_heads, self.norm_q, rope, matrix, None, factors.q)
+    def _shared(
+        self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
+    ) -> Tensor:
+        """Of `x`, this process's tokens; attention is for its heads. What can be computed while they travel, is."""
+        tokens, joined = positions.tokens, None if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)
+        k, v = (self.k(x_BFSE), self.v(x_BFSE)) if joined is None else joined[1:]
+        # The norms are over all heads, so they come before these part.
+        context_arrives = exchange.to_heads(tokens, self.norm_k(k), v)
+        q_arrives = exchange.to_heads(tokens, self.norm_q(self.q(x_BFSE) if joined is None else joined[0]))
+        k, v = context_arrives()
+        k, v = self._context(k, v, positions, slot, kernels)
+        (q,) = q_arrives()
+        here, (batch, num_frames) = positions.last(x_BFSE.shape[1]), x_BFSE.shape[:2]
+        out = self._attended(q, k, v, here, kernels, None)
+        rope_arrives = exchange.to_tokens(tokens, _rows(out[:batch], num_frames))
+        if here.cameras is None:
+            return self.o(*rope_arrives())
+        prope_arrives = exchange.to_tokens(tokens, kernels.project(out[batch:], here.cameras.out))
+        return self.o(*rope_arrives()) + self.o_prope(*prope_arrives())
+
+    def _context(
+        self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels
+    ) -> KV:
+        spread = partial(self._spread, kernels)
+        if slot is None:
+            return spread(k_BFSE, v_BFSE, positions, None)
+        slot.store(k_BFSE, v_BFSE, positions, spread)
+        return slot.context(positions, spread)
+
+    def _attended(
+        self, q_BFSE: Tensor, k: Tensor, v: Tensor, here: Positions, kernels: Kernels, norm_q: nn.Module | None
+    ) -> Tensor:
+        """`[RB, H, N, D]`, see `buffers`."""
+        heads, rope = self.num_heads // kernels.ranks, (here.cos, here.sin)
+        matrix, factors = here.cameras and here.cameras.q, here.factors
+        if kernels.fp8 is None or factors is None:
+            return kernels.attend(kernels.branches(q_BFSE, heads, norm_q, rope, matrix), k, v)
+        q = kernels.fp8.branches(q_BFSE, heads, norm_q, rope, matrix, None, factors.q)
         return kernels.fp8.attend(q, k, v, factors, q_BFSE.dtype)
 
     def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
         """See `buffers.Spread`."""
         k_out, v_out = out or (None, None)
         rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
+        heads, norm = self.num_heads // kernels.ranks, self.norm_k if kernels.exchange is None else None
         if kernels.fp8 is not None and positions.factors is not None:
             factors = positions.factors
             return (
-                kernels.fp8.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out, factors.k),
-                kernels.fp8.values(v, self.num_heads, matrix, v_out, factors.v),
+                kernels.fp8.branches(k, heads, norm, rope, matrix, k_out, factors.k),
+                kernels.fp8.values(v, heads, matrix, v_out, factors.v),
             )
         return (
-            kernels.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out),
-            kernels.branches(v, self.num_heads, None, None, matrix, v_out),
+            kernels.branches(k, heads, norm, rope, matrix, k_out),
+            kernels.branches(v, heads, None, None, matrix, v_out),
         )
+
+
+def _rows(out_BHND: Tensor, num_frames: int) -> Tensor:
+    return rearrange(out_BHND, "B H (F S) D -> B F S (H D)", F=num_frames)
 
 
 class CrossAttention(_Attention):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .exchange import Exchange
 from .prope import apply_projection
 from .rope import apply_rope
 
@@ -91,6 +92,7 @@ class Kernels(NamedTuple):
     """The functions a block runs with; the defaults are the plain ones.
 
     fp8: self-attention's, if it is to be in fp8; `attend` is then for cross-attention alone.
+    exchange: with the other processes that share every forward, if there are any.
     """
 
     attend: Attend = sdpa
@@ -100,6 +102,12 @@ class Kernels(NamedTuple):
     project: Callable[[Tensor, Tensor], Tensor] = project
     feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
     fp8: Fp8Kernels | None = None
+    exchange: Exchange | None = None
+
+    @property
+    def ranks(self) -> int:
+        """How many processes share every forward."""
+        return 1 if self.exchange is None else self.exchange.ranks
 
 
 PLAIN = Kernels()

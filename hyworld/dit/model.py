@@ -195,6 +195,9 @@ class WanDiT(nn.Module):
             factors = self._factors(memory, cameras, context, latents.device)
         positions = Positions(*self.rope_tables(inputs), context, factors)
         x = rearrange(self.patch_embedding(latents), "B E F rows columns -> B F (rows columns) E")
+        exchange = self.kernels.exchange
+        if exchange is not None:
+            x = exchange.own_tokens(x)
         temb, frame_mod = self._frame_embedding(inputs.timestep, inputs.action, latents.dtype)
 
         blocks = self._block_list()
@@ -210,8 +213,11 @@ class WanDiT(nn.Module):
                 memory.commit_prefill(cameras)
             return None
 
+        cells = self.head(x, temb, self.kernels)
+        if exchange is not None:
+            cells = exchange.all_tokens(positions.tokens, cells)
         return rearrange(
-            self.head(x, temb, self.kernels),
+            cells,
             "B F (rows columns) (p q C) -> B C F (rows p) (columns q)",
             rows=rows,
             columns=columns,

@@ -21,6 +21,11 @@ class Positions(NamedTuple):
     cameras: CameraProjections | None
     factors: Factors | None = None
 
+    @property
+    def tokens(self) -> int:
+        """S."""
+        return self.cos.shape[1]
+
     def last(self, frames: int) -> Positions:
         """The last `frames` of these frames."""
         cameras = self.cameras and CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))

@@ -64,14 +64,25 @@ class RollingMemory(KVBuffers):
         self._coming = chunk
         self.made = 0
         """Latents committed so far, dropped ones included."""
+        self.dropped = 0
 
     def begin(self, chunk: int | None = None) -> None:
         """A chunk begins, of `chunk` latents if not of the usual number: make room by dropping the oldest ones."""
         self._coming = self.chunk if chunk is None else chunk
         assert self._coming <= self.capacity_frames - self.sink, "a chunk fits into the window"
         overflow = self.frames + self._coming - self.capacity_frames
-        if overflow <= 0:
-            return
+        if overflow > 0:
+            self._drop(overflow)
+
+    def follow(self, frames: int, made: int, dropped: int) -> None:
+        """Have the state of a twin in another process, which began or ended a chunk; its forwards are this one's."""
+        if dropped > self.dropped:
+            self.frames = frames + dropped - self.dropped
+            self._drop(dropped - self.dropped)
+        self.frames, self.made, self.dropped = frames, made, dropped
+
+    def _drop(self, overflow: int) -> None:
+        """Drop so many latents, the oldest but for the sink."""
         unit = 1 if self.compact else self.tokens_per_frame
         first, gap, kept = (frames * unit for frames in (self.sink, overflow, self.frames - self.sink - overflow))
         for k, v in zip(self._k, self._v, strict=True):
@@ -86,6 +97,7 @@ class RollingMemory(KVBuffers):
                 _move(k.view(torch.int64), 2, first, gap, kept)
                 _move(v.view(torch.int64), 3, first // BYTES, gap // BYTES, kept // BYTES)
         self.frames -= overflow
+        self.dropped += overflow
 
     def commit(self) -> None:
         """The chunk's slots, as last written, are part of the past."""
@@ -94,7 +106,7 @@ class RollingMemory(KVBuffers):
 
     def clear(self) -> None:
         """Forget everything."""
-        self.frames = self.made = 0
+        self.frames = self.made = self.dropped = 0
 
     def fills(self, frames: int, *, prefill: bool) -> bool:
         """See `KVMemory.fills`."""

@@ -52,6 +52,9 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         x = self.middle(causal(self.conv1, x, stream), stream)
+        strip = stream.kernels.strip
+        if strip is not None:
+            x, stream.kernels = strip.own(x), strip.kernels
         for stage in self.upsamples:
             x = stage(x, stream)
         return self.head(x, stream)

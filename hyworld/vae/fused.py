@@ -24,19 +24,22 @@ def kernels() -> Kernels:
     return Kernels(norm_silu_extend, convolve, add, double)
 
 
-def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
+def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
     """One pass, straight into the extended tensor."""
     if not _channels_last(x):
-        return plain.norm_silu_extend(x, gain, past, bias)
+        return plain.norm_silu_extend(x, gain, past, bias, frame=frame)
     B, C, T, H, W = x.shape
-    history = past.shape[2]
-    out = torch.empty((B, C, history + T, H, W), device=x.device, dtype=x.dtype, memory_format=torch.channels_last_3d)
-    out[:, :, :history].copy_(past)
+    history, rows_out = past.shape[2], H + 2 * frame
+    out = torch.empty(
+        (B, C, history + T, rows_out, W), device=x.device, dtype=x.dtype, memory_format=torch.channels_last_3d
+    )
+    out[:, :, :history, frame : frame + H].copy_(past)
     width = triton.next_power_of_2(C)
     rows = max(1, TILE // width)
     _norm_silu[(triton.cdiv(T * H * W, rows), B)](
-        x, gain, x if bias is None else bias, out, T * H * W, history * H * W, C, bias is not None, rows, width
-    )
+        x, gain, x if bias is None else bias, out, T * H * W, H * W, history, rows_out * W, frame * W, T,
+        C, bias is not None, rows, width,
+    )  # fmt: skip
     return out
 
 
@@ -103,7 +106,7 @@ def _channels_last(x: Tensor) -> bool:
 
 @triton.jit
 def _norm_silu(
-    x_ptr, gain_ptr, bias_ptr, out_ptr, positions, skip,
+    x_ptr, gain_ptr, bias_ptr, out_ptr, positions, picture, history, framed, margin, frames,
     C: tl.constexpr, BIAS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -120,7 +123,8 @@ def _norm_silu(
     scale = tl.rsqrt(tl.sum(x * x, axis=1) / C + 1e-24)
     normed = (x * scale[:, None] * gain).to(kept).to(tl.float32)
     out = normed / (1.0 + tl.exp(-normed))
-    tl.store(out_ptr + (batch * (positions + skip) + skip + row) * C + channel, out.to(kept), mask=inside)
+    place = (batch * (history + frames) + history + row // picture) * framed + margin + row % picture
+    tl.store(out_ptr + place * C + channel, out.to(kept), mask=inside)
 
 
 @triton.jit

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -29,12 +29,14 @@ class Cells(NamedTuple):
     skip: int
 
 
-def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
+def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
     """RMS norm of `x + bias` over the channels, then SiLU, preceded in time by `past`. All in one dtype.
 
     gain, bias: `[C]`; past: `[B, C, history, H, W]`, already normed.
+    frame: rows to leave free above and below; what they hold is not defined.
     """
-    return torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
+    extended = torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
+    return F.pad(extended, (0, 0, frame, frame)) if frame else extended
 
 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
@@ -99,13 +101,28 @@ def regular(x: Tensor) -> Tensor:
     return x.as_strided(x.shape, strides)
 
 
+class Strip(Protocol):
+    """The rows that this process decodes, of pictures that several share."""
+
+    def own(self, x: Tensor) -> Tensor:
+        """Its rows of `x`."""
+
+    @property
+    def kernels(self) -> Kernels:
+        """What runs on these: they get the rows beside them from the other processes."""
+
+
 class Kernels(NamedTuple):
-    """The functions a decoder runs with; the defaults are the plain ones."""
+    """The functions a decoder runs with; the defaults are the plain ones.
+
+    strip: what is decoded here after the middle; None: all of it.
+    """
 
     norm_silu_extend: Callable[..., Tensor] = norm_silu_extend
     convolve: Callable[[Any, Tensor], tuple[Tensor, Tensor | None]] = convolve
     add: Callable[[Tensor, Tensor | None, Tensor, Tensor | None], Tensor] = add
     double: Callable[[Any, Tensor, Cells | None], Tensor] = double
+    strip: Strip | None = None
 
 
 PLAIN = Kernels()

@@ -129,7 +129,8 @@ class Head(nn.ModuleDict):
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         norm, conv = self.values()
-        return conv(normed(norm, x, stream))
+        out, bias = stream.kernels.convolve(conv, normed(norm, x, stream))
+        return out if bias is None else out + bias.view(-1, 1, 1, 1)
 
 
 class Downsample(nn.Module):

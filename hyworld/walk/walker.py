@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
-from ..config import PATCH
+from ..config import PATCH, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint
 from ..gpu import current
@@ -108,7 +108,13 @@ class Walker:
         self.fp8_memory = fp8_memory
         self._networks = Networks([network] if second is None else [network, second], recipe, self.device, dtype)
         self._conditioning = Conditioning(network.config, recipe, self.device, dtype)
-        self._cache = self._cache_rule(points)
+        self._points = points
+        self._cache = self._cache_rule(network.config)
+
+    def share(self, ranks: int) -> None:
+        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`."""
+        config = self.network.config
+        self._cache = self._cache_rule(replace(config, num_heads=config.num_heads // ranks))
 
     @property
     def network(self) -> Network:
@@ -128,8 +134,9 @@ class Walker:
     def second(self, network: Network) -> None:
         self._networks.networks[1] = network
 
-    def _cache_rule(self, points: Tensor | None) -> Cache:
-        memory, config = self.recipe.memory, self.network.config
+    def _cache_rule(self, config: DiTConfig) -> Cache:
+        """config: of the keys and values."""
+        memory = self.recipe.memory
         if isinstance(memory, Rolling):
             return RollingCache(
                 config,
@@ -150,7 +157,7 @@ class Walker:
             dtype=self.dtype,
             compact=self.compact_memory,
             fp8=self.fp8_memory,
-            points=points,
+            points=self._points,
         )
 
     def begin(

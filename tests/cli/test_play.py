@@ -141,3 +141,16 @@ def test_a_browser_opens_only_where_it_is_seen(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert play._has_display() is opens
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to send")
+def test_a_live_walk_that_two_processes_share(tmp_path: Path):
+    with started(tmp_path, "--size", "64x96", "--gpus", "2") as (process, address):
+        walk(address, 2, "w")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "rror" not in stderr
+    world = World.load(tmp_path / "live.world")
+    assert stdout == f"live.world: the world with {world.chunks} chunks; go on in it with --world live.world\n"

@@ -55,7 +55,11 @@ def test_norm_and_sum(fused, dtype: torch.dtype, batch: int):
     x, past = video(batch, 24, 3, 5, 7, dtype=dtype), video(batch, 24, 2, 5, 7, dtype=dtype)
     gain, bias = torch.randn(2, 24, device=DEVICE, dtype=dtype)
     for added in (None, bias):
-        close(fused.norm_silu_extend(x, gain, past, added), PLAIN.norm_silu_extend(x, gain, past, added))
+        for frame in (0, 1):
+            got, want = (each.norm_silu_extend(x, gain, past, added, frame=frame) for each in (fused, PLAIN))
+            assert got.shape[3] == want.shape[3] == 5 + 2 * frame
+            assert got.is_contiguous(memory_format=torch.channels_last_3d)
+            close(got[..., frame : frame + 5, :], want[..., frame : frame + 5, :])
         y = torch.randn_like(x)
         want = PLAIN.add(x, added, y, gain)
         close(fused.add(x, added, y.clone(memory_format=torch.preserve_format), gain), want)

@@ -1,0 +1,36 @@
+"""Building a pipeline in every process of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..pipeline import Pipeline
+from . import orders
+from .job import joined, own_device, ranks
+from .lead import Crew, SharedDecoder, SharedNetwork
+from .share import networks, share_heads, strip_decoder
+
+
+def together(make: Callable[..., Pipeline], *given: Any, device: Any, **options: Any) -> Pipeline:
+    """`make(*given, device=device, **options)`, here and in the other processes, if any, which share its work.
+
+    make: a function of a module. Raises what it raises, and `InputError` for a model or a device that cannot be shared.
+    """
+    if ranks() == 1:
+        return make(*given, device=device, **options)
+    device = own_device(device)
+    crew = Crew(joined())
+    with crew.job.watched():
+        crew.tell(orders.Build(make, given, options, "cpu" if device == "cpu" else "cuda"))
+    pipeline = make(*given, device=device, **options)
+    share_heads(pipeline)
+    walker = pipeline.walker
+    shared = [SharedNetwork(network, side, crew) for side, network in enumerate(networks(pipeline))]
+    walker.network = shared[0]
+    if len(shared) > 1:
+        walker.second = shared[1]
+    vae = strip_decoder(pipeline)
+    if vae is not None and walker.decoding is not None:
+        walker.decoding.decoder = SharedDecoder(vae, walker.decoding.decoder, crew)
+    return pipeline

@@ -1,0 +1,134 @@
+"""`hyworld batch` with Ray's workers on this machine.
+
+`HYWORLD_KILLS=20 pytest tests/batch` kills more often than the suite does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+from hyworld.cli.main import main
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+KILLS = int(os.environ.get("HYWORLD_KILLS", "2"))
+ROOT = Path(__file__).parents[2]
+WALK = {"preset": "tiny-random", "size": "64x96", "path": "w-7"}
+
+
+def batch(folder: Path, *options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hyworld", "batch", "walks.jsonl", "--out", "out", "--device", "cpu"]
+    return subprocess.Popen(
+        [*command, *map(str, options)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def records(folder: Path) -> dict[str, tuple[int, int]]:
+    """Of finished walks; the file of one made again would be another."""
+    found = {}
+    for file in (folder / "out").glob("[!.]*.json"):
+        state = file.stat()
+        found[file.name] = (state.st_ino, state.st_mtime_ns)
+    return found
+
+
+def workers() -> list[int]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"ray::_Worker" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_walks_are_made_once_and_bad_lines_told(tmp_path: Path):
+    walks = [{**WALK, "seed": 1}, {**WALK, "size": "65x96"}, {**WALK, "name": "named", "save_world": True}]
+    (tmp_path / "walks.jsonl").write_text("\n".join(map(json.dumps, walks)) + "\nnonsense\n")
+    first = batch(tmp_path, "--workers", 2)
+    out, said = first.communicate(timeout=200)
+    assert first.returncode == 1
+    assert "2 of 4 walks made, 2 failed, 4 chunks" in out
+    assert "line 2: The height must be a multiple of 32 pixels, got 65" in said
+    assert "line 4: it is no JSON" in said
+    made = records(tmp_path)
+    assert "named.json" in made
+    record = json.loads((tmp_path / "out" / "named.json").read_text())
+    assert record["files"] == ["named.mp4", "named.world"]
+    assert record["options"] == {"device": "cpu", **WALK, "save_world": True}
+
+    # The same walk by itself.
+    arguments = [f"--{name}={value}" for name, value in {"preset": WALK["preset"], "size": WALK["size"]}.items()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    alone = [sys.executable, "-m", "hyworld", "generate", *arguments, "--pose", "w-7", "--device", "cpu", "-o", "a.mp4"]
+    subprocess.run(alone, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert frames(tmp_path / "a.mp4") == frames(tmp_path / "out" / "named.mp4") == 29
+
+    again = batch(tmp_path)
+    out, _ = again.communicate(timeout=200)
+    assert "0 of 2 walks made, 2 failed, 2 there before" in out
+    assert records(tmp_path) == made
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def test_killed_workers_and_drivers_lose_and_repeat_nothing(tmp_path: Path):
+    chance, count = random.Random(5), 4 + 2 * KILLS
+    walks = [{**WALK, "path": "w-15", "seed": seed} for seed in range(count)]
+    (tmp_path / "walks.jsonl").write_text("\n".join(map(json.dumps, walks)))
+    once: dict[str, tuple[int, int]] = {}
+    driver, kills, drivers = batch(tmp_path, "--workers", 2), 0, 0
+    until = time.monotonic() + 120 + 30 * KILLS
+    while True:
+        assert time.monotonic() < until
+        time.sleep(chance.uniform(0.5, 2.5))
+        now = records(tmp_path)
+        assert {name: now.get(name) for name in once} == once, "a finished walk was lost or made again"
+        once = now
+        if driver.poll() is not None:
+            out, said = driver.communicate()
+            assert driver.returncode == 0, said
+            break
+        if kills < KILLS and (alive := workers()):
+            os.kill(chance.choice(alive), signal.SIGKILL)
+            kills += 1
+        elif drivers < (KILLS + 3) // 4 and now:
+            driver.kill()
+            driver.wait()
+            driver, drivers = batch(tmp_path, "--workers", 2), drivers + 1
+    print(f"{kills} workers and {drivers} drivers killed; {out}")
+    assert kills == KILLS
+    assert len(records(tmp_path)) == count
+    assert all(frames(file) == 61 for file in (tmp_path / "out").glob("[!.]*.mp4"))
+
+
+def test_ray_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    Path("walks.jsonl").write_text("{}")
+    with pytest.raises(SystemExit) as left:
+        main(["batch", "walks.jsonl", "--out", "out"])
+    assert left.value.code == 2
+    assert "pip install ray" in capsys.readouterr().err
+
+
+def frames(file: Path) -> int:
+    with av.open(str(file)) as container:
+        return sum(1 for _ in container.decode(video=0))

@@ -1,0 +1,107 @@
+"""Walks of small networks, in one process or shared by several: `python walks.py FILE` saves what they gave."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hyworld import Pipeline, Trajectory, World
+from hyworld.config import DiTConfig, Wan21VAEConfig
+from hyworld.dit import WanDiT
+from hyworld.modes import Modes
+from hyworld.parallel import follow_if_told, leave
+from hyworld.parallel.together import together
+from hyworld.pipeline import load, make_walker
+from hyworld.vae.wan21 import Wan21VAE
+from hyworld.walk import Recipe, Rolling, Words
+from hyworld.walk.schedules import step_list
+from hyworld.weights.random import randomise
+
+SIZE = (96, 96)
+"""9 tokens a latent and 6 rows: not to be shared evenly by 2 or 4."""
+
+PATH = Trajectory.from_tokens("w-7, right-9, left-9, d-6")
+STREAM = Recipe(
+    name="small",
+    chunk_latents=2,
+    memory=Rolling(window=4),
+    advance="renoise",
+    context_timestep=0.0,
+    picture=None,
+    picture_timestep=None,
+    spatial_stride=8,
+    shift=5.0,
+    **step_list((1000, 500), 5.0)._asdict(),
+)
+STREAMS = {
+    "window": STREAM,
+    "rerope, guided": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=False), guidance=3.0),
+    "two networks": replace(STREAM, memory=Rolling(window=3, sink=2), boundary=900.0),
+}
+
+Walked = dict[str, torch.Tensor]
+
+
+def streaming(name: str, *, device: str) -> Pipeline:
+    """A small Wan that streams by one of `STREAMS`."""
+    config = DiTConfig(
+        num_heads=4, head_dim=12, num_layers=2, ffn_dim=32, latent_channels=6, text_dim=10, freq_dim=16, cameras=False
+    )
+    sizes = Wan21VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
+    recipe = STREAMS[name]
+    vae = randomise(Wan21VAE(sizes), 1)
+    second = randomise(WanDiT(config), 2) if recipe.boundary else None
+    where, dtype = torch.device(device), torch.float32
+    walker = make_walker(randomise(WanDiT(config), 0), vae, vae, Modes(), where, dtype, recipe=recipe, second=second)
+    return Pipeline(walker, vae, (48, 80))
+
+
+def text(seed: int) -> Words:
+    return Words(torch.randn(1, 5, 10, generator=torch.Generator().manual_seed(seed)), f"words {seed}")
+
+
+def keep(walked: Walked, name: str, world: World, frames: list[torch.Tensor | None]) -> None:
+    walked[f"{name} latents"] = world.latents
+    walked[f"{name} frames"] = torch.cat([part for part in frames if part is not None])
+
+
+def walks(kinds: tuple[Literal["fast", "compact"], ...] = ("fast", "compact"), *, all_models: bool = True) -> Walked:
+    """Everything that is walked."""
+    walked: Walked = {}
+    for kv in kinds:
+        pipeline = together(load, preset="tiny-random", device="cpu", modes=Modes(kv=kv))
+        start = pipeline.start(text="a street", size=SIZE, seed=3)
+        chunks = list(pipeline.walk(start, PATH.split(4)[:6], prompts={4: "rain"}))
+        keep(walked, kv, chunks[-1].world, [chunk.frames for chunk in chunks])
+        if kv == "fast":
+            back = chunks[1].world
+            branch = list(pipeline.walk(back, "left-5"))
+            keep(walked, "branch", branch[-1].world, [chunk.frames for chunk in branch])
+            again = [chunk.frames for chunk in pipeline.replay(chunks[-1].world, 3)]
+            keep(walked, "again", chunks[-1].world, again)
+            onwards = list(pipeline.walk(branch[-1].world, "w-4"))
+            keep(walked, "onwards", onwards[-1].world, [chunk.frames for chunk in onwards])
+    if not all_models:
+        return walked
+    pipeline = together(load, preset="tiny-random", device="cpu", decoder="tiny")
+    chunks = list(pipeline.walk(pipeline.start(size=SIZE), PATH, 2))
+    keep(walked, "tiny decoder", chunks[-1].world, [chunk.frames for chunk in chunks])
+    for name in STREAMS:
+        pipeline = together(streaming, name, device="cpu")
+        start = pipeline.start(None, text(0), negative=text(1))
+        chunks = list(pipeline.walk(start, chunks=4, prompts={2: text(2)}))
+        keep(walked, name, chunks[-1].world, [chunk.frames for chunk in chunks])
+    return walked
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    follow_if_told(shares=True)
+    once, twice = walks(), walks(("compact",), all_models=False)
+    assert all(torch.equal(once[name], twice[name]) for name in twice), "the same walk twice"
+    torch.save(once, Path(sys.argv[1]))
+    leave(0)
