@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
+from ..config import VAE_TEMPORAL_STRIDE
 from ..errors import InputError
 
 KEYS = {
@@ -48,14 +49,17 @@ DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 @dataclass(frozen=True)
 class Speeds:
-    """Motion per latent: `move` in scene units, `turn_deg` in degrees (turns and orbits). Defaults as in training.
+    """Motion per latent: `move` in scene units, `turn_deg` in degrees (turns and orbits). Defaults: WorldPlay's.
 
     orbit_radius: scene units from the camera to the point that it orbits.
+    steps: a latent's motion is made in so many equal steps, each of which turns, then moves. The first motion of a path
+        from a world's beginning has one of them: a video's first latent is one picture, the next ones `steps`.
     """
 
     move: float = 0.08
     turn_deg: float = 3.0
     orbit_radius: float = 1.0
+    steps: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -65,6 +69,8 @@ class Speeds:
         for name in ("move", "orbit_radius"):
             if getattr(self, name) > MAX_MOVE:
                 raise InputError(f"The speed {name} must be at most {MAX_MOVE:g} units, got {getattr(self, name):g}.")
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(f"The steps of a latent must be a whole number of at least 1, got {self.steps}.")
         if self.turn_deg > MAX_TURN_DEG:
             raise InputError(
                 f"The speed turn_deg must be at most {MAX_TURN_DEG:g} degrees per latent, got {self.turn_deg}."
@@ -72,6 +78,9 @@ class Speeds:
 
 
 DEFAULT_SPEEDS = Speeds()
+
+DREAMX_SPEEDS = Speeds(move=0.3, turn_deg=6.0, steps=VAE_TEMPORAL_STRIDE)
+"""DreamX-World's: 0.075 units and 1.5 degrees a picture."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The two attentions of a block: self-attention, of one or two branches, and cross-attention to text and picture.
+"""The attentions of a block: self-attention, a camera branch of its own, cross-attention to text and picture.
 
 Shape suffixes: B batch, F frames, S tokens per frame, E = heads * head dim, L text tokens.
 """
@@ -16,6 +16,7 @@ from ..config import DiTConfig
 from .buffers import KV, KVSlot
 from .kernels import Kernels
 from .positions import Positions
+from .prope import CameraProjections
 
 
 class _Attention(nn.Module):
@@ -37,7 +38,7 @@ class _Attention(nn.Module):
 
 
 class SelfAttention(_Attention):
-    """Wan's self-attention; with cameras `o(RoPE branch) + o_prope(PRoPE branch)`, whose q, k and v are shared.
+    """Wan's self-attention; WorldPlay's is `o(RoPE branch) + o_prope(PRoPE branch)`, whose q, k and v are shared.
 
     Source of the second branch: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
     """
@@ -46,7 +47,7 @@ class SelfAttention(_Attention):
         self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(config, operations=operations, device=device, dtype=dtype)
-        if config.cameras:
+        if config.is_worldplay:
             self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
         # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
@@ -87,6 +88,33 @@ class SelfAttention(_Attention):
             kernels.branches(k, self.num_heads, self.norm_k, rope, matrix, k_out),
             kernels.branches(v, self.num_heads, None, None, matrix, v_out),
         )
+
+
+class CameraAttention(nn.Module):
+    """DreamX-World's camera branch: PRoPE attention of the given frames among themselves; nothing of it is kept.
+
+    Narrower than self-attention, with as many heads. Source: DreamX-World `CausalPropeSelfAttention`.
+    """
+
+    def __init__(
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        dim, width = config.dim, config.camera_width
+        factory = {"device": device, "dtype": dtype}
+        self.num_heads = config.num_heads
+        self.q_proj = operations.Linear(dim, width, **factory)
+        self.k_proj = operations.Linear(dim, width, **factory)
+        self.v_proj = operations.Linear(dim, width, **factory)
+        self.out_proj = operations.Linear(width, dim, **factory)
+        self.norm_q = operations.RMSNorm(width, eps=config.eps, **factory)
+        self.norm_k = operations.RMSNorm(width, eps=config.eps, **factory)
+
+    def forward(self, x_BFSE: Tensor, cameras: CameraProjections, kernels: Kernels) -> Tensor:
+        q = kernels.camera_heads(self.q_proj(x_BFSE), self.num_heads, self.norm_q, cameras.q)
+        k = kernels.camera_heads(self.k_proj(x_BFSE), self.num_heads, self.norm_k, cameras.kv)
+        v = kernels.camera_heads(self.v_proj(x_BFSE), self.num_heads, None, cameras.kv)
+        return self.out_proj(kernels.project(kernels.attend(q, k, v), cameras.out))
 
 
 class CrossAttention(_Attention):

@@ -10,7 +10,7 @@ from .buffers import KVBuffers
 
 
 class RollingMemory(KVBuffers):
-    """Keys and values of one walk: of a world, a network without cameras and a branch of guidance.
+    """Keys and values of one walk: of a world, a network (not WorldPlay's) and a branch of guidance.
 
     A chunk is `begin`, any number of forwards and `commit`. Every forward writes its keys and values into the chunk's
     slots, over those of the forward before, and attends to all there is, itself included. What later chunks see is what
@@ -37,7 +37,7 @@ class RollingMemory(KVBuffers):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        assert not config.cameras, "a network with cameras has a KVMemory"
+        assert not config.is_worldplay, "WorldPlay has a KVMemory"
         if sink < 0 or not 1 <= chunk <= window:
             raise InputError(
                 f"A rolling memory needs a window of at least one chunk and a sink of 0 or more latents, got a chunk "

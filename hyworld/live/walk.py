@@ -232,7 +232,7 @@ class LiveWalk:
             self._inputs = inputs if self._here.history else (LatentInput(Motion()), *inputs)
             self._asked = time.monotonic()
             here = self._here.history[-1].cameras if self._here.history else None
-            yield cameras_onwards(here, motions, self.speeds.orbit_radius)
+            yield cameras_onwards(here, motions, self.speeds)
 
     def _still(self) -> Iterator[Chunk]:
         """A chunk each time that one is due, without a path; ends when there is something else to do."""
@@ -244,7 +244,7 @@ class LiveWalk:
 
     def _foresee(self, cameras: Trajectory) -> Trajectory:
         """The chunk after these, if what is held stays held."""
-        return cameras_onwards(cameras, [self._inputs[-1].motion] * self.recipe.chunk_latents, self.speeds.orbit_radius)
+        return cameras_onwards(cameras, [self._inputs[-1].motion] * self.recipe.chunk_latents, self.speeds)
 
     def _wait(self) -> tuple[LatentInput, ...] | None:
         """What the next chunk's latents are given, once it is time; None if there is something else to do."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..camera.tokens import DEFAULT_SPEEDS, Speeds
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, VAE_SPATIAL_STRIDE, WAN_5B, MemoryConfig
 from ..errors import InputError
 from .schedules import sigma_near
@@ -57,6 +58,12 @@ class Recipe:
     steps_before_shift: of a distilled schedule, see `schedules.step_list`.
     spatial_stride: pixels per latent cell of the VAE it was trained with.
     frames_per_second, size: of the video, and (height, width) it was trained at.
+    camera_branch: the network has a camera branch of its own (DreamX-World), which sees the chunk alone, from the last
+        latent of the chunk before.
+    speeds: what a held key moves, if it follows a camera.
+    clean_sigmas: of the steps, where renoising takes the clean latents with others than `sigmas`; (): it does not.
+    colour_match: how much of each chunk's colours is matched to the one before when frames are shown, 0 to 1, see
+        `colour`; 0: not at all.
 
     Raises `InputError` for fields that contradict each other.
     """
@@ -79,6 +86,10 @@ class Recipe:
     spatial_stride: int = VAE_SPATIAL_STRIDE
     frames_per_second: int = FRAMES_PER_SECOND
     size: tuple[int, int] = WAN_5B.size
+    camera_branch: bool = False
+    speeds: Speeds = DEFAULT_SPEEDS
+    clean_sigmas: tuple[float, ...] = ()
+    colour_match: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.sigmas:
@@ -95,8 +106,12 @@ class Recipe:
             raise InputError(
                 f"A picture gets in by {' or '.join(get_args(Picture))}, or is None, got {self.picture!r}."
             )
+        if self.clean_sigmas and (self.advance != "renoise" or len(self.clean_sigmas) != self.steps):
+            raise InputError("Sigmas of the clean latents are for renoising, one for each timestep.")
         if isinstance(self.memory, Rolling):
             self._check_rolling(self.memory)
+        elif self.camera_branch:
+            raise InputError("A camera branch of its own needs a rolling memory: give the recipe one.")
         elif self.is_guided or self.boundary is not None:
             raise InputError("Guidance and a second network need a rolling memory: give the recipe one.")
         if self.context_noise and self.shift is None:
@@ -113,6 +128,11 @@ class Recipe:
     def steps(self) -> int:
         """Denoising steps of a chunk."""
         return len(self.timesteps)
+
+    @property
+    def follows_camera(self) -> bool:
+        """Whether a walk has a path."""
+        return self.camera_branch or not isinstance(self.memory, Rolling)
 
     @property
     def is_guided(self) -> bool:
