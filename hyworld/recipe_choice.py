@@ -61,10 +61,19 @@ def recipe_for(config: DiTConfig, path: str | Path, *, asked: str | None = None,
 
 
 def adjusted(
-    chosen: Recipe, *, steps: int | None = None, shift: float | None = None, guidance: float | None = None
+    chosen: Recipe,
+    *,
+    steps: int | None = None,
+    shift: float | None = None,
+    guidance: float | None = None,
+    colour_match: float | None = None,
 ) -> Recipe:
     """`chosen` with other settings; None keeps its own. Raises `InputError` for one that its checkpoint fixes."""
     chosen = rescheduled(chosen, steps=steps, shift=shift)
+    if colour_match is not None:
+        if not 0 <= colour_match <= 1:
+            raise InputError(f"The colour match must be a share from 0 (none) to 1, got {colour_match}.")
+        chosen = replace(chosen, colour_match=colour_match)
     if guidance is None:
         return chosen
     if not isinstance(chosen.memory, Rolling):

@@ -40,6 +40,7 @@ class Trajectory:
     labels: action labels `[N]` int64, see `actions`.
     notes: for the user, on how the input was read.
     onwards: `c2w` of the same path where it goes on from another, if that differs (see `tokens.Speeds.steps`).
+    chunk_latents: latents of a chunk of the model that it is made for; only counted with.
     """
 
     c2w: NDArray[np.float64]
@@ -47,6 +48,7 @@ class Trajectory:
     labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     onwards: NDArray[np.float64] | None = None
+    chunk_latents: int = CHUNK_LATENTS
 
     def __post_init__(self) -> None:
         n = len(self.c2w)
@@ -82,7 +84,9 @@ class Trajectory:
             third_person = any(motion.orbit for motion in motions)
         c2w = poses_of(motions, speeds)
         onwards = None if speeds.steps == 1 else poses_of(motions, speeds, onwards=True)
-        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person), notes, onwards)
+        return cls(
+            c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person), notes, onwards, speeds.chunk_latents
+        )
 
     @classmethod
     def from_actions(cls, words: Sequence[str], shares: Sequence[float], latents: int) -> Trajectory:
@@ -96,7 +100,7 @@ class Trajectory:
         held = [keys for keys, count in runs_of(words, shares, frames_in(latents)) for _ in range(count)]
         pictures = integrate([motion_of(keys, speeds) for keys in held[1:]])
         c2w = pictures[[0, *range(1, len(pictures), DREAMX_SPEEDS.steps)]]
-        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w))
+        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), chunk_latents=DREAMX_SPEEDS.chunk_latents)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:
@@ -180,7 +184,11 @@ class Trajectory:
     @property
     def chunks(self) -> int:
         """Number of whole chunks."""
-        return len(self) // CHUNK_LATENTS
+        return len(self) // self.chunk_latents
+
+    def bare(self) -> Trajectory:
+        """The cameras alone, as a world keeps them."""
+        return Trajectory(self.c2w, self.intrinsics, self.labels)
 
     def split(self, latents: int) -> list[Trajectory]:
         """Pieces of `latents` latents; a remainder is left out."""
@@ -216,6 +224,7 @@ class Trajectory:
             np.concatenate((self.labels, other.labels[1:])),
             self.notes + other.notes,
             None if self.onwards is None else joined(self.onwards),
+            self.chunk_latents,
         )
 
     def moved_to(self, pose: NDArray[np.float64]) -> Trajectory:
@@ -253,17 +262,17 @@ class Trajectory:
         """Labels, unless the poses imply them."""
         return None if np.array_equal(self.labels, labels_of(self.c2w)) else self.labels
 
-    def require_chunks(
-        self, n: int | None = None, latents: int = CHUNK_LATENTS, *, onwards: bool = False
-    ) -> Trajectory:
+    def require_chunks(self, n: int | None = None, latents: int | None = None, *, onwards: bool = False) -> Trajectory:
         """The first `n` chunks of `latents` latents (None or 0: all), with a note on what is left out.
 
+        latents: of a chunk; default: those of the model that the path is made for.
         onwards: this is what follows the first pose of a path that goes on in a world; messages then say so.
 
         Raises `InputError` if the path is too short or `n` is negative.
         """
         if n is not None and n < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {n}.")
+        latents = latents or self.chunk_latents
         chunks = len(self) // latents
         path = "The path"
         if onwards:

@@ -18,9 +18,10 @@ from ..camera import Trajectory
 from ..camera.poses import integrate
 from ..camera.shares import runs_of
 from ..camera.tokens import DREAMX_SPEEDS, Speeds, motion_of
-from ..config import PATCH
+from ..config import PATCH, VAE_TEMPORAL_STRIDE, frames_in
 from ..dit import Inputs, RollingMemory, WanDiT
 from ..walk import Recipe, Rolling, Walker
+from ..walk.colour import ColourMatch
 from ..walk.recipes import DREAMX_5B, DREAMX_5B_BF16
 from ..walk.schedules import sigma_near
 from ..weights import load_dit
@@ -53,6 +54,7 @@ def checks(folder: Path, device: torch.device, dtype: torch.dtype, tol: float) -
         [WEIGHTS, "rollout.safetensors", "dit_without_camera.safetensors"],
         lambda: check_without_camera(*run),
     )
+    yield "colour_correction", ["colour_correction.safetensors"], lambda: check_colours(folder, device)
     yield "rollout", [WEIGHTS, "rollout.safetensors"], lambda: check_rollout(*run)
 
 
@@ -157,6 +159,21 @@ def check_rollout(folder: Path, device: torch.device, dtype: torch.dtype, tol: f
     attended = [[*kept, *range(n * i, n * i + n)] for i, kept in enumerate(world.memory_frames)]
     yield compare_exactly("rollout.cached_latents", attended, json.loads(settings["cached_latents"]))
     yield compare("rollout.latents", world.latents, data["latents"], tol)
+
+
+def check_colours(folder: Path, device: torch.device) -> Iterator[Item]:
+    """Colours matched from chunk to chunk, at every strength in the file; float32, as they always are."""
+    data = load_file(folder / "colour_correction.safetensors")
+    video = data["video"].to(device).permute(0, 4, 1, 2, 3) / 127.5 - 1
+    chunks = frames_in(DREAMX_5B.chunk_latents), VAE_TEMPORAL_STRIDE * DREAMX_5B.chunk_latents
+    for name in sorted(data.keys() - {"video"}):
+        reference, shown = None, []
+        for part in (video[:, :, : chunks[0]], *video[:, :, chunks[0] :].split(chunks[1], dim=2)):
+            match = ColourMatch(reference, float(name.removeprefix("corrected_")))
+            shown.append(match(part))
+            reference = match.after
+        got = (torch.cat(shown, dim=2) + 1).permute(0, 2, 3, 4, 1) * 127.5
+        yield compare(f"colour_correction.{name}", got, data[name], TOLERANCE[torch.float32])
 
 
 class _Walk:
