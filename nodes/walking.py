@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..hyworld import builtin
 from ..hyworld.camera import Speeds, Trajectory
-from ..hyworld.config import CHUNK_LATENTS, TINY
+from ..hyworld.config import TINY
 from ..hyworld.errors import InputError
 from ..hyworld.live import messages
 from ..hyworld.live.walk import LiveWalk, Made
@@ -96,7 +96,8 @@ def walked(start: World, world: World) -> Trajectory:
     if shared == world.chunks:
         raise InputError(NOTHING)
     # In a world that goes on, a path's first pose falls on the last latent's.
-    return world.path[max(0, shared * CHUNK_LATENTS - 1) :]
+    path = world.path
+    return path[max(0, shared * path.chunk_latents - 1) :]
 
 
 def said(world: World) -> list[str]:

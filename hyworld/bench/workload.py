@@ -20,7 +20,7 @@ from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
 from ..vae import StreamingDecoder, TinyDecoder, Wan22VAE
-from ..walk import Rolling, World
+from ..walk import World
 from ..weights.random import randomise
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
@@ -94,7 +94,7 @@ class Source:
                 dtype=self.dtype,
                 modes=setup.modes,
             )
-            if isinstance(pipeline.walker.recipe.memory, Rolling):
+            if not pipeline.walker.recipe.follows_camera:
                 raise InputError(
                     f"{self.weights} follows no camera, and this measures walks along a path: time hyworld generate."
                 )

@@ -49,6 +49,6 @@ def _remembers(recipe: Recipe) -> str:
 
 def _from(recipe: Recipe) -> str:
     kind = {None: "words", "stamp": "words, picture", "channels": "picture"}[recipe.picture]
-    if not isinstance(recipe.memory, Rolling):
+    if recipe.follows_camera:
         kind += ", camera path"
     return kind + (", two networks" if recipe.boundary is not None else "")
