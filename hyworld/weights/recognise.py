@@ -20,6 +20,9 @@ from ..errors import InputError
 _CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
 _CAMERA_BRANCH_Q = ".cam_self_attn.q_proj.weight"
 """In DreamX-World's camera branch; its rows are the branch's width."""
+_SISTER = r"5b[-_ .]?cam(?![a-z])"
+_CAUSAL_CLASS = "CausalWanModel"
+"""The class that the released config.json of the autoregressive model names."""
 
 _WAN_HEAD_DIM = 128
 _SMALLEST_WAN_WIDTH = 1536
@@ -110,6 +113,8 @@ def dit_config_from(
     channels = _channels_out(state)
     clip = state.get("img_emb.proj.0.weight")
     branch = next((tensor for key, tensor in state.items() if key.endswith(_CAMERA_BRANCH_Q)), None)
+    if branch is not None:
+        _refuse_sister(metadata, name)
     head_dim = head_dim or _stated_head_dim(metadata, width)
     if head_dim is None and width >= _SMALLEST_WAN_WIDTH and width % _WAN_HEAD_DIM == 0:
         head_dim = _WAN_HEAD_DIM
@@ -133,6 +138,17 @@ def dit_config_from(
         clip_dim=0 if clip is None else clip.shape[0],
         camera_width=0 if branch is None else branch.shape[0],
     )
+
+
+def _refuse_sister(metadata: Mapping[str, str], name: str) -> None:
+    """Raise `InputError` for DreamX-World-5B-Cam, whose tensors have the same names and shapes."""
+    made_by = _stated(metadata).get("_class_name", _CAUSAL_CLASS)
+    if re.search(_SISTER, name, re.IGNORECASE) or made_by != _CAUSAL_CLASS:
+        what = "by its name" if made_by == _CAUSAL_CLASS else f"by its config.json ({made_by})"
+        raise InputError(
+            f"{name} is {what} DreamX-World-5B-Cam, the bidirectional model, which makes one clip: "
+            "give DreamX-World-5B, the autoregressive one, or another name to a file that is that."
+        )
 
 
 def check_dit(state: Mapping[str, Tensor], config: DiTConfig, *, name: str = "The checkpoint") -> None:
@@ -196,13 +212,16 @@ def _channels_out(state: Mapping[str, Tensor]) -> int:
     return state["head.head.weight"].shape[0] // (PATCH * PATCH)
 
 
-def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:
+def _stated(metadata: Mapping[str, str]) -> dict[str, object]:
     try:
         config = json.loads(metadata.get("config", ""))
     except ValueError:
-        return None
-    if not isinstance(config, dict):
-        return None
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:
+    config = _stated(metadata)
     size = _first_whole(config, ("hd", "attention_head_dim"))
     heads = _first_whole(config, ("heads", "num_heads", "num_attention_heads"))
     return size or (width // heads if heads else None)
