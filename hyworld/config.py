@@ -1,12 +1,12 @@
 """Sizes of the networks and of the walk: frozen values, checked on construction.
 
-`PRESETS`: `wan_5b` (HY-World 1.5, WAN-5B) and, of the same architecture for a laptop CPU, `tiny` (trained here, draws
-rooms) and `tiny-random` (draws noise, for tests).
+`PRESETS`: `wan_5b` (HY-World 1.5, WAN-5B), `dreamx_5b` (DreamX-World-5B) and, of the architecture of the first for a
+laptop CPU, `tiny` (trained here, draws rooms) and `tiny-random` (draws noise, for tests).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import InputError
 
@@ -272,6 +272,8 @@ class Preset:
 
 WAN_5B = Preset(name="wan_5b", dit=DiTConfig(), vae=VAEConfig(), text_tokens=512, size=(704, 1280))
 
+DREAMX_5B = replace(WAN_5B, name="dreamx_5b", dit=DiTConfig(camera_width=768))
+
 TINY = Preset(
     name="tiny",
     dit=DiTConfig(num_heads=8, head_dim=32, num_layers=8, ffn_dim=768, latent_channels=24, text_dim=64, freq_dim=64),
@@ -304,7 +306,7 @@ TINY_RANDOM = Preset(
 )
 """As many latent channels as `TINY`, so that its VAE and text encoder fit either network."""
 
-PRESETS = {preset.name: preset for preset in (WAN_5B, TINY, TINY_RANDOM)}
+PRESETS = {preset.name: preset for preset in (WAN_5B, DREAMX_5B, TINY, TINY_RANDOM)}
 
 
 def check_size(height: int, width: int, spatial_stride: int = VAE_SPATIAL_STRIDE) -> None:

@@ -99,7 +99,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     load_s = time.perf_counter() - began
     loaded = memory.now()
     probe = attach(pipeline)
-    path = walk(setup.chunks)
+    path = walk(setup.chunks, pipeline.walker.recipe)
 
     say(f"{setup.name}: cold start, building kernels")
     memory.forget_peak()

@@ -13,20 +13,23 @@ from PIL import Image
 from torch import Tensor
 
 from ..camera import Trajectory
-from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
+from ..config import DREAMX_5B, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset, TinyDecoderConfig
 from ..dit import WanDiT
 from ..errors import InputError
 from ..fp8 import use_fp8
 from ..modes import Modes, check_modes, fp8_rounding
 from ..pipeline import Pipeline, load, make_walker, pick_device, pick_dtype
 from ..vae import StreamingDecoder, TinyDecoder, Wan22VAE
-from ..walk import World
+from ..walk import WORLDPLAY, Recipe, World, recipes
 from ..weights.random import randomise
 
 LOOP = "w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-7"
 """Out and back, so that older clips come into view again."""
 
 LOOP_LATENTS = 62
+
+FULL_SIZE = {WAN_5B: WORLDPLAY, DREAMX_5B: recipes.DREAMX_5B}
+"""Presets that are measured with random weights, and how they are walked."""
 
 PROMPT_ROWS = 40
 SEED = 1
@@ -83,7 +86,7 @@ class Source:
 
     def build(self, setup: Setup) -> Pipeline:
         """A pipeline for `setup`; raises `InputError` as `hyworld.load`, and for modes this machine lacks."""
-        if self.weights is not None or self.preset is not WAN_5B:
+        if self.weights is not None or self.preset not in FULL_SIZE:
             pipeline = load(
                 self.weights,
                 preset=None if self.weights is not None else self.preset.name,
@@ -117,7 +120,8 @@ class Source:
         fp8 = fp8_rounding(setup.modes)
         if fp8 is not None:
             use_fp8(dit, fp8)
-        return Pipeline(make_walker(dit, vae, decoder, setup.modes, device, dtype), vae, self.preset.size)
+        walker = make_walker(dit, vae, decoder, setup.modes, device, dtype, recipe=FULL_SIZE[self.preset])
+        return Pipeline(walker, vae, self.preset.size)
 
 
 def source_for(
@@ -138,10 +142,11 @@ def source_for(
     return Source(sizes, where, pick_dtype(dtype, where), weights, vae, tiny_decoder)
 
 
-def walk(chunks: int) -> Trajectory:
-    """`LOOP` repeated and cut to `chunks` chunks."""
-    loops = math.ceil(chunks * CHUNK_LATENTS / LOOP_LATENTS)
-    return Trajectory.from_tokens(", ".join([LOOP] * loops)).require_chunks(chunks)
+def walk(chunks: int, recipe: Recipe = WORLDPLAY) -> Trajectory:
+    """`LOOP` repeated and cut to `chunks` chunks, at the pace of the recipe's model."""
+    loops = math.ceil(chunks * recipe.chunk_latents / LOOP_LATENTS)
+    path = Trajectory.from_tokens(", ".join([LOOP] * loops), recipe.speeds)
+    return path.require_chunks(chunks, recipe.chunk_latents)
 
 
 def picture() -> Image.Image:

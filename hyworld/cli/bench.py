@@ -37,14 +37,15 @@ def bench(
         int,
         typer.Option(
             min=SETTLED + 1,
-            help=f"Length of the walk in chunks of 4 latents; the first {SETTLED} warm up, and 64 show flatness.",
+            help=f"Length of the walk in chunks; the first {SETTLED} warm up, and 64 show flatness.",
             rich_help_panel=MEASURE,
         ),
     ] = 14,
     preset: Annotated[
-        Literal["auto", "wan_5b", "tiny", "tiny-random"],
+        Literal["auto", "wan_5b", "dreamx_5b", "tiny", "tiny-random"],
         typer.Option(
-            help="Networks; auto: wan_5b (random weights) on a GPU, tiny-random elsewhere.", rich_help_panel=WEIGHTS
+            help="Networks; auto: wan_5b on a GPU, tiny-random elsewhere; wan_5b and dreamx_5b have random weights.",
+            rich_help_panel=WEIGHTS,
         ),
     ] = "auto",
     weights: Annotated[
