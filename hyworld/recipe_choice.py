@@ -26,7 +26,7 @@ _SAID_BY = {
 }
 """What the name of a file of that recipe matches, as far as files of other recipes have the same shapes."""
 
-_BY_NAME_ALONE = ("dreamx_5b_bf16",)
+_BY_NAME_ALONE = ("dreamx_5b_bf16", "dreamx_5b_recall")
 """Recipes that no file tells from another."""
 
 

@@ -44,7 +44,8 @@ def _remembers(recipe: Recipe) -> str:
         return f"{memory.frames} latents, by view"
     if memory.window + memory.sink == recipe.chunk_latents:
         return "nothing: one chunk"
-    return f"{memory.window} latents" + (f" and the first {memory.sink}" if memory.sink else "")
+    sink = f" and the first {memory.sink}" if memory.sink else ""
+    return f"{memory.window} latents{sink}" + (", some by view" if memory.recall is not None else "")
 
 
 def _from(recipe: Recipe) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from ..config import DiTConfig
@@ -73,6 +76,15 @@ class RollingMemory(KVBuffers):
             # Cloned, since the two overlap.
             tensor.narrow(axis, self.sink * unit, kept).copy_(later.clone())
         self.frames -= overflow
+
+    @contextmanager
+    def behind_sink(self) -> Iterator[None]:
+        """Within, a forward writes its frames behind the sink, over the oldest of the window, and sees these alone."""
+        frames, self.frames = self.frames, self.sink
+        try:
+            yield
+        finally:
+            self.frames = frames
 
     def commit(self) -> None:
         """The chunk's slots, as last written, are part of the past."""

@@ -29,11 +29,14 @@ class Rolling:
     sink: so many latents from the beginning are kept beside it, for ever.
     rotated: keys keep the temporal position they were made at, which grows for ever; else every latent gets the
         position of its place among those kept.
+    recall: an experiment: the oldest chunk in the window gives its place to an older one, the one that the coming chunk
+        sees most, which is read anew; None: what left the window is forgotten.
     """
 
     window: int
     sink: int = 0
     rotated: bool = True
+    recall: MemoryConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Recipe:
                 f"A window holds a chunk of {self.chunk_latents} latents or more, a sink 0 or more, got a window of "
                 f"{memory.window} and a sink of {memory.sink}."
             )
+        if memory.recall is not None and (memory.rotated or memory.window < 3 * self.chunk_latents):
+            raise InputError("To recall an older chunk, a window holds three chunks and positions go by place.")
 
     @property
     def steps(self) -> int:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..camera.tokens import DREAMX_SPEEDS
+from ..config import MemoryConfig
 from ..errors import InputError
 from .recipe import WORLDPLAY, Recipe, Rolling
 from .schedules import sigma_near, step_list, unipc
@@ -131,6 +132,14 @@ DREAMX_5B_BF16 = replace(
 """As its own program computes in bfloat16: timesteps are rounded to 8 bits, and clean latents are taken with the sigmas
 nearest to these; new noise still comes at the exact ones."""
 
+DREAMX_5B_RECALL = replace(
+    DREAMX_5B,
+    name="dreamx_5b_recall",
+    memory=Rolling(window=9, sink=3, rotated=False, recall=MemoryConfig(radius=30.0)),
+)
+"""An experiment that nobody trained: WorldPlay's choice of an older clip, in the middle of the window. As far as there,
+100 latents of walking ahead, it looks for what it saw."""
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -148,6 +157,7 @@ RECIPES = {
         TI2V_5B,
         DREAMX_5B,
         DREAMX_5B_BF16,
+        DREAMX_5B_RECALL,
     )
 }
 

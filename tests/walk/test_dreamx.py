@@ -15,7 +15,7 @@ from hyworld.camera.tokens import DREAMX_SPEEDS
 from hyworld.config import DiTConfig
 from hyworld.errors import InputError
 from hyworld.walk import WORLDPLAY, Rolling, Walker
-from hyworld.walk.recipes import DREAMX_5B, DREAMX_5B_BF16
+from hyworld.walk.recipes import DREAMX_5B, DREAMX_5B_BF16, DREAMX_5B_RECALL
 
 from .streaming import PICTURE, RAIN, TEXT, Counted
 
@@ -141,3 +141,48 @@ def test_the_window_may_have_other_sizes():
     one = walker(replace(DREAMX_5B, memory=Rolling(window=6, sink=3, rotated=False)))
     world = walked(one, begun(one), PATH)[-1]
     assert world.memory_frames[5] == (0, 1, 2, 12, 13, 14)
+
+
+TURNING = Trajectory.from_tokens("w-5, left-15, w-3, right-9", DREAMX_SPEEDS)  # 11 chunks
+
+
+def test_an_older_chunk_is_recalled_by_what_it_saw(tmp_path: Path):
+    one = walker(DREAMX_5B_RECALL)
+    start = begun(one)
+    worlds = [start, *walked(one, start, TURNING)]
+    end = worlds[-1]
+    plain = walked(walker(), begun(walker()), TURNING)[-1]
+    assert [step.memory_frames for step in end.history[:4]] == [step.memory_frames for step in plain.history[:4]]
+    assert torch.equal(worlds[4].latents, plain.at_chunk(4).latents)
+    assert not torch.equal(worlds[5].latents, plain.at_chunk(5).latents)
+    for chunk, step in enumerate(end.history[4:], start=4):
+        first, clip, last = (step.memory_frames[i : i + 3] for i in (0, 3, 6))
+        assert (first, last) == ((0, 1, 2), tuple(range(3 * chunk - 3, 3 * chunk)))
+        assert clip[0] % 3 == 0
+        assert 3 <= clip[0] < 3 * chunk - 6
+        assert clip == tuple(range(clip[0], clip[0] + 3))
+    # Turned back, it looks where it looked when it turned away, and not at the very first latents behind the sink.
+    assert end.history[-1].memory_frames[3] > 3
+
+    for at in (3, 5, 8):
+        loaded = World.load(worlds[at].save(tmp_path / f"{at}.world"))
+        for chunk in walker(DREAMX_5B_RECALL).walk(loaded, rest(worlds, at), words=WORDS):
+            loaded = chunk.world
+        assert loaded == end
+        elsewhere = Trajectory.from_tokens("s-3", DREAMX_SPEEDS)
+        branch = [chunk.world for chunk in one.walk(end.at_chunk(at), elsewhere, words=WORDS)][-1]
+        fresh = walker(DREAMX_5B_RECALL)
+        assert [chunk.world for chunk in fresh.walk(end.at_chunk(at), elsewhere, words=WORDS)][-1] == branch
+        again = branch.at_chunk(at)
+        for chunk in one.walk(again, rest(worlds, at), words=WORDS):
+            again = chunk.world
+        assert again == end
+
+
+def test_recalling_costs_one_forward_a_chunk():
+    asked = []
+    for recipe in (DREAMX_5B, DREAMX_5B_RECALL):
+        one = walker(recipe)
+        walked(one, begun(one), TURNING, 9)
+        asked.append(len(one.network.asked))
+    assert asked[1] - asked[0] == 9 - 4
