@@ -5,10 +5,16 @@ Source: DreamX-World `utils/trajectory_processor.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import frames_in
 from ..errors import InputError
-from .tokens import KEYS, MAX_LATENTS, check_keys
+from .poses import integrate
+from .tokens import DREAMX_SPEEDS, KEYS, MAX_LATENTS, Speeds, check_keys, motion_of
 
 LETTERS = {"w": "w", "s": "s", "a": "a", "d": "d", "i": "up", "k": "down", "j": "left", "l": "right"}
 """Its keys, and ours."""
@@ -22,7 +28,7 @@ def runs_of(words: Sequence[str], shares: Sequence[float], pictures: int) -> Run
 
     Raises `InputError` for other letters, opposite keys, or other than a positive share for each word.
     """
-    if not words or len(words) != len(shares) or not all(share > 0 for share in shares):
+    if not words or len(words) != len(shares) or not all(0 < share < math.inf for share in shares):
         raise InputError(
             f"A path of actions has a share above 0 for each, got {len(words)} actions and the shares {list(shares)}."
         )
@@ -30,6 +36,16 @@ def runs_of(words: Sequence[str], shares: Sequence[float], pictures: int) -> Run
         raise InputError(f"A path of actions lasts 1 to {MAX_LATENTS} pictures, got {pictures}.")
     counts = [round(pictures * share / sum(shares)) for share in shares[:-1]]
     return [(_keys(word), count) for word, count in zip(words, [*counts, pictures - sum(counts)], strict=True)]
+
+
+def poses_of_actions(words: Sequence[str], shares: Sequence[float], latents: int) -> NDArray[np.float64]:
+    """Poses `[latents, 4, 4]` of latents, from the first one's; raises as `runs_of`."""
+    steps = DREAMX_SPEEDS.steps
+    picture = Speeds(move=DREAMX_SPEEDS.move / steps, turn_deg=DREAMX_SPEEDS.turn_deg / steps)
+    held = [keys for keys, count in runs_of(words, shares, frames_in(latents)) for _ in range(count)]
+    # Picture 0 is where the path begins, with the first of its motions behind it.
+    pictures = integrate([motion_of(keys, picture) for keys in held[1:]])
+    return pictures[[0, *range(1, len(pictures), steps)]]
 
 
 def _keys(word: str) -> tuple[str, ...]:

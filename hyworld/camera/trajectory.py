@@ -9,26 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..config import CHUNK_LATENTS, WAN_5B, frames_in
+from ..config import CHUNK_LATENTS, WAN_5B
 from ..errors import InputError
 from .actions import NUM_LABELS
 from .actions import labels as labels_of
 from .formats import called, colmap, names_file, read, read_data, write
-from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_json_text
-from .poses import integrate, poses_of
+from .pose_json import PoseData, default_intrinsics, poses_from_json, poses_to_json, read_json_text
+from .poses import poses_of
 from .recover import in_words
 from .resample import to_frames, to_latents
-from .shares import runs_of
-from .tokens import DEFAULT_SPEEDS, DREAMX_SPEEDS, Motion, Speeds, motion_of, parse_tokens
+from .shares import poses_of_actions
+from .tokens import DEFAULT_SPEEDS, DREAMX_SPEEDS, Motion, Speeds, parse_tokens
 from .units import scaled
-
-DEFAULT_FOCAL = 969.6969696969696
-"""Pixels, both ways, in a 1920×1080 picture: the training camera (89.4° × 58.2°)."""
-
-
-def default_intrinsics(latents: int) -> NDArray[np.float64]:
-    """Normalised intrinsics `[latents, 3, 3]` of the training camera."""
-    return np.tile(normalised(DEFAULT_FOCAL, DEFAULT_FOCAL, 960.0, 540.0), (latents, 1, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +83,7 @@ class Trajectory:
     @classmethod
     def from_actions(cls, words: Sequence[str], shares: Sequence[float], latents: int) -> Trajectory:
         """Path of so many latents of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
-        speeds = replace(
-            DREAMX_SPEEDS,
-            move=DREAMX_SPEEDS.move / DREAMX_SPEEDS.steps,
-            turn_deg=DREAMX_SPEEDS.turn_deg / DREAMX_SPEEDS.steps,
-            steps=1,
-        )  # a picture's
-        held = [keys for keys, count in runs_of(words, shares, frames_in(latents)) for _ in range(count)]
-        pictures = integrate([motion_of(keys, speeds) for keys in held[1:]])
-        c2w = pictures[[0, *range(1, len(pictures), DREAMX_SPEEDS.steps)]]
+        c2w = poses_of_actions(words, shares, latents)
         return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), chunk_latents=DREAMX_SPEEDS.chunk_latents)
 
     @classmethod

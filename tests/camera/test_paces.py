@@ -85,3 +85,28 @@ def test_actions_in_words():
     ):
         with pytest.raises(InputError, match=said):
             runs_of(words, shares, 9)
+
+
+def test_action_words_in_json(tmp_path):
+    text = '{"action_seq": ["w", "wj"], "action_speed_list": [4, 6], "num_output_frames": 18, "caption": "a street"}'
+    (tmp_path / "walk.json").write_text(text)
+    want = Trajectory.from_actions(["w", "wj"], [4, 6], 18)
+    for source in (text, str(tmp_path / "walk.json")):
+        read = Trajectory.load(source)
+        assert np.array_equal(read.c2w, want.c2w)
+        assert np.array_equal(read.intrinsics, want.intrinsics)
+    assert len(Trajectory.load('{"action_seq": ["w"], "action_speed_list": [1]}')) == 21
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"action_seq": ["x"], "action_speed_list": [1]}', 'The camera path: The action "x" has letters'),
+        ('{"action_seq": "w", "action_speed_list": [1]}', "a list of words"),
+        ('{"action_seq": ["w"]}', "a list of numbers"),
+        ('{"action_seq": ["w"], "action_speed_list": [1], "num_output_frames": "9"}', "a whole number of latents"),
+    ],
+)
+def test_action_words_that_cannot_be_read(text: str, said: str):
+    with pytest.raises(InputError, match=said):
+        Trajectory.load(text)
