@@ -67,6 +67,7 @@ class Recipe:
     clean_sigmas: of the steps, where renoising takes the clean latents with others than `sigmas`; (): it does not.
     colour_match: how much of each chunk's colours is matched to the one before when frames are shown, 0 to 1, see
         `colour`; 0: not at all.
+    picture_read_alike: once its chunk is made, the network reads a stamped latent at the others' timestep all the same.
 
     Raises `InputError` for fields that contradict each other.
     """
@@ -93,6 +94,7 @@ class Recipe:
     speeds: Speeds = DEFAULT_SPEEDS
     clean_sigmas: tuple[float, ...] = ()
     colour_match: float = 0.0
+    picture_read_alike: bool = False
 
     def __post_init__(self) -> None:
         if not self.sigmas:

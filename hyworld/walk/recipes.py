@@ -115,6 +115,7 @@ DREAMX_5B = Recipe(
     memory=Rolling(window=9, sink=3, rotated=False),
     context_timestep=0.1,
     picture_timestep=0.0,
+    picture_read_alike=True,
     camera_branch=True,
     speeds=DREAMX_SPEEDS,
     colour_match=1.0,

@@ -156,8 +156,9 @@ class RollingCache:
         step = world.history[chunk]
         text = world.text if step.words is None else step.words.text
         told = self._remembering(self._networks.told(text, world.negative, world.clip))
-        # A picture's latents are read at the timestep of the others.
-        given = self._conditioning.given(world, chunk, step.cameras)._replace(picture_timestep=None)
+        given = self._conditioning.given(world, chunk, step.cameras)
+        if self._recipe.picture_read_alike:
+            given = given._replace(picture_timestep=None)
         clean = sent(step.latents, self._device).to(self._dtype)
         inputs = given.inputs(given.stamped(self._noisy(clean, step, chunk)), self._recipe.context_timestep)
         for branch in told:
