@@ -6,7 +6,7 @@ rooms) and `tiny-random` (draws noise, for tests).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import InputError
 
@@ -43,9 +43,11 @@ def frames_in(latents: int) -> int:
 class DiTConfig:
     """Sizes of the transformer, and which of Wan's variants it is. Defaults: WorldPlay WAN-5B.
 
-    cameras: it has WorldPlay's action embedding and second attention branch (PRoPE); Wan itself has neither.
+    cameras: it follows a camera; Wan itself does not.
     image_channels: input channels beside the latents': 20 for Wan's image-to-video, 4 of a mask and 16 of the image.
     clip_dim: width of the CLIP tokens of a picture that cross-attention reads, too; 0: none.
+    camera_width: of a camera branch with projections of its own, DreamX-World's; 0: cameras are WorldPlay's way, an
+        action embedding and a second branch (PRoPE) over shared q, k and v.
     """
 
     num_heads: int = 24
@@ -59,17 +61,23 @@ class DiTConfig:
     cameras: bool = True
     image_channels: int = 0
     clip_dim: int = 0
+    camera_width: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_heads", "head_dim", "num_layers", "ffn_dim", "latent_channels", "text_dim", "freq_dim"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"DiTConfig.{name} must be a positive whole number, got {value!r}.")
-        for name in ("image_channels", "clip_dim"):
+        for name in ("image_channels", "clip_dim", "camera_width"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise InputError(f"DiTConfig.{name} must be 0 or a positive whole number, got {value!r}.")
-        if self.cameras and self.head_dim % 4:
+        if self.camera_width % (4 * self.num_heads) or (self.camera_width and not self.cameras):
+            raise InputError(
+                f"DiTConfig.camera_width must be 0, or with cameras a multiple of {4 * self.num_heads} (heads of "
+                f"4-vectors, as many as self-attention has), got {self.camera_width}."
+            )
+        if self.is_worldplay and self.head_dim % 4:
             raise InputError(
                 f"DiTConfig.head_dim must be divisible by 4 (PRoPE rotates 4-vectors), got {self.head_dim}."
             )
@@ -84,9 +92,14 @@ class DiTConfig:
         return self.num_heads * self.head_dim
 
     @property
+    def is_worldplay(self) -> bool:
+        """Whether it has WorldPlay's action embedding and second branch."""
+        return self.cameras and not self.camera_width
+
+    @property
     def branches(self) -> int:
-        """Branches of self-attention: RoPE, and PRoPE with cameras."""
-        return 2 if self.cameras else 1
+        """Branches over shared q, k and v: RoPE, and WorldPlay's PRoPE."""
+        return 2 if self.is_worldplay else 1
 
 
 # Per-channel statistics of the released Wan 2.2 VAE's latents (Wan2.2 `wan/modules/vae2_2.py`).
@@ -258,6 +271,8 @@ class Preset:
 
 
 WAN_5B = Preset(name="wan_5b", dit=DiTConfig(), vae=VAEConfig(), text_tokens=512, size=(704, 1280))
+
+DREAMX_5B = replace(WAN_5B, name="dreamx_5b", dit=DiTConfig(camera_width=768))
 
 TINY = Preset(
     name="tiny",

@@ -30,7 +30,9 @@ MARKER = "scaled_fp8"
 QuantiseRows = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Rows `[N, E]` as fp8, and the float32 scales `[N, 1]` to multiply them with."""
 
-_QUANTISED = re.compile(r"blocks\.\d+\.(?:(?:self|cross)_attn\.(?:q|k|v|o|o_prope)|ffn\.[02])\.weight")
+_QUANTISED = re.compile(
+    r"blocks\.\d+\.(?:(?:self|cross)_attn\.(?:q|k|v|o|o_prope)|cam_self_attn\.(?:q|k|v|out)_proj|ffn\.[02])\.weight"
+)
 _SCALE = re.compile(r"(?P<layer>.+)\.(?:scale_weight|weight_scale)")
 _IGNORED = re.compile(r".+\.(?:scale_input|input_scale|comfy_quant)|" + MARKER)
 

@@ -244,6 +244,7 @@ def load(
     steps: int | None = None,
     shift: float | None = None,
     guidance: float | None = None,
+    colour_match: float | None = None,
 ) -> Pipeline:
     """Load everything a walk needs.
 
@@ -262,6 +263,7 @@ def load(
     image_encoder: diffusers-layout folder of the CLIP vision model, for models that read CLIP tokens of the picture.
     ema: of a file with two sets of weights the averaged one, see `weights.open_dit`.
     steps, shift, guidance: instead of the recipe's, where the checkpoint leaves them open.
+    colour_match: instead of the recipe's, how much colours are matched from chunk to chunk, 0 to 1.
 
     Raises `InputError` for a file that is missing, damaged or of another model, and parts that do not fit together.
     """
@@ -279,8 +281,10 @@ def load(
         surplus = [name for name, file in given.items() if file is not None]
         if surplus:
             raise InputError(f"A {surplus[0]} file was given without the model it belongs to: add --weights FILE.")
-        if (recipe, steps, shift, guidance) != (None,) * 4:
-            raise InputError("The built-in world has its recipe built in: leave recipe, steps, shift and guidance out.")
+        if (recipe, steps, shift, guidance, colour_match) != (None,) * 5:
+            raise InputError(
+                "The built-in world has its recipe built in: leave recipe, steps, shift, guidance and colour match out."
+            )
         return _built_in(preset or TINY.name, text_encoder, decoder, device, dtype, modes)
     if preset is not None:
         raise InputError("A preset has its weights built in: leave out --weights, or --preset.")
@@ -296,7 +300,7 @@ def load(
 
     opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
     chosen = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
-    chosen = adjusted(chosen, steps=steps, shift=shift, guidance=guidance)
+    chosen = adjusted(chosen, steps=steps, shift=shift, guidance=guidance, colour_match=colour_match)
     wan_vae = load_vae(vae, device=device, dtype=dtype, latent_channels=opened.config.latent_channels)
     frames_from: StreamingDecoder = wan_vae
     if tiny_decoder is not None:

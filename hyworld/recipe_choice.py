@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .config import DiTConfig
 from .errors import InputError
-from .walk.recipe import WORLDPLAY, Recipe, Rolling
+from .walk.recipe import Recipe, Rolling
 from .walk.recipes import RECIPES, recipe, rescheduled
 
 _STRIDE_21 = 8
@@ -25,6 +25,9 @@ _SAID_BY = {
     "wan21_i2v": "wan_?2_?1_i2v",
 }
 """What the name of a file of that recipe matches, as far as files of other recipes have the same shapes."""
+
+_BY_NAME_ALONE = ("dreamx_5b_bf16", "dreamx_5b_recall")
+"""Recipes that no file tells from another."""
 
 
 def recipe_for(config: DiTConfig, path: str | Path, *, asked: str | None = None, two: bool = False) -> Recipe:
@@ -44,6 +47,7 @@ def recipe_for(config: DiTConfig, path: str | Path, *, asked: str | None = None,
             hint = "give both of its networks" if chosen.boundary and not two else f"choose {names or 'none'}"
             raise InputError(f"The recipe {asked} is not for the network in {path}: {hint}.")
         return chosen
+    fitting = [known for known in fitting if known.name not in _BY_NAME_ALONE]
     if not fitting:
         known_kind = (
             "with a second one" if two else "alone: give the low-noise network of a model of two (--low-weights)"
@@ -57,10 +61,19 @@ def recipe_for(config: DiTConfig, path: str | Path, *, asked: str | None = None,
 
 
 def adjusted(
-    chosen: Recipe, *, steps: int | None = None, shift: float | None = None, guidance: float | None = None
+    chosen: Recipe,
+    *,
+    steps: int | None = None,
+    shift: float | None = None,
+    guidance: float | None = None,
+    colour_match: float | None = None,
 ) -> Recipe:
     """`chosen` with other settings; None keeps its own. Raises `InputError` for one that its checkpoint fixes."""
     chosen = rescheduled(chosen, steps=steps, shift=shift)
+    if colour_match is not None:
+        if not 0 <= colour_match <= 1:
+            raise InputError(f"The colour match must be a share from 0 (none) to 1, got {colour_match}.")
+        chosen = replace(chosen, colour_match=colour_match)
     if guidance is None:
         return chosen
     if not isinstance(chosen.memory, Rolling):
@@ -72,10 +85,10 @@ def adjusted(
 
 def _fits(known: Recipe, config: DiTConfig, *, two: bool) -> bool:
     if config.cameras:
-        return known is WORLDPLAY and not two
+        return known.follows_camera and known.camera_branch == bool(config.camera_width) and not two
     is_21 = config.latent_channels == _CHANNELS_21
     return (
-        isinstance(known.memory, Rolling)
+        not known.follows_camera
         and (known.spatial_stride == _STRIDE_21) == is_21
         and (known.picture == "channels") == bool(config.image_channels)
         and (known.boundary is not None) == two

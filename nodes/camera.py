@@ -10,7 +10,8 @@ from ..hyworld.camera import Speeds, draw_top_down
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import Keys, Presses, parse_keys, relabel, trajectory_from_keys
 from ..hyworld.camera.load3d import pose_from_load3d
-from ..hyworld.config import CHUNK_LATENTS, FRAMES_PER_SECOND, frames_in
+from ..hyworld.camera.tokens import PACES, paced
+from ..hyworld.config import FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
 from .path_text import fingerprint, is_json, read_path
 from .pixels import picture_to_image
@@ -22,10 +23,18 @@ DEFAULT_KEYS = "W*7, W+→*8"
 MOVE = {"default": Speeds().move, "min": 0.0, "max": 10.0, "step": 0.01, "round": 0.001}
 TURN = {"default": Speeds().turn_deg, "min": 0.0, "max": 45.0, "step": 0.5, "round": 0.01}
 _SPEED_INPUTS = (
-    ("move_speed", MOVE, "Distance a move covers per latent (4 frames). The model was trained at 0.08."),
-    ("turn_speed", TURN, "Degrees a turn covers per latent. The model was trained at 3."),
+    ("move_speed", MOVE, "Distance a move covers per latent (4 frames). 0.08 is what the model was trained at."),
+    ("turn_speed", TURN, "Degrees a turn covers per latent. 3 is what the model was trained at."),
 )
 _THIRD_PERSON = "Label turns as in third-person view, where the camera circles the hero. Orbit tokens imply it."
+
+
+PACE = next(iter(PACES))
+"""The default choice: WorldPlay's."""
+_PACE = (
+    "The model that the path is for. Speeds are shares of its own: with DreamX-World 0.08 is its 0.3 units and 3 its 6 "
+    "degrees per latent, moved picture by picture; its chunks have 3 latents."
+)
 
 
 def speed_inputs() -> list[Any]:
@@ -34,8 +43,8 @@ def speed_inputs() -> list[Any]:
 
 def describe(path: Path3D) -> str:
     """Length of a path, and notes on it."""
-    frames = frames_in(path.chunks * CHUNK_LATENTS)
-    left = len(path) % CHUNK_LATENTS
+    frames = frames_in(path.chunks * path.chunk_latents)
+    left = len(path) % path.chunk_latents
     lines = [f"{len(path)} latents: {path.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s"]
     if left:
         lines.append(f"the last {left} latents do not fill a chunk and are left out")
@@ -69,7 +78,7 @@ class CameraTrajectory(io.ComfyNode):
             display_name="Camera Trajectory",
             description=(
                 "The path the camera walks, from tokens such as 'w-8, right-6, w+d-4' or from pose JSON. "
-                "One latent is 4 frames, one chunk is 4 latents."
+                "One latent is 4 frames, one chunk is 4 latents (of DreamX-World: 3)."
             ),
             search_aliases=["hyworld", "camera path", "pose", "camera control", "walk"],
             inputs=[
@@ -89,6 +98,7 @@ class CameraTrajectory(io.ComfyNode):
                     tooltip="A camera of ComfyUI's 3D nodes (Load 3D) for the first pose. The walk is the same; its "
                     "cameras, saved for another program, stand in that 3D scene.",
                 ),
+                io.Combo.Input("pace", options=list(PACES), default=PACE, optional=True, tooltip=_PACE),
             ],
             outputs=[
                 Trajectory.Output(display_name="trajectory", tooltip="For the Streaming Sampler."),
@@ -98,12 +108,14 @@ class CameraTrajectory(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, path: str | None = None) -> bool | str:
-        # Only the path: the host checks speeds, and repeats an error for every input named here.
+    def validate_inputs(cls, path: str | None = None, pace: str = PACE) -> bool | str:
+        # No more: the host checks speeds, and repeats an error for every input named here.
+        if pace not in PACES:
+            return f"There is no pace {pace!r}: choose one of {', '.join(PACES)}."
         if path is None:
             return True
         try:
-            read_path(path, Speeds().move, Speeds().turn_deg, False).require_chunks()
+            read_path(path, Speeds().move, Speeds().turn_deg, False, PACES[pace]).require_chunks()
         except InputError as error:
             return str(error)
         return True
@@ -120,8 +132,9 @@ class CameraTrajectory(io.ComfyNode):
         turn_speed: float = Speeds().turn_deg,
         third_person: bool = False,
         camera: dict[str, Any] | None = None,
+        pace: str = PACE,
     ) -> io.NodeOutput:
-        walk = read_path(path, move_speed, turn_speed, third_person)
+        walk = read_path(path, move_speed, turn_speed, third_person, PACES[pace])
         if camera is not None:
             walk = walk.moved_to(pose_from_load3d(camera))
         told = ran(path, move_speed, turn_speed)
@@ -153,6 +166,7 @@ class ActionSequence(io.ComfyNode):
                     tooltip="A path whose labels these keys replace. It takes one entry less than it has latents.",
                 ),
                 *speed_inputs(),
+                io.Combo.Input("pace", options=list(PACES), default=PACE, optional=True, tooltip=_PACE),
             ],
             outputs=[
                 Trajectory.Output(display_name="trajectory", tooltip="The path with these keys as its labels."),
@@ -181,10 +195,11 @@ class ActionSequence(io.ComfyNode):
         trajectory: Path3D | None = None,
         move_speed: float = Speeds().move,
         turn_speed: float = Speeds().turn_deg,
+        pace: str = PACE,
     ) -> io.NodeOutput:
         sequence: list[Keys] = parse_keys(keys)
         if trajectory is None:
-            path = trajectory_from_keys(sequence, Speeds(move=move_speed, turn_deg=turn_speed))
+            path = trajectory_from_keys(sequence, paced(PACES[pace], move_speed, turn_speed))
             summary = f"The keys walk a path of their own.\n{describe(path)}"
         else:
             path = relabel(trajectory, sequence)

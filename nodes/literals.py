@@ -7,6 +7,7 @@ from typing import Any
 from ..hyworld.camera import Speeds
 from ..hyworld.camera import Trajectory as Path3D
 from ..hyworld.camera.keys import parse_keys, trajectory_from_keys
+from ..hyworld.camera.tokens import DEFAULT_SPEEDS, PACES
 from ..hyworld.config import PIXEL_MULTIPLE, VAE_SPATIAL_STRIDE, check_size
 from ..hyworld.errors import InputError
 from ..hyworld.walk.recipes import SELF_FORCING
@@ -72,18 +73,24 @@ def _path_behind(link: Any) -> Path3D | None:
     try:
         if kind == "HYWorldCameraTrajectory" and isinstance(path, str):
             speeds = Speeds()
-            walk = read_path(path, speeds.move, speeds.turn_deg, False)
+            walk = read_path(path, speeds.move, speeds.turn_deg, False, _pace(source))
             return walk if walk.chunks else None
         if kind == "HYWorldActionSequence" and _is_link(source.get("trajectory")):
             return _path_behind(source["trajectory"])
         if kind == "HYWorldActionSequence" and isinstance(keys, str):
-            return trajectory_from_keys(parse_keys(keys))
+            return trajectory_from_keys(parse_keys(keys), _pace(source))
         if kind == "HYWorldJoinTrajectories":
             first, then = _path_behind(source.get("first")), _path_behind(source.get("then"))
             return None if first is None or then is None else first.join(then)
     except InputError:
         pass
     return None
+
+
+def _pace(source: dict[str, Any]) -> Speeds:
+    """That of a node of a path, whose default is not told by old workflows; links are not looked behind."""
+    pace = source.get("pace")
+    return PACES[pace] if isinstance(pace, str) and pace in PACES else DEFAULT_SPEEDS
 
 
 def _chunks_behind(link: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 
 from ..hyworld.camera import Speeds
+from ..hyworld.camera.tokens import paced
 from ..hyworld.config import PIXEL_MULTIPLE
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice
@@ -105,15 +106,15 @@ class LiveWalk(io.ComfyNode):
                     "move_speed",
                     **MOVE,
                     optional=True,
-                    tooltip="Distance a held key or a stick pushed all the way covers per latent (4 frames). The model "
-                    "was trained at 0.08.",
+                    tooltip="Distance a held key or a stick pushed all the way covers per latent (4 frames). 0.08 is "
+                    "what the model was trained at (DreamX-World's own 0.3 units are 0.08 here).",
                 ),
                 io.Float.Input(
                     "turn_speed",
                     **TURN,
                     optional=True,
-                    tooltip="Degrees a held key or a stick pushed all the way turns per latent. The model was trained "
-                    "at 3.",
+                    tooltip="Degrees a held key or a stick pushed all the way turns per latent. 3 is what the model "
+                    "was trained at (DreamX-World's own 6 degrees are 3 here).",
                 ),
                 io.Boolean.Input(
                     "goes_on",
@@ -121,6 +122,17 @@ class LiveWalk(io.ComfyNode):
                     optional=True,
                     tooltip="Time goes on while no key is held. Otherwise it stands still. Can be switched while "
                     "walking. Without a camera it begins by going on.",
+                ),
+                io.Float.Input(
+                    "colour_match",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.01,
+                    optional=True,
+                    tooltip="Of DreamX-World: how much each chunk's colours are matched to those of the chunk before. "
+                    "Its own program has 1; 0 leaves them. Other models have no such step.",
                 ),
             ],
             outputs=[
@@ -166,13 +178,14 @@ class LiveWalk(io.ComfyNode):
         move_speed: float = Speeds().move,
         turn_speed: float = Speeds().turn_deg,
         goes_on: bool = False,
+        colour_match: float = 1.0,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
         node, prompt = cls.hidden.unique_id, cls.hidden.prompt
         wired = wired_outputs(prompt, node)
         with place_of_running_node() as place:
             host_vae = HostVAE(vae)
-            pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory)
+            pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory, colour_match=colour_match)
             recipe = pipeline.walker.recipe
             if recipe.is_guided:
                 raise InputError(
@@ -193,7 +206,8 @@ class LiveWalk(io.ComfyNode):
                     if clip is not None:
                         pipeline.encode_text = encoder_of(clip, start.text.shape[-1], load)
                     walking = Walking(place, record, load, ProgressBar(recipe.steps, node))
-                    world = walking.walk(pipeline, start, Speeds(move_speed, turn_speed), goes_on or None, notes)
+                    speeds = paced(recipe.speeds, move_speed, turn_speed)
+                    world = walking.walk(pipeline, start, speeds, goes_on or None, notes)
                     path = walked(start, world)
             finally:
                 place.remark = record.kept

@@ -28,12 +28,23 @@ class LoadModel(io.ComfyNode):
             node_id="HYWorldLoadModel",
             display_name="Load HY-WorldPlay Model",
             description=(
-                "Loads WorldPlay WAN-5B, Self-Forcing, Causal-Forcing, TI2V-5B or another Wan 2.1 or 2.2 model as a "
-                "real MODEL: LoRA loaders, the compile node, offloading and Save Model work on it. The first entry is "
-                "a small world of rooms that needs no file."
+                "Loads WorldPlay WAN-5B, DreamX-World-5B, Self-Forcing, Causal-Forcing, TI2V-5B or another Wan 2.1 or "
+                "2.2 model as a real MODEL: LoRA loaders, the compile node, offloading and Save Model work on it. The "
+                "first entry is a small world of rooms that needs no file."
             ),
             search_aliases=[
-                *("hyworld", "worldplay", "world model", "unet loader", "wan 5b", "wan", "wan 2.1", "wan 2.2"),
+                *(
+                    "hyworld",
+                    "worldplay",
+                    "dreamx",
+                    "dreamx-world",
+                    "world model",
+                    "unet loader",
+                    "wan 5b",
+                    "wan",
+                    "wan 2.1",
+                    "wan 2.2",
+                ),
                 *("self-forcing", "self forcing", "causal-forcing", "causal forcing", "TI2V", "T2V", "I2V"),
             ],
             inputs=[

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from ..hyworld.camera import Speeds, Trajectory
 from ..hyworld.camera.formats.colmap import CAMERAS, IMAGES
 from ..hyworld.camera.pose_json import PoseError
+from ..hyworld.camera.tokens import DEFAULT_SPEEDS, paced
 from ..hyworld.errors import InputError
 from .host.files import UnreadableError, called, pose_file, read_pose_file
 
 
-def read_path(text: str, move_speed: float, turn_speed: float, third_person: bool) -> Trajectory:
-    """The path of the text field; raises `InputError`, which tells nothing that a file holds."""
+def read_path(
+    text: str, move_speed: float, turn_speed: float, third_person: bool, trained: Speeds = DEFAULT_SPEEDS
+) -> Trajectory:
+    """The path of the text field; raises `InputError`, which tells nothing that a file holds.
+
+    move_speed, turn_speed, trained: see `paced`.
+    """
     file = file_name(text)
-    if file is None:
-        return Trajectory.from_text(text, Speeds(move=move_speed, turn_deg=turn_speed), third_person or None)
+    if file is not None:
+        return replace(_read_file(file, third_person), chunk_latents=trained.chunk_latents)
+    path = Trajectory.from_text(text, paced(trained, move_speed, turn_speed), third_person or None)
+    return replace(path, chunk_latents=trained.chunk_latents)
+
+
+def _read_file(file: str, third_person: bool) -> Trajectory:
     try:
         if file.lower().endswith(".npz"):
             return Trajectory.load(str(pose_file(file)), third_person=third_person)

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ..hyworld.camera import Trajectory
 from ..hyworld.camera.keys import Presses, relabel
+from ..hyworld.camera.units import other_pace
 from ..hyworld.config import TINY, check_size, frames_in
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice, Modes, keeps_compact
 from ..hyworld.pipeline import Pipeline
+from ..hyworld.recipe_choice import adjusted
 from ..hyworld.walk import Chunk, Walker, Words, World
 from ..hyworld.walk.decoding import Decoding
 from ..hyworld.walk.fit import standing_still
@@ -78,11 +80,18 @@ class Told:
 
 
 def pipeline_of(
-    patcher: Any, vae: HostVAE, decoder: str, kv_memory: KVChoice, second: Any = None
+    patcher: Any,
+    vae: HostVAE,
+    decoder: str,
+    kv_memory: KVChoice,
+    second: Any = None,
+    *,
+    colour_match: float = 1.0,
 ) -> tuple[Pipeline, Any]:
     """The engine over the host's model and VAE, and the decoder of that name.
 
     second: the MODEL of the low-noise network, for recipes of two networks.
+    colour_match: share of the recipe's own.
     """
     network = HostNetwork(patcher)
     other = None if second is None else HostNetwork(second)
@@ -93,6 +102,7 @@ def pipeline_of(
     if other is not None and other.attends_in_fp8 != network.attends_in_fp8:
         raise InputError("One of the two models attends in fp8 and the other does not: load both with one attention.")
     recipe = patcher.model.recipe(two=other is not None)
+    recipe = adjusted(recipe, colour_match=colour_match * recipe.colour_match)
     if vae.spatial_stride != recipe.spatial_stride:  # Wan 2.1's instead of Wan 2.2's, or the other way round
         refuse_other_vae(vae.config, network.config.latent_channels)
     frames_from = pick_decoder(decoder, vae)
@@ -183,10 +193,15 @@ def parts_of(
         return [standing_still(n)] * chunks, []
     if trajectory is None:
         raise InputError("This model follows a camera: wire a path, such as that of Camera Trajectory, to trajectory.")
-    if actions is not None:
+    notes = []
+    if actions is not None and walker.network.config.is_worldplay:
         trajectory = relabel(trajectory, list(actions.keys))
+    elif actions is not None:
+        notes.append("The actions have no effect: this model is told cameras alone.")
     walked = start.onwards(trajectory).require_chunks(chunks, n, onwards=start.chunks > 0)
-    return walked.split(n), [] if chunks else list(walked.notes[len(trajectory.notes) :])
+    if (other := other_pace(walked.c2w, walker.recipe.speeds)) is not None:
+        notes.append(other)
+    return walked.split(n), [*notes, *(() if chunks else walked.notes[len(trajectory.notes) :])]
 
 
 def notes_of(start: World, known: World) -> list[str]:

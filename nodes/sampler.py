@@ -65,7 +65,8 @@ class StreamingSampler(io.ComfyNode):
                 Trajectory.Input(
                     "trajectory",
                     optional=True,
-                    tooltip="Where the camera goes. WorldPlay needs it; models without a camera take chunks alone.",
+                    tooltip="Where the camera goes. WorldPlay and DreamX-World need it; models without a camera take "
+                    "chunks alone.",
                 ),
                 io.Latent.Input(
                     "first_frame",
@@ -141,6 +142,17 @@ class StreamingSampler(io.ComfyNode):
                     optional=True,
                     tooltip="The second network of Wan 2.2 14B; model is then its high-noise one.",
                 ),
+                io.Float.Input(
+                    "colour_match",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.01,
+                    optional=True,
+                    tooltip="Of DreamX-World: how much each chunk's colours are matched to those of the chunk before. "
+                    "Its own program has 1; 0 leaves them. Other models have no such step.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -189,12 +201,15 @@ class StreamingSampler(io.ComfyNode):
         negative: Any = None,
         clip_vision_output: Any = None,
         low_noise_model: Any = None,
+        colour_match: float = 1.0,
     ) -> io.NodeOutput:
         patcher = require_worldplay(model)
         models = [patcher] if low_noise_model is None else [patcher, require_worldplay(low_noise_model)]
         node, prompt = cls.hidden.unique_id, cls.hidden.prompt
         host_vae = HostVAE(vae)
-        pipeline, frames_from = pipeline_of(patcher, host_vae, decoder, kv_memory, *models[1:])
+        pipeline, frames_from = pipeline_of(
+            patcher, host_vae, decoder, kv_memory, *models[1:], colour_match=colour_match
+        )
         words = words_of(positive, text_behind(prompt, node, "positive"))
         away = None if negative is None else words_of(negative, text_behind(prompt, node, "negative"))
         told = told_of(pipeline.walker, away, clip_vision_output)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config import WAN_5B, DiTConfig, Preset, TinyDecoderConfig, Wan21VAEConfig
-from ..walk import Recipe
-from ..walk.recipe import WORLDPLAY
+from ..config import DREAMX_5B, WAN_5B, DiTConfig, Preset, TinyDecoderConfig, Wan21VAEConfig
+from ..walk import Recipe, Rolling
 
 _SIZES: dict[str, dict[str, Any]] = {
     "1.3B": {"num_heads": 12, "num_layers": 30, "ffn_dim": 8960},
@@ -19,8 +18,8 @@ _CLIP_DIM = 1280
 
 def released(recipe: Recipe) -> Preset:
     """Sizes of the network and VAE that `recipe` is for."""
-    if recipe is WORLDPLAY:
-        return WAN_5B
+    if recipe.follows_camera:
+        return DREAMX_5B if isinstance(recipe.memory, Rolling) else WAN_5B
     is_21 = recipe.spatial_stride == _STRIDE_21
     in_channels, two = recipe.picture == "channels", recipe.boundary is not None
     parameters = "5B" if not is_21 else "14B" if two or in_channels or recipe.name.endswith("_14b") else "1.3B"

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..camera import Trajectory
-from ..config import CHUNK_LATENTS, PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset
+from ..config import PRESETS, TINY, TINY_RANDOM, WAN_5B, Preset
 from ..dit import WanDiT
 from ..errors import InputError
 from ..fp8 import use_fp8
@@ -180,13 +180,15 @@ def source_for(
 
 def path_of(pipeline: Pipeline, chunks: int) -> Trajectory | None:
     """Where the walk goes; None for a network without cameras."""
-    return walk(chunks) if pipeline.walker.network.config.cameras else None
+    recipe = pipeline.walker.recipe
+    return walk(chunks, recipe) if recipe.follows_camera else None
 
 
-def walk(chunks: int) -> Trajectory:
-    """`LOOP` repeated and cut to `chunks` chunks."""
-    loops = math.ceil(chunks * CHUNK_LATENTS / LOOP_LATENTS)
-    return Trajectory.from_tokens(", ".join([LOOP] * loops)).require_chunks(chunks)
+def walk(chunks: int, recipe: Recipe = WORLDPLAY) -> Trajectory:
+    """`LOOP` repeated and cut to `chunks` chunks, at the pace of the recipe's model."""
+    loops = math.ceil(chunks * recipe.chunk_latents / LOOP_LATENTS)
+    path = Trajectory.from_tokens(", ".join([LOOP] * loops), recipe.speeds)
+    return path.require_chunks(chunks, recipe.chunk_latents)
 
 
 def picture() -> Image.Image:

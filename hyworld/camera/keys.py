@@ -9,11 +9,9 @@ import numpy as np
 
 from ..errors import InputError
 from .actions import label_from_keys
-from .actions import labels as labels_of
-from .poses import integrate
 from .recover import presses
 from .tokens import DEFAULT_SPEEDS, KEYS, MAX_LATENTS, Motion, Speeds, check_keys, motion_of
-from .trajectory import Trajectory, default_intrinsics
+from .trajectory import Trajectory
 
 ARROWS = {"↑": "up", "↓": "down", "←": "left", "→": "right"}
 IDLE = ("idle", "none")
@@ -59,10 +57,7 @@ def trajectory_from_keys(
 ) -> Trajectory:
     """Path of N + 1 poses for N entries, labelled from the poses; `third_person` as in `Trajectory.from_tokens`."""
     motions = [motion_of(keys, speeds) if keys else Motion() for keys in sequence]
-    if third_person is None:
-        third_person = any(motion.orbit for motion in motions)
-    c2w = integrate(motions, speeds.orbit_radius)
-    return Trajectory(c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person))
+    return Trajectory.of_motions(motions, speeds, third_person)
 
 
 def relabel(trajectory: Trajectory, sequence: list[Keys]) -> Trajectory:

@@ -191,6 +191,15 @@ def pixel_intrinsics(value: object, where: str) -> NDArray[np.float64]:
     return relative
 
 
+DEFAULT_FOCAL = 969.6969696969696
+"""Pixels, both ways, in a 1920×1080 picture: the training camera (89.4° × 58.2°)."""
+
+
+def default_intrinsics(latents: int) -> NDArray[np.float64]:
+    """Normalised intrinsics `[latents, 3, 3]` of the training camera."""
+    return np.tile(normalised(DEFAULT_FOCAL, DEFAULT_FOCAL, 960.0, 540.0), (latents, 1, 1))
+
+
 def normalised(fx: float, fy: float, cx: float, cy: float) -> NDArray[np.float64]:
     """Intrinsics `[3, 3]` in units of the picture's size; the principal point becomes its centre."""
     return np.array([[fx / (cx * 2), 0.0, 0.5], [0.0, fy / (cy * 2), 0.5], [0.0, 0.0, 1.0]])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .tokens import Motion
+from .tokens import Motion, Speeds
 
 
 def integrate(motions: Sequence[Motion], orbit_radius: float = 1.0) -> NDArray[np.float64]:
@@ -29,6 +30,21 @@ def integrate(motions: Sequence[Motion], orbit_radius: float = 1.0) -> NDArray[n
             rotation = turned
         pose[:3, :3], pose[:3, 3] = rotation, position
     return poses
+
+
+def poses_of(motions: Sequence[Motion], speeds: Speeds, *, onwards: bool = False) -> NDArray[np.float64]:
+    """Poses `[len(motions) + 1, 4, 4]` of latents, from the identity on, each motion made in `speeds.steps`.
+
+    onwards: the path goes on from latents there are, so that its first motion has all steps, too.
+    """
+    n = speeds.steps
+    if n == 1:
+        return integrate(motions, speeds.orbit_radius)
+    first = n if onwards else 1
+    parts = [Motion(*(value / n for value in astuple(motion))) for motion in motions]
+    steps = [part for i, part in enumerate(parts) for _ in range(n if i else first)]
+    seen = [0, *range(first, len(steps) + 1, n)]
+    return integrate(steps, speeds.orbit_radius)[seen]
 
 
 def _about_y(angle: float) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ from itertools import groupby, pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
-from .poses import integrate
-from .tokens import DEFAULT_SPEEDS, motion_of
+from .poses import poses_of
+from .tokens import DEFAULT_SPEEDS, DREAMX_SPEEDS, Speeds, motion_of
 
 AXES = (
     ((), ("w",), ("s",)),
@@ -19,10 +19,11 @@ AXES = (
     ((), ("right",), ("left",), ("orbit_right",), ("orbit_left",)),
 )
 TOLERANCE = 1e-6
+TRAINED = (DEFAULT_SPEEDS, DREAMX_SPEEDS)
 
 
 def tokens_of(c2w: NDArray[np.float64]) -> str:
-    """Tokens that walk the poses `[N, 4, 4]` from the first one on at the trained speeds; "" if none do.
+    """Tokens that walk the poses `[N, 4, 4]` from the first one on at speeds some model was trained at; "" if none do.
 
     Standing still has no token.
     """
@@ -51,9 +52,13 @@ def _tokens(held: list[tuple[str, ...]]) -> str:
 
 def _held(c2w: NDArray[np.float64]) -> list[tuple[str, ...]] | None:
     """The keys of each latent after the first; None if none walk there."""
-    combined, moves = _steps()
+    return next((held for speeds in TRAINED if (held := _held_at(c2w, speeds)) is not None), None)
+
+
+def _held_at(c2w: NDArray[np.float64], speeds: Speeds) -> list[tuple[str, ...]] | None:
     held = []
-    for here, there in pairwise(c2w):
+    for i, (here, there) in enumerate(pairwise(c2w)):
+        combined, moves = _steps(speeds, i > 0)
         off = np.abs(moves - np.linalg.inv(here) @ there).max(axis=(1, 2))
         best = int(off.argmin())
         if off[best] > TOLERANCE:
@@ -62,9 +67,9 @@ def _held(c2w: NDArray[np.float64]) -> list[tuple[str, ...]] | None:
     return held
 
 
-@lru_cache(maxsize=1)
-def _steps() -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
+@lru_cache(maxsize=4)
+def _steps(speeds: Speeds, onwards: bool) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
     """Every combination of keys, and the pose it leads to from the identity; fewer keys first."""
     combined = sorted((sum(keys, ()) for keys in product(*AXES)), key=len)
-    moves = [integrate([motion_of(keys)], DEFAULT_SPEEDS.orbit_radius)[1] for keys in combined]
+    moves = [poses_of([motion_of(keys, speeds)], speeds, onwards=onwards)[1] for keys in combined]
     return combined, np.stack(moves)

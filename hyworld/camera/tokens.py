@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
+from ..config import CHUNK_LATENTS, VAE_TEMPORAL_STRIDE
 from ..errors import InputError
 
 KEYS = {
@@ -48,14 +49,19 @@ DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 @dataclass(frozen=True)
 class Speeds:
-    """Motion per latent: `move` in scene units, `turn_deg` in degrees (turns and orbits). Defaults as in training.
+    """Motion per latent: `move` in scene units, `turn_deg` in degrees (turns and orbits). Defaults: WorldPlay's.
 
     orbit_radius: scene units from the camera to the point that it orbits.
+    steps: a latent's motion is made in so many equal steps, each of which turns, then moves. The first motion of a path
+        from a world's beginning has one of them: a video's first latent is one picture, the next ones `steps`.
+    chunk_latents: latents of a chunk of the model with these speeds.
     """
 
     move: float = 0.08
     turn_deg: float = 3.0
     orbit_radius: float = 1.0
+    steps: int = 1
+    chunk_latents: int = CHUNK_LATENTS
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -65,6 +71,9 @@ class Speeds:
         for name in ("move", "orbit_radius"):
             if getattr(self, name) > MAX_MOVE:
                 raise InputError(f"The speed {name} must be at most {MAX_MOVE:g} units, got {getattr(self, name):g}.")
+        for name in ("steps", "chunk_latents"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"The speeds' {name} must be a whole number of at least 1, got {getattr(self, name)}.")
         if self.turn_deg > MAX_TURN_DEG:
             raise InputError(
                 f"The speed turn_deg must be at most {MAX_TURN_DEG:g} degrees per latent, got {self.turn_deg}."
@@ -72,6 +81,24 @@ class Speeds:
 
 
 DEFAULT_SPEEDS = Speeds()
+
+DREAMX_SPEEDS = Speeds(move=0.3, turn_deg=6.0, steps=VAE_TEMPORAL_STRIDE, chunk_latents=3)
+"""DreamX-World's: 0.075 units and 1.5 degrees a picture."""
+
+PACES = {"WorldPlay": DEFAULT_SPEEDS, "DreamX-World": DREAMX_SPEEDS}
+"""The models that follow a camera, and the speeds they were trained at."""
+
+
+def paced(trained: Speeds, move: float = DEFAULT_SPEEDS.move, turn_deg: float = DEFAULT_SPEEDS.turn_deg) -> Speeds:
+    """Speeds as shares of WorldPlay's (0.08 units, 3 degrees) → the same shares of those a model was trained at.
+
+    Raises `InputError` as `Speeds`.
+    """
+    asked = Speeds(move=move, turn_deg=turn_deg)
+    if trained == DEFAULT_SPEEDS:
+        return asked
+    share = asked.move / DEFAULT_SPEEDS.move, asked.turn_deg / DEFAULT_SPEEDS.turn_deg
+    return replace(trained, move=trained.move * share[0], turn_deg=trained.turn_deg * share[1])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..config import CHUNK_LATENTS
 from ..numbering import numbers
 from .trajectory import Trajectory
 
@@ -125,6 +124,7 @@ class _Picture:
         self.looks = trajectory.c2w[:, [0, 2], 2]
         self.count = len(trajectory)
         self.chunks = trajectory.chunks
+        self.chunk_latents = trajectory.chunk_latents
 
         low, high = self.places.min(axis=0), self.places.max(axis=0)
         self.stands = float((high - low).max()) < LEAST_SPAN / 10
@@ -219,8 +219,11 @@ class _Picture:
         for i in frames:
             self.dot(self.points[i], 6.5, fill=REMEMBERED, outline=PAPER, width=round(1.5 * self.unit))
 
+    def latents_of(self, chunk: int) -> range:
+        return range(self.count)[chunk * self.chunk_latents : (chunk + 1) * self.chunk_latents]
+
     def current_chunk(self, chunk: int) -> None:
-        frames = range(self.count)[chunk * CHUNK_LATENTS : (chunk + 1) * CHUNK_LATENTS]
+        frames = self.latents_of(chunk)
         for i in frames:
             self.view_cone(i, CURRENT, opacity=40)
         self.polyline([self.points[i] for i in frames], CURRENT, 7)
@@ -236,7 +239,7 @@ class _Picture:
         r = 6 * self.unit
         taken = [*taken, *(_Box(x - r, y - r, x + r, y + r) for x, y in self.points)]
         for chunk in range(self.chunks):
-            i = chunk * CHUNK_LATENTS
+            i = chunk * self.chunk_latents
             x, y = self.points[i]
             across, moves = self.across(i)
             if moves and chunk:
@@ -277,10 +280,10 @@ class _Picture:
 
     def pictures(self, remembered: Sequence[int], chunk: int, picture_of: PictureOf, taken: list[_Box]) -> list[_Box]:
         """A small picture of the chunk and of each clip it remembered, near their places; returns the boxes filled."""
-        own = range(self.count)[chunk * CHUNK_LATENTS : (chunk + 1) * CHUNK_LATENTS]
+        own = self.latents_of(chunk)
         framed = []
         boxes: list[_Box] = []
-        for clip, colour in ((own, CURRENT), *((clip, REMEMBERED) for clip in _clips(remembered))):
+        for clip, colour in ((own, CURRENT), *((clip, REMEMBERED) for clip in _clips(remembered, self.chunk_latents))):
             middle = clip[len(clip) // 2]
             picture, place = picture_of(middle), self.seen(middle)
             width = round(PICTURE * self.unit)
@@ -390,9 +393,9 @@ class _Picture:
         return self.image.reduce(OVERSAMPLING)
 
 
-def _clips(frames: Sequence[int]) -> list[Sequence[int]]:
+def _clips(frames: Sequence[int], length: int) -> list[Sequence[int]]:
     """Memory as it was chosen, in clips of a chunk's length."""
-    return [frames[i : i + CHUNK_LATENTS] for i in range(0, len(frames), CHUNK_LATENTS)]
+    return [frames[i : i + length] for i in range(0, len(frames), length)]
 
 
 def _round_length(length: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,20 +14,13 @@ from ..errors import InputError
 from .actions import NUM_LABELS
 from .actions import labels as labels_of
 from .formats import called, colmap, names_file, read, read_data, write
-from .pose_json import PoseData, normalised, poses_from_json, poses_to_json, read_json_text
-from .poses import integrate
+from .pose_json import PoseData, default_intrinsics, poses_from_json, poses_to_json, read_json_text
+from .poses import poses_of
 from .recover import in_words
 from .resample import to_frames, to_latents
-from .tokens import DEFAULT_SPEEDS, Speeds, parse_tokens
+from .shares import poses_of_actions
+from .tokens import DEFAULT_SPEEDS, DREAMX_SPEEDS, Motion, Speeds, parse_tokens
 from .units import scaled
-
-DEFAULT_FOCAL = 969.6969696969696
-"""Pixels, both ways, in a 1920×1080 picture: the training camera (89.4° × 58.2°)."""
-
-
-def default_intrinsics(latents: int) -> NDArray[np.float64]:
-    """Normalised intrinsics `[latents, 3, 3]` of the training camera."""
-    return np.tile(normalised(DEFAULT_FOCAL, DEFAULT_FOCAL, 960.0, 540.0), (latents, 1, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +31,16 @@ class Trajectory:
     intrinsics: `[N, 3, 3]` float64 in units of the picture's size (fx/2cx, fy/2cy, principal point 0.5).
     labels: action labels `[N]` int64, see `actions`.
     notes: for the user, on how the input was read.
+    onwards: `c2w` of the same path where it goes on from another, if that differs (see `tokens.Speeds.steps`).
+    chunk_latents: latents of a chunk of the model that it is made for; only counted with.
     """
 
     c2w: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
     labels: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    onwards: NDArray[np.float64] | None = None
+    chunk_latents: int = CHUNK_LATENTS
 
     def __post_init__(self) -> None:
         n = len(self.c2w)
@@ -51,7 +48,10 @@ class Trajectory:
             ("c2w", np.float64, (n, 4, 4)),
             ("intrinsics", np.float64, (n, 3, 3)),
             ("labels", np.int64, (n,)),
+            ("onwards", np.float64, (n, 4, 4)),
         ):
+            if getattr(self, name) is None:
+                continue
             array = np.array(getattr(self, name), dtype=dtype)
             if array.shape != shape:
                 raise ValueError(f"Trajectory.{name} must have the shape {shape}, got {array.shape}.")
@@ -65,10 +65,26 @@ class Trajectory:
         third_person: see `actions.labels`; by default on for a path with an orbit.
         """
         motions, notes = parse_tokens(text, speeds)
+        return cls.of_motions(motions, speeds, third_person, notes)
+
+    @classmethod
+    def of_motions(
+        cls, motions: Sequence[Motion], speeds: Speeds, third_person: bool | None = None, notes: tuple[str, ...] = ()
+    ) -> Trajectory:
+        """Path of the motions of N latents, otherwise as `from_tokens`."""
         if third_person is None:
             third_person = any(motion.orbit for motion in motions)
-        c2w = integrate(motions, speeds.orbit_radius)
-        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person), notes)
+        c2w = poses_of(motions, speeds)
+        onwards = None if speeds.steps == 1 else poses_of(motions, speeds, onwards=True)
+        return cls(
+            c2w, default_intrinsics(len(c2w)), labels_of(c2w, third_person), notes, onwards, speeds.chunk_latents
+        )
+
+    @classmethod
+    def from_actions(cls, words: Sequence[str], shares: Sequence[float], latents: int) -> Trajectory:
+        """Path of so many latents of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
+        c2w = poses_of_actions(words, shares, latents)
+        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), chunk_latents=DREAMX_SPEEDS.chunk_latents)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:
@@ -141,7 +157,8 @@ class Trajectory:
 
     def __getitem__(self, span: slice) -> Trajectory:
         """A slice, with the labels it has in the whole."""
-        return replace(self, c2w=self.c2w[span], intrinsics=self.intrinsics[span], labels=self.labels[span])
+        c2w, intrinsics, labels = self.c2w[span], self.intrinsics[span], self.labels[span]
+        return replace(self, c2w=c2w, intrinsics=intrinsics, labels=labels, onwards=None)
 
     @property
     def viewmats(self) -> NDArray[np.float64]:
@@ -151,7 +168,11 @@ class Trajectory:
     @property
     def chunks(self) -> int:
         """Number of whole chunks."""
-        return len(self) // CHUNK_LATENTS
+        return len(self) // self.chunk_latents
+
+    def bare(self) -> Trajectory:
+        """The cameras alone, as a world keeps them."""
+        return Trajectory(self.c2w, self.intrinsics, self.labels)
 
     def split(self, latents: int) -> list[Trajectory]:
         """Pieces of `latents` latents; a remainder is left out."""
@@ -173,19 +194,27 @@ class Trajectory:
 
         Poses that begin at the last pose already stay as they are, bit for bit.
         """
-        continued = other.c2w[1:]
-        if not np.array_equal(self.c2w[-1], other.c2w[0]):
-            continued = self.c2w[-1] @ np.linalg.inv(other.c2w[0]) @ continued
+        then = other.c2w if other.onwards is None else other.onwards
+
+        def joined(c2w: NDArray[np.float64]) -> NDArray[np.float64]:
+            continued = then[1:]
+            if not np.array_equal(c2w[-1], then[0]):
+                continued = c2w[-1] @ np.linalg.inv(then[0]) @ continued
+            return np.concatenate((c2w, continued))
+
         return Trajectory(
-            np.concatenate((self.c2w, continued)),
+            joined(self.c2w),
             np.concatenate((self.intrinsics, other.intrinsics[1:])),
             np.concatenate((self.labels, other.labels[1:])),
             self.notes + other.notes,
+            None if self.onwards is None else joined(self.onwards),
+            self.chunk_latents,
         )
 
     def moved_to(self, pose: NDArray[np.float64]) -> Trajectory:
         """The same motion from another first pose, camera-to-world `[4, 4]`."""
-        return replace(self, c2w=pose @ np.linalg.inv(self.c2w[0]) @ self.c2w)
+        onwards = None if self.onwards is None else pose @ np.linalg.inv(self.onwards[0]) @ self.onwards
+        return replace(self, c2w=pose @ np.linalg.inv(self.c2w[0]) @ self.c2w, onwards=onwards)
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """Pose JSON for `from_json`; labels are written only if the poses do not imply them."""
@@ -217,17 +246,17 @@ class Trajectory:
         """Labels, unless the poses imply them."""
         return None if np.array_equal(self.labels, labels_of(self.c2w)) else self.labels
 
-    def require_chunks(
-        self, n: int | None = None, latents: int = CHUNK_LATENTS, *, onwards: bool = False
-    ) -> Trajectory:
+    def require_chunks(self, n: int | None = None, latents: int | None = None, *, onwards: bool = False) -> Trajectory:
         """The first `n` chunks of `latents` latents (None or 0: all), with a note on what is left out.
 
+        latents: of a chunk; default: those of the model that the path is made for.
         onwards: this is what follows the first pose of a path that goes on in a world; messages then say so.
 
         Raises `InputError` if the path is too short or `n` is negative.
         """
         if n is not None and n < 0:
             raise InputError(f"The number of chunks must be at least 0 (0 = as many as the path gives), got {n}.")
+        latents = latents or self.chunk_latents
         chunks = len(self) // latents
         path = "The path"
         if onwards:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .pose_json import LARGEST, PoseData
-from .tokens import DEFAULT_SPEEDS
+from .tokens import DEFAULT_SPEEDS, PACES, Speeds
 
 AUTO = "auto"
 
@@ -47,6 +47,19 @@ def scaled(poses: PoseData, name: str, scale: float | str = 1.0) -> PoseData:
     if not farthest <= LARGEST:
         raise InputError(f"{name} reaches {farthest:.3g} units when scaled by {factor:g}: choose a smaller scale.")
     return poses._replace(c2w=c2w, notes=notes)
+
+
+def other_pace(c2w: NDArray[np.float64], speeds: Speeds) -> str | None:
+    """A sentence for the user, if the path moves as another model was trained than the one with these speeds."""
+    median = median_move(c2w)
+    for name, other in PACES.items():
+        if speeds.move != other.move and abs(median - other.move) < 0.01 * other.move:
+            own = next((model for model, pace in PACES.items() if pace == speeds), "this model")
+            return (
+                f"The path moves {median:.3g} units per latent, as made for {name}, but {own} was trained with "
+                f"{speeds.move:g}: make the path for {own} (pace, in Camera Trajectory), unless it is meant so."
+            )
+    return None
 
 
 def median_move(c2w: NDArray[np.float64]) -> float:

@@ -7,11 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import builtin
-from ..camera import Trajectory
+from ..camera import Speeds, Trajectory
 from ..config import TINY
 from ..errors import InputError
 from ..pipeline import Pipeline
-from ..walk import Words, World
+from ..walk import Recipe, Words, World
+
+
+def speeds_of(recipe: Recipe, move: float | None, turn_deg: float | None) -> Speeds:
+    """What a key moves: as asked, else as the model was trained."""
+    own = recipe.speeds
+    return replace(
+        own, move=own.move if move is None else move, turn_deg=own.turn_deg if turn_deg is None else turn_deg
+    )
 
 
 def saved_world(

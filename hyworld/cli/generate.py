@@ -14,8 +14,8 @@ import typer
 from PIL import Image
 
 from .. import builtin, pipeline
-from ..camera import Speeds, Trajectory
-from ..config import CHUNK_LATENTS, TINY, TINY_RANDOM, WAN_5B, Preset, check_size
+from ..camera import Trajectory
+from ..config import TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
 from ..parallel import RankLostError
@@ -24,19 +24,20 @@ from ..picture import CropChoice, open_picture, size_like
 from ..prompts import Prompts, parse_prompts, read_prompts, told_in_walk
 from ..recipe_choice import recipe_for
 from ..video import VideoWriter
-from ..walk import WORLDPLAY, Progress, Recipe, Rolling, World
+from ..walk import WORLDPLAY, Progress, Recipe, World
 from ..walk.autosave import Autosave
 from ..walk.fit import standing_still
 from ..walk.recipes import LATENTS
 from ..walk.walker import NO_CAMERA
 from ..weights import open_dit, open_vae
-from .beginning import cut_off, encoded, preset_for, saved_world
+from .beginning import cut_off, encoded, preset_for, saved_world, speeds_of
 from .console import console, note, notes, parse_size, reports_errors, stderr
 from .launch import launch_if_asked
 from .options import (
     KV,
     Attention,
     Averaged,
+    ColourMatch,
     Gpus,
     Graphs,
     Guidance,
@@ -134,8 +135,16 @@ def generate(
         CropChoice | None,
         typer.Option(help="The part of the picture that is kept where it is larger than the frame. Default: center."),
     ] = None,
-    move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
-    turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
+    move_speed: Annotated[
+        float | None,
+        typer.Option(
+            help="Distance a move token covers per latent. Default: the model's own, 0.08 (DreamX-World: 0.3)."
+        ),
+    ] = None,
+    turn_speed: Annotated[
+        float | None,
+        typer.Option(help="Degrees a turn token turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
+    ] = None,
     third_person: Annotated[
         bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
     ] = False,
@@ -232,6 +241,7 @@ def generate(
     steps: Steps = None,
     shift: Shift = None,
     guidance: Guidance = None,
+    colour_match: ColourMatch = None,
     ema: Averaged = None,
     output: Annotated[
         Path | None,
@@ -254,7 +264,6 @@ def generate(
     launch_if_asked(gpus, device)
     beside = around.get()
     modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
-    speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
         from_chunk=from_chunk,
@@ -267,15 +276,17 @@ def generate(
     if weights is not None and vae is not None:  # else `load` says what is missing
         opened = open_dit(weights, allow_base=allow_base, head_dim=head_dim, ema=ema)
         walked = recipe_for(opened.config, weights, asked=recipe, two=low_weights is not None)
-    if isinstance(walked.memory, Rolling):
+    speeds = speeds_of(walked, move_speed, turn_speed)
+    if not walked.follows_camera:
         parts = _standing_still(walked, pose, chunks)
         path = None
     else:
         if pose is None:
             pose = DEFAULT_ONWARDS if first else DEFAULT_POSE
         path = Trajectory.load(pose, speeds=speeds, third_person=third_person or None)
-        path = (path if past is None else past.onwards(path)).require_chunks(chunks, onwards=first > 0)
-        parts = path.split(CHUNK_LATENTS)
+        path = path if past is None else past.onwards(path)
+        path = path.require_chunks(chunks, walked.chunk_latents, onwards=first > 0)
+        parts = path.split(walked.chunk_latents)
     schedule = _schedule(prompt, prompts, first)
     told = told_in_walk(schedule, first, first + len(parts))
     kept = None if resume is None else World.load(resume)
@@ -319,6 +330,7 @@ def generate(
                 steps=steps,
                 shift=shift,
                 guidance=guidance,
+                colour_match=colour_match,
             )
             here = past or loaded.start(
                 picture,

@@ -66,6 +66,15 @@ Negative = Annotated[
 Steps = Annotated[int | None, _recipe("Denoising steps of a model that is not distilled.", min=1)]
 Shift = Annotated[float | None, _recipe("Shift of the schedule instead of the recipe's.")]
 Guidance = Annotated[float | None, _recipe("Scale of classifier-free guidance; 1: none.", min=1)]
+ColourMatch = Annotated[
+    float | None,
+    _recipe(
+        "How much each chunk's colours are matched to the one before, 0 to 1. Default: the recipe's (DreamX-World: "
+        "1, others: 0).",
+        min=0,
+        max=1,
+    ),
+]
 Averaged = Annotated[
     bool | None,
     _recipe("Which weights of a file that has both to take. Default: the averaged ones.", show_default=False),

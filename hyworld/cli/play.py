@@ -33,10 +33,23 @@ from ..recipe_choice import recipe_for
 from ..walk import WORLDPLAY, World
 from ..walk.recipes import LATENTS
 from ..weights import open_dit, open_vae
-from .beginning import preset_for, saved_world
+from .beginning import preset_for, saved_world, speeds_of
 from .console import console, notes, parse_size, reports_errors, stderr
 from .launch import launch_if_asked
-from .options import KV, Attention, Averaged, Gpus, Graphs, Kernels, Linears, LowWeights, RecipeName, Remembered, Speed
+from .options import (
+    KV,
+    Attention,
+    Averaged,
+    ColourMatch,
+    Gpus,
+    Graphs,
+    Kernels,
+    Linears,
+    LowWeights,
+    RecipeName,
+    Remembered,
+    Speed,
+)
 
 PORT = 8199
 
@@ -69,8 +82,14 @@ def play(
         CropChoice | None,
         typer.Option(help="The part of --image that is kept where it is larger than the frame. Default: center."),
     ] = None,
-    move_speed: Annotated[float, typer.Option(help="Distance a key covers per latent.")] = Speeds().move,
-    turn_speed: Annotated[float, typer.Option(help="Degrees a key turns per latent.")] = Speeds().turn_deg,
+    move_speed: Annotated[
+        float | None,
+        typer.Option(help="Distance a key covers per latent. Default: the model's own, 0.08 (DreamX-World: 0.3)."),
+    ] = None,
+    turn_speed: Annotated[
+        float | None,
+        typer.Option(help="Degrees a key turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(
@@ -166,6 +185,7 @@ def play(
     gpus: Gpus = 1,
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
+    colour_match: ColourMatch = None,
     ema: Averaged = None,
 ) -> None:
     """Walk through a generated world while it is made, with keyboard, gamepad or touch, in a page of this machine.
@@ -175,7 +195,6 @@ def play(
     """
     launch_if_asked(gpus, device)
     modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
-    speeds = Speeds(move=move_speed, turn_deg=turn_speed)
     past = saved_world(
         world,
         from_chunk=from_chunk,
@@ -191,6 +210,7 @@ def play(
             raise InputError(
                 f"{weights} makes a clip in one go, so there is no walk to take part in: use hyworld generate."
             )
+    speeds = speeds_of(walked, move_speed, turn_speed)
     built_in = preset or (preset_for(past, str(world)) if weights is None else TINY.name)
     chosen = builtin.preset(built_in) if weights is None else WAN_5B
     picture = None if image is None else open_picture(image)
@@ -222,6 +242,7 @@ def play(
             modes=modes,
             recipe=recipe,
             low_weights=low_weights,
+            colour_match=colour_match,
             ema=ema,
         ).result()
     notes(filter(None, [why_slower(kernels, loaded.walker.device)]))

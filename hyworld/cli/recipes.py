@@ -44,11 +44,12 @@ def _remembers(recipe: Recipe) -> str:
         return f"{memory.frames} latents, by view"
     if memory.window + memory.sink == recipe.chunk_latents:
         return "nothing: one chunk"
-    return f"{memory.window} latents" + (f" and the first {memory.sink}" if memory.sink else "")
+    sink = f" and the first {memory.sink}" if memory.sink else ""
+    return f"{memory.window} latents{sink}" + (", some by view" if memory.recall is not None else "")
 
 
 def _from(recipe: Recipe) -> str:
     kind = {None: "words", "stamp": "words, picture", "channels": "picture"}[recipe.picture]
-    if not isinstance(recipe.memory, Rolling):
+    if recipe.follows_camera:
         kind += ", camera path"
     return kind + (", two networks" if recipe.boundary is not None else "")

@@ -1,4 +1,4 @@
-"""The two attentions of a block: self-attention, of one or two branches, and cross-attention to text and picture.
+"""The attentions of a block: self-attention, a camera branch of its own, cross-attention to text and picture.
 
 Shape suffixes: B batch, F frames, S tokens per frame, E = heads * head dim, L text tokens.
 """
@@ -17,6 +17,7 @@ from .buffers import KV, KVSlot
 from .exchange import Exchange
 from .kernels import Kernels
 from .positions import Positions
+from .prope import CameraProjections
 
 
 class _Attention(nn.Module):
@@ -38,7 +39,7 @@ class _Attention(nn.Module):
 
 
 class SelfAttention(_Attention):
-    """Wan's self-attention; with cameras `o(RoPE branch) + o_prope(PRoPE branch)`, whose q, k and v are shared.
+    """Wan's self-attention; WorldPlay's is `o(RoPE branch) + o_prope(PRoPE branch)`, whose q, k and v are shared.
 
     Source of the second branch: WorldPlay `CausalCameraPRopeWanAttnProcessor2_0`.
     """
@@ -47,7 +48,7 @@ class SelfAttention(_Attention):
         self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__(config, operations=operations, device=device, dtype=dtype)
-        if config.cameras:
+        if config.is_worldplay:
             self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
         # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
@@ -135,6 +136,44 @@ class SelfAttention(_Attention):
 
 def _rows(out_BHND: Tensor, num_frames: int) -> Tensor:
     return rearrange(out_BHND, "B H (F S) D -> B F S (H D)", F=num_frames)
+
+
+class CameraAttention(nn.Module):
+    """DreamX-World's camera branch: PRoPE attention of the given frames among themselves; nothing of it is kept.
+
+    Narrower than self-attention, with as many heads. Source: DreamX-World `CausalPropeSelfAttention`.
+    """
+
+    def __init__(
+        self, config: DiTConfig, *, operations: Any, device: Any = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        dim, width = config.dim, config.camera_width
+        factory = {"device": device, "dtype": dtype}
+        self.num_heads = config.num_heads
+        self.q_proj = operations.Linear(dim, width, **factory)
+        self.k_proj = operations.Linear(dim, width, **factory)
+        self.v_proj = operations.Linear(dim, width, **factory)
+        self.out_proj = operations.Linear(width, dim, **factory)
+        self.norm_q = operations.RMSNorm(width, eps=config.eps, **factory)
+        self.norm_k = operations.RMSNorm(width, eps=config.eps, **factory)
+
+    def forward(self, x_BFSE: Tensor, cameras: CameraProjections, tokens: int, kernels: Kernels) -> Tensor:
+        """tokens: of a frame; of several processes, each has but some of them in `x`."""
+        q, k, v = self.q_proj(x_BFSE), self.k_proj(x_BFSE), self.v_proj(x_BFSE)
+        norm_q, norm_k, exchange = self.norm_q, self.norm_k, kernels.exchange
+        if exchange is not None:
+            # The norms are over all heads, so they come before these part.
+            q, k, v = exchange.to_heads(tokens, norm_q(q), norm_k(k), v)()
+            norm_q = norm_k = None
+        heads = self.num_heads // kernels.ranks
+        q = kernels.camera_heads(q, heads, norm_q, cameras.q)
+        k = kernels.camera_heads(k, heads, norm_k, cameras.kv)
+        v = kernels.camera_heads(v, heads, None, cameras.kv)
+        out = kernels.project(kernels.attend(q, k, v), cameras.out)
+        if exchange is not None:
+            (out,) = exchange.to_tokens(tokens, out)()
+        return self.out_proj(out)
 
 
 class CrossAttention(_Attention):

@@ -24,7 +24,7 @@ WARPS = 4
 
 def kernels(attend: Attend = sdpa) -> Kernels:
     """The fused functions with `attend`."""
-    return Kernels(attend, modulated_norm, gated_add, branches, project, feed_forward)
+    return Kernels(attend, modulated_norm, gated_add, branches, project, camera_heads, feed_forward)
 
 
 def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -84,6 +84,24 @@ def branches(
         x, x if gain is None else gain, cos, sin, matrix.contiguous(), factors if scaled else x, out, eps,
         N, S, x.stride(2), B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
         E, D, _block(E), gain is not None, rope is not None, scaled, num_warps=WARPS,
+    )  # fmt: skip
+    return out
+
+
+def camera_heads(x_BFSE: Tensor, heads: int, norm: nn.Module | None, matrix: Tensor) -> Tensor:
+    gain, eps = None, 0.0
+    if type(norm) is nn.RMSNorm:
+        gain, eps = norm.weight, norm.eps or 0.0
+    elif norm is not None:
+        x_BFSE = norm(x_BFSE)  # as in `branches`
+    x = x_BFSE if even_rows(x_BFSE) else x_BFSE.contiguous()
+    B, num_frames, S, E = x.shape
+    D, N = E // heads, num_frames * S
+    out = x.new_empty(B, N, heads, D).transpose(1, 2)
+    _camera_heads[(B * N,)](
+        x, x if gain is None else gain, matrix.contiguous(), out, eps,
+        N, S, x.stride(2), out.stride(0), out.stride(1), out.stride(2),
+        E, D, _block(E), gain is not None, num_warps=WARPS,
     )  # fmt: skip
     return out
 
@@ -222,6 +240,27 @@ def _rope_branch(
         x = tl.reshape(tl.join(even * cos - odd * sin, even * sin + odd * cos), (BLOCK,))
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
     _store(here, x, inside, factor_ptr, SCALED)
+
+
+@triton.jit
+def _camera_heads(
+    x_ptr, gain_ptr, matrix_ptr, out_ptr, eps,
+    tokens, tokens_per_frame, x_stride, batch_stride, head_stride, token_stride,
+    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    batch, token = row // tokens, row % tokens
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
+    if NORM:
+        gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
+    x0, x1, x2, x3 = _vectors(x, BLOCK)
+    p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
+    here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    tl.store(here, _row(p0, p1, p2, p3, BLOCK).to(kept), mask=inside)
 
 
 @triton.jit

@@ -24,10 +24,10 @@ class Inputs(NamedTuple):
     prefill: only write keys and values into `memory`: a `KVMemory` then remembers these frames instead of its own, a
         `RollingMemory` has them in the chunk's slots.
 
-    Only for a network with cameras, which needs them:
-    viewmats: `[B, F, 4, 4]` world-to-camera. Only poses relative to each other and to the memory's matter.
+    Only for a network with cameras; WorldPlay needs them:
+    viewmats: `[B, F, 4, 4]` world-to-camera. Only poses relative to each other (WorldPlay: and to the memory's) matter.
     intrinsics: `[B, F, 3, 3]` normalised (fx / width, fy / height).
-    action: `[B, F]` labels 0..80.
+    action: `[B, F]` labels 0..80, of WorldPlay.
 
     Only for a network with CLIP tokens, which needs it:
     image_kv: from `WanDiT.image_keys_values`.

@@ -75,6 +75,19 @@ def project(x_BHND: Tensor, matrix: Tensor, *, projection: Projection = apply_pr
     return projection(x, matrix).flatten(-2)
 
 
+def camera_heads(
+    x_BFSE: Tensor,
+    heads: int,
+    norm: nn.Module | None,
+    matrix: Tensor,
+    *,
+    projection: Projection = apply_projection,
+) -> Tensor:
+    """Queries, keys or values `[B, H, N, D]` of a camera branch of its own; arguments as those of `branches`."""
+    x = (x_BFSE if norm is None else norm(x_BFSE)).unflatten(-1, (heads, -1))
+    return rearrange(projection(x, matrix), "B F S H D -> B H (F S) D")
+
+
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
     """Linear, GELU, Linear."""
     return ffn(x_BFSE)
@@ -100,6 +113,7 @@ class Kernels(NamedTuple):
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor] = gated_add
     branches: Callable[..., Tensor] = branches
     project: Callable[[Tensor, Tensor], Tensor] = project
+    camera_heads: Callable[..., Tensor] = camera_heads
     feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
     fp8: Fp8Kernels | None = None
     exchange: Exchange | None = None

@@ -1,9 +1,10 @@
-"""Wan's transformer; with cameras WorldPlay's: Wan 2.2 TI2V-5B plus action embedding and a PRoPE attention branch.
+"""Wan's transformer, and two that follow a camera: WorldPlay's and DreamX-World's, from Wan 2.2 TI2V-5B.
 
 Its config says which of the variants it is. Parameter names are Wan-native, for existing LoRAs and tools. Linear, Conv
 and Norm layers come from `operations`, so that a host such as ComfyUI can cast, offload and quantise them.
 Shape suffixes: B batch, C latent channels, F frames, S tokens per frame, E = model width, L text tokens.
-Sources: Wan 2.1 and 2.2 `wan/modules/model.py`; WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`.
+Sources: Wan 2.1 and 2.2 `wan/modules/model.py`; WorldPlay `wan/models/dits/arwan_w_action_w_mem_relative_rope.py`;
+DreamX-World `wan/modules/causal_camera_model_2_2_prope_infinity.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
 from ..fingerprint import Fingerprint
-from .attention import CrossAttention, SelfAttention
+from .attention import CameraAttention, CrossAttention, SelfAttention
 from .buffers import KV, KVSlot
 from .fp8_attention import Factors, camera_factors, fixed_factors
 from .inputs import Inputs, TextKV
@@ -49,6 +50,7 @@ class Block(nn.Module):
         self.eps = config.eps
         self.modulation = nn.Parameter(torch.zeros(1, 6, dim, **factory))
         self.self_attn = SelfAttention(config, operations=operations, **factory)
+        self.cam_self_attn = CameraAttention(config, operations=operations, **factory) if config.camera_width else None
         self.norm3 = operations.LayerNorm(dim, eps=config.eps, **factory)
         self.cross_attn = CrossAttention(config, operations=operations, **factory)
         self.ffn = nn.Sequential(
@@ -82,7 +84,10 @@ class Block(nn.Module):
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(frame_mod_BF6E)
         x = x_BFSE
         normed = kernels.modulated_norm(x, shift, scale, self.eps)
-        x = kernels.gated_add(x, self.self_attn(normed, positions, slot, kernels), gate)
+        update = self.self_attn(normed, positions, slot, kernels)
+        if self.cam_self_attn is not None and positions.here is not None:
+            update = update + self.cam_self_attn(normed, positions.here, positions.tokens, kernels)
+        x = kernels.gated_add(x, update, gate)
         x = x + self.cross_attn(self.norm3(x), text_kv, image_kv, kernels)
         normed = kernels.modulated_norm(x, ffn_shift, ffn_scale, self.eps)
         return kernels.gated_add(x, kernels.feed_forward(self.ffn, normed), ffn_gate)
@@ -155,7 +160,7 @@ class WanDiT(nn.Module):
         self.text_embedding = mlp(config.text_dim, nn.GELU(approximate="tanh"))
         self.time_embedding = mlp(config.freq_dim, nn.SiLU())
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
-        if config.cameras:
+        if config.is_worldplay:
             self.action_embedding = mlp(config.freq_dim, nn.SiLU())
         if config.clip_dim:
             self.img_emb = ImageEmbedding(config, operations=operations, **factory)
@@ -183,17 +188,15 @@ class WanDiT(nn.Module):
             if isinstance(memory, KVMemory):
                 memory.clear()
 
-        cameras = context = None
-        if self.config.cameras:
-            assert inputs.viewmats is not None, "a network with cameras needs them"
-            assert inputs.intrinsics is not None, "a network with cameras needs them"
-            cameras = context = camera_projections(inputs.viewmats, inputs.intrinsics)
-            if isinstance(memory, KVMemory):
-                context = memory.cameras_with(cameras)
+        cameras = self._cameras(inputs)
+        context = cameras if self.config.is_worldplay else None
+        if context is not None and isinstance(memory, KVMemory):
+            context = memory.cameras_with(context)
+        here = None if self.config.is_worldplay else cameras
         factors = None
         if self.kernels.fp8 is not None:
             factors = self._factors(memory, cameras, context, latents.device)
-        positions = Positions(*self.rope_tables(inputs), context, factors)
+        positions = Positions(*self.rope_tables(inputs), context, here, factors)
         x = rearrange(self.patch_embedding(latents), "B E F rows columns -> B F (rows columns) E")
         exchange = self.kernels.exchange
         if exchange is not None:
@@ -224,6 +227,15 @@ class WanDiT(nn.Module):
             p=PATCH,
             q=PATCH,
         )
+
+    def _cameras(self, inputs: Inputs) -> CameraProjections | None:
+        """Of the given frames; None in a network without, and where a camera branch of its own is left out."""
+        if not self.config.cameras:
+            return None
+        if inputs.viewmats is None or inputs.intrinsics is None:
+            assert not self.config.is_worldplay, "a network with cameras needs them"
+            return None
+        return camera_projections(inputs.viewmats, inputs.intrinsics)
 
     def rope_tables(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Tables of the frames whose keys a forward rotates, its own last; one address for all of the same shape."""
@@ -262,9 +274,9 @@ class WanDiT(nn.Module):
         """temb `[B, F, E]` and the six modulation vectors `[B, F, 6, E]`."""
         freq = self.config.freq_dim
         # Wan computes it in float64, WorldPlay in float32; MPS has no float64.
-        double = not self.config.cameras and timestep.device.type != "mps"
+        double = not self.config.is_worldplay and timestep.device.type != "mps"
         temb = self.time_embedding(sinusoid(timestep, freq, torch.float64 if double else torch.float32).to(dtype))
-        if self.config.cameras:
-            assert action is not None, "a network with cameras needs actions"
+        if self.config.is_worldplay:
+            assert action is not None, "WorldPlay needs actions"
             temb = temb + self.action_embedding(sinusoid(action, freq).to(dtype))
         return temb, self.time_projection(temb).unflatten(-1, (6, -1))

@@ -11,14 +11,17 @@ from .prope import CameraProjections
 
 
 class Positions(NamedTuple):
-    """RoPE tables `[F, S, D // 2]` and cameras (None: a network without) of F consecutive frames of S tokens each.
+    """RoPE tables `[F, S, D // 2]` and cameras of F consecutive frames of S tokens each.
 
+    cameras: for WorldPlay's second branch; None in other networks.
+    here: cameras of the frames of this forward alone, for a camera branch of its own; None leaves that branch out.
     factors: of a whole forward, if it attends in fp8.
     """
 
     cos: Tensor
     sin: Tensor
     cameras: CameraProjections | None
+    here: CameraProjections | None = None
     factors: Factors | None = None
 
     @property
@@ -29,4 +32,4 @@ class Positions(NamedTuple):
     def last(self, frames: int) -> Positions:
         """The last `frames` of these frames."""
         cameras = self.cameras and CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))
-        return Positions(self.cos[-frames:], self.sin[-frames:], cameras, self.factors)
+        return Positions(self.cos[-frames:], self.sin[-frames:], cameras, factors=self.factors)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -13,7 +16,7 @@ BYTES = torch.int64.itemsize
 
 
 class RollingMemory(KVBuffers):
-    """Keys and values of one walk: of a world, a network without cameras and a branch of guidance.
+    """Keys and values of one walk: of a world, a network (not WorldPlay's) and a branch of guidance.
 
     A chunk is `begin`, any number of forwards and `commit`. Every forward writes its keys and values into the chunk's
     slots, over those of the forward before, and attends to all there is, itself included. What later chunks see is what
@@ -42,7 +45,7 @@ class RollingMemory(KVBuffers):
         dtype: torch.dtype = torch.float32,
         fp8: bool = False,
     ) -> None:
-        assert not config.cameras, "a network with cameras has a KVMemory"
+        assert not config.is_worldplay, "WorldPlay has a KVMemory"
         if sink < 0 or not 1 <= chunk <= window:
             raise InputError(
                 f"A rolling memory needs a window of at least one chunk and a sink of 0 or more latents, got a chunk "
@@ -98,6 +101,15 @@ class RollingMemory(KVBuffers):
                 _move(v.view(torch.int64), 3, first // BYTES, gap // BYTES, kept // BYTES)
         self.frames -= overflow
         self.dropped += overflow
+
+    @contextmanager
+    def behind_sink(self) -> Iterator[None]:
+        """Within, a forward writes its frames behind the sink, over the oldest of the window, and sees these alone."""
+        frames, self.frames = self.frames, self.sink
+        try:
+            yield
+        finally:
+            self.frames = frames
 
     def commit(self) -> None:
         """The chunk's slots, as last written, are part of the past."""

@@ -22,7 +22,7 @@ class Rope:
 
     def __init__(self, config: DiTConfig) -> None:
         self._head_dim = config.head_dim
-        self._worldplay = config.cameras
+        self._worldplay = config.is_worldplay
         self._fixed: dict[_Shape, tuple[Tensor, Tensor]] = {}
         self._moving: dict[_Shape, tuple[int, Tensor, Tensor]] = {}
 

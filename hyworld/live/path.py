@@ -6,18 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..camera import Trajectory, integrate
+from ..camera import Trajectory
 from ..camera import labels as labels_of
-from ..camera.tokens import Motion
+from ..camera.poses import poses_of
+from ..camera.tokens import Motion, Speeds
 from ..camera.trajectory import default_intrinsics
 
 
-def cameras_onwards(here: Trajectory | None, motions: Sequence[Motion], orbit_radius: float) -> Trajectory:
+def cameras_onwards(here: Trajectory | None, motions: Sequence[Motion], speeds: Speeds) -> Trajectory:
     """Poses and labels of the chunk after the one with the cameras `here`, in world coordinates.
 
     motions: of its latents; in a new world (None) of all but the first, which is where the world begins.
     """
-    poses = integrate(motions, orbit_radius)
+    poses = poses_of(motions, speeds, onwards=here is not None)
     # A label is of its latent alone, as is `third_person`: nobody knows yet whether the walk will orbit.
     orbits = np.array([False, *(bool(motion.orbit) for motion in motions)])
     labels = np.where(orbits, labels_of(poses, third_person=True), labels_of(poses))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..camera import Trajectory
-from ..camera.tokens import DEFAULT_SPEEDS, Motion, Speeds
+from ..camera.tokens import Motion, Speeds
 from ..errors import InputError
 from ..pipeline import TEXT_ENCODER_MISSING, Pipeline
 from ..walk import Chunk, Progress, World
@@ -73,7 +73,7 @@ class LiveWalk:
     A model that follows no camera is not steered: what is held lets time go on, and the path stands still.
 
     listener: is told of everything, on the walking thread.
-    speeds: of keys, and of sticks at full deflection.
+    speeds: of keys, and of sticks at full deflection; default: the model's own.
     recipe, steers: of the model: how it is walked, and whether it follows a camera.
     goes_on: with nothing held, time goes on instead of standing still. Default: for a model that follows no camera.
     on_wait: called at least every 0.1 s while `run` waits; may raise to end the walk.
@@ -88,14 +88,14 @@ class LiveWalk:
         world: World,
         listener: Listener,
         *,
-        speeds: Speeds = DEFAULT_SPEEDS,
+        speeds: Speeds | None = None,
         goes_on: bool | None = None,
         on_wait: Callable[[], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
         assert pipeline.walker.decoding is not None, "a walker without a decoder has nothing to show"
-        self.speeds = speeds
         self.recipe = pipeline.walker.recipe
+        self.speeds = speeds = speeds or self.recipe.speeds
         self.steers = pipeline.walker.network.config.cameras
         pipeline.walk(world, iter(()) if self.steers else None, 1)  # which refuses what does not fit
         pipeline.walker.give_back_every = GIVE_BACK_EVERY
@@ -235,7 +235,7 @@ class LiveWalk:
             self._inputs = inputs if self._here.history else (LatentInput(Motion()), *inputs)
             self._asked = time.monotonic()
             here = self._here.history[-1].cameras if self._here.history else None
-            yield cameras_onwards(here, motions, self.speeds.orbit_radius)
+            yield cameras_onwards(here, motions, self.speeds)
 
     def _still(self) -> Iterator[Chunk]:
         """A chunk each time that one is due, without a path; ends when there is something else to do."""
@@ -247,7 +247,7 @@ class LiveWalk:
 
     def _foresee(self, cameras: Trajectory) -> Trajectory:
         """The chunk after these, if what is held stays held."""
-        return cameras_onwards(cameras, [self._inputs[-1].motion] * self.recipe.chunk_latents, self.speeds.orbit_radius)
+        return cameras_onwards(cameras, [self._inputs[-1].motion] * self.recipe.chunk_latents, self.speeds)
 
     def _wait(self) -> tuple[LatentInput, ...] | None:
         """What the next chunk's latents are given, once it is time; None if there is something else to do."""
@@ -348,7 +348,7 @@ class LiveWalk:
             frames = next(self._pipeline.replay(world, world.chunks - 1)).frames
             assert frames is not None
         elif world.first_frame is not None:
-            frames = self._decoding.decode(world, world.first_frame[:, :, :1])[0].collect()
+            frames = self._decoding.decode(world, world.first_frame[:, :, :1]).pictures.collect()
         else:
             return None
         return Image.fromarray(frames[-1].numpy())

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from ..camera.tokens import DEFAULT_SPEEDS, Speeds
+from ..camera.tokens import Speeds
 from ..errors import InputError
 from ..pipeline import Pipeline
 from ..video import VideoWriter
@@ -61,7 +61,7 @@ class Walking:
         pipeline: Pipeline,
         room: Room,
         *,
-        speeds: Speeds = DEFAULT_SPEEDS,
+        speeds: Speeds | None = None,
         autosave: int = 4,
         heeds_words: bool = True,
     ) -> None:

@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from .reference import select_memory_frames_reference
-from .selection import sample_points, select_memory_frames
+from .selection import sample_points, select_clip, select_memory_frames
 
-__all__ = ["sample_points", "select_memory_frames", "select_memory_frames_reference"]
+__all__ = ["sample_points", "select_clip", "select_memory_frames", "select_memory_frames_reference"]

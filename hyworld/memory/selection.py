@@ -8,7 +8,7 @@ at a time: IEEE 754 fixes their results, so machines agree. Shapes: M points, H 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -73,6 +73,21 @@ def select_memory_frames(viewmats: Tensor, current: int, points: Tensor, config:
     distance = reduce(torch.add, distance_per_query) / clip
     start = clip * int(torch.argmin(distance))  # the first of equals
     return (*range(start, start + clip), *range(first_recent, current))
+
+
+def select_clip(
+    viewmats: Tensor, current: int, latents: int, starts: Sequence[int], points: Tensor, config: MemoryConfig
+) -> int:
+    """Of the clips that begin at `starts`, the one seen most by the chunk at `current`, both of so many latents.
+
+    By the mean overlap of all their views, as in `select_memory_frames`; the earlier on a tie.
+    """
+    viewmats = viewmats.detach().to("cpu", torch.float32)
+    points = points.detach().to("cpu", torch.float32)
+    cameras = torch.cat([viewmats[start : start + latents] for start in starts])
+    overlap = overlaps(viewmats[current : current + latents], cameras, points, config).double()
+    shared = reduce(torch.add, [*overlap.view(-1, len(starts), latents).permute(0, 2, 1).flatten(0, 1)])
+    return starts[int(torch.argmax(shared))]
 
 
 def overlaps(queries: Tensor, cameras: Tensor, points: Tensor, config: MemoryConfig) -> Tensor:

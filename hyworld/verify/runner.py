@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from . import camera, decoders, network, rollouts, streams
+from . import camera, decoders, dreamx, network, rollouts, streams
 from .report import TOLERANCE, Item
 
 Check = tuple[str, list[str], Callable[[], Iterator[Item]]]
@@ -21,17 +21,52 @@ REFERENCE = Path(__file__).with_name("reference")
 
 
 def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype) -> Iterator[Item]:
-    """Run every comparison whose files `folder` holds (layout: docs/verify.md).
+    """Run every comparison whose files `folder`, and its folder `dreamx`, hold (layout: docs/verify.md).
 
     A comparison that raises gives a failed item, one without files a skipped item.
     """
+    for place in (folder, folder / "dreamx"):
+        if place == folder or place.is_dir():
+            yield from _verify(place, device, dtype)
+
+
+def _verify(folder: Path, device: torch.device, dtype: torch.dtype) -> Iterator[Item]:
     tolerance = TOLERANCE[dtype]
-    network_run = (device, dtype, tolerance)
 
     def path(name: str) -> Path:
         return folder / name
 
     checks: list[Check] = [
+        *_worldplay(folder, device, dtype, tolerance),
+        *_streaming(folder, device, dtype, tolerance),
+    ]
+    if dreamx.is_dreamx(folder):
+        checks = list(dreamx.checks(folder, device, dtype, tolerance))
+    with _exact_float32(), torch.no_grad():
+        for name, files, check in checks:
+            missing = [file for file in files if not path(file).is_file()]
+            if missing:
+                yield Item(name, skipped=True, note=f"no {', '.join(missing)}")
+                continue
+            try:
+                items = 0
+                for item in check():
+                    items += 1
+                    yield item
+                if not items:
+                    yield Item(name, skipped=True, note=f"{', '.join(files)}: nothing in it")
+            except Exception as error:
+                reason = " ".join(str(error).split())
+                yield Item(name, float("inf"), float("inf"), False, note=f"{type(error).__name__}: {reason}")
+
+
+def _worldplay(folder: Path, device: torch.device, dtype: torch.dtype, tolerance: float) -> list[Check]:
+    network_run = (device, dtype, tolerance)
+
+    def path(name: str) -> Path:
+        return folder / name
+
+    return [
         ("trajectory", ["trajectories.json"], lambda: camera.check_trajectories(path("trajectories.json"))),
         (
             "memory_selection",
@@ -73,24 +108,7 @@ def verify(folder: Path = REFERENCE, *, device: torch.device, dtype: torch.dtype
             ["tiny_decoder.safetensors"],
             lambda: decoders.check_tiny_decoder(path("tiny_decoder.safetensors"), *network_run),
         ),
-        *_streaming(folder, device, dtype, tolerance),
     ]
-    with _exact_float32(), torch.no_grad():
-        for name, files, check in checks:
-            missing = [file for file in files if not path(file).is_file()]
-            if missing:
-                yield Item(name, skipped=True, note=f"no {', '.join(missing)}")
-                continue
-            try:
-                items = 0
-                for item in check():
-                    items += 1
-                    yield item
-                if not items:
-                    yield Item(name, skipped=True, note=f"{', '.join(files)}: nothing in it")
-            except Exception as error:
-                reason = " ".join(str(error).split())
-                yield Item(name, float("inf"), float("inf"), False, note=f"{type(error).__name__}: {reason}")
 
 
 def _streaming(folder: Path, device: torch.device, dtype: torch.dtype, tol: float) -> Iterator[Check]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..camera import Trajectory
@@ -20,7 +22,7 @@ class Cameras(NamedTuple):
 
     viewmats: Tensor
     intrinsics: Tensor
-    action: Tensor
+    action: Tensor | None
 
 
 class Given(NamedTuple):
@@ -71,7 +73,7 @@ class Conditioning:
         """For chunk number `chunk` of `world`, seen by `cameras`."""
         given = Given(self._dtype)
         if self._config.cameras:
-            given = given._replace(cameras=self.cameras(cameras, cameras))
+            given = given._replace(cameras=self.cameras(cameras, self._origin(world, chunk, cameras)))
         if self._config.image_channels:
             given = given._replace(channels=self._channels(world, chunk))
         elif chunk == 0 and world.first_frame is not None:
@@ -79,17 +81,22 @@ class Conditioning:
             given = given._replace(picture=picture, picture_timestep=self._recipe.picture_timestep)
         return given
 
-    def cameras(self, told: Trajectory, chunk: Trajectory) -> Cameras:
-        """Cameras and labels of latents that a chunk attends to.
+    def cameras(self, told: Trajectory, origin: NDArray[np.float64]) -> Cameras:
+        """Cameras and labels of latents that a chunk attends to, relative to the pose `origin` `[4, 4]`.
 
-        Cameras are relative to the chunk's first: attention stays the same, but far from the origin bfloat16 keys and
-        values would lose their digits to the distance.
+        That is the chunk's first: attention stays the same, but far from the origin bfloat16 keys and values would lose
+        their digits to the distance. A camera branch of its own is told them from the latent before the chunk, as in
+        training.
         """
         return Cameras(
-            sent(torch.from_numpy(told.viewmats @ chunk.c2w[0]).float().unsqueeze(0), self._device),
+            sent(torch.from_numpy(told.viewmats @ origin).float().unsqueeze(0), self._device),
             sent(torch.tensor(told.intrinsics, dtype=torch.float32).unsqueeze(0), self._device),
-            sent(torch.tensor(told.labels).unsqueeze(0), self._device),
+            sent(torch.tensor(told.labels).unsqueeze(0), self._device) if self._config.is_worldplay else None,
         )
+
+    def _origin(self, world: World, chunk: int, cameras: Trajectory) -> NDArray[np.float64]:
+        before = world.history[chunk - 1].cameras.c2w[-1] if chunk and self._recipe.camera_branch else None
+        return cameras.c2w[0] if before is None else before
 
     def _channels(self, world: World, chunk: int) -> Tensor:
         """A mask that marks the picture, then latents of the picture; all zero after the first chunk."""

@@ -5,14 +5,30 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..gpu import current
 from ..vae.stream import Past, StreamingDecoder, VAECache, to_uint8
+from .colour import ColourMatch
 from .handover import HandOver
 from .world import Step, World
+
+
+class Decoded(NamedTuple):
+    """What `Decoding.decode` gives.
+
+    pictures: on their way to the host.
+    cache: of the decoder, after them.
+    colours: what the pictures after them are matched to, `[2, 3]`; None: no colours are matched.
+    """
+
+    pictures: HandOver
+    cache: VAECache
+    colours: Tensor | None
+
 
 Kept = tuple["weakref.ref[Step]", VAECache]
 """A cache, and the step after which a stream goes on from it."""
@@ -80,6 +96,8 @@ class Decoding:
     at_once: latents per call of the decoder; same frames. Default: 1 on a GPU, for the least memory; a chunk on a CPU,
         three times as fast.
     caches: default: its own.
+
+    A walker sets `colour_match`, see `Recipe`.
     """
 
     def __init__(
@@ -96,6 +114,7 @@ class Decoding:
         self.dtype = dtype
         self.at_once = at_once
         self.caches = caches or DecoderCaches()
+        self.colour_match = 0.0
 
     @torch.no_grad()
     def prepare(self, world: World) -> None:
@@ -112,12 +131,15 @@ class Decoding:
                 self.caches.park_copy(step, cache)  # who comes here once may branch from here again
         self.caches.put(step, tuple(tensor.to(self.device, self.dtype) for tensor in cache))
 
-    def decode(self, world: World, latents: Tensor) -> tuple[HandOver, VAECache]:
-        """Pictures of the latents `[1, C, n, h, w]` that follow `world`, on their way to the host; the cache after.
+    def decode(self, world: World, latents: Tensor) -> Decoded:
+        """Pictures of the latents `[1, C, n, h, w]` that follow `world`.
 
         `world` must be prepared; its cache is used up.
         """
         past: Past | None = None
+        match: ColourMatch | None = None
+        if self.colour_match:
+            match = ColourMatch(world.history[-1].colours if world.history else None, self.colour_match)
         if world.history:
             past = self.caches.take(world.history[-1])
             assert past is not None, "the world was not prepared"
@@ -127,18 +149,18 @@ class Decoding:
             for part in self._parts(latents):
                 frames, past = self.decoder.decode_stream(part, past)
                 past = list(past)  # held by nobody else, so that the decoder may use it up
-                pictures.push(to_uint8(frames))
+                pictures.push(to_uint8(frames if match is None else match(frames)))
         assert past is not None
-        return pictures, tuple(past)
+        return Decoded(pictures, tuple(past), None if match is None else match.after)
 
     def replay(self, world: World, first: int = 0) -> Iterator[Tensor]:
         """Frames of the chunks of `world` from the one of index `first` on: uint8 `[F, H, W, 3]` in host memory."""
         for n in range(first, world.chunks):
             before, step = world.at_chunk(n), world.history[n]
             self.prepare(before)
-            pictures, cache = self.decode(before, step.latents)
-            frames = pictures.collect()
-            self.caches.put(step, cache)
+            decoded = self.decode(before, step.latents)
+            frames = decoded.pictures.collect()
+            self.caches.put(step, decoded.cache)
             yield frames
 
     def _made_again(self, world: World) -> VAECache:

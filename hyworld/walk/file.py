@@ -12,6 +12,7 @@ Version 1 is what worlds of WorldPlay need. Version 2 has more, and is written o
 | text.0, text.1, … | `[1, L, text_dim]`: prompt embeddings |
 | negative | version 2: the same of the negative prompt, if there is one |
 | clip | version 2: `[1, K, clip_dim]`, if the picture has CLIP tokens |
+| colours | version 2: `[chunks, 2, 3]` float32, see `Step.colours`, if there are any; -1 where there are none |
 | thumbnail | `[bytes]` uint8, a JPEG; optional |
 
 Metadata: `hyworld_world` is the version, `world` a JSON object (see `_About`). What can be made again is not in it:
@@ -248,6 +249,11 @@ class _Opened:
             raise self._damaged()
         words = [Words(self._embeddings(f"text.{i}"), prompt) for i, prompt in enumerate(about.prompts)]
         path = Trajectory(c2w, intrinsics, labels)
+        names = set(self._file.keys())
+        colours: Tensor | None = None
+        if self._version > 1 and "colours" in names:
+            self._expect("colours", (chunks, 2, 3), (torch.float32,))
+            colours = _finite(self._file.get_tensor("colours"))
         history, start = [], 0
         whole = self._file.get_slice("latents")
         for i, (count, told) in enumerate(zip(about.memory, about.told, strict=True)):
@@ -256,8 +262,8 @@ class _Opened:
             if list(remembered) != sorted(set(remembered)) or any(not 0 <= j < i * n for j in remembered):
                 raise self._damaged()
             piece = _finite(whole[:, :, i * n : (i + 1) * n].contiguous())
-            history.append(Step(piece, path[i * n : (i + 1) * n], remembered, words[told]))
-        names = set(self._file.keys())
+            shown = None if colours is None or (colours[i, 1] < 0).any() else colours[i].clone()
+            history.append(Step(piece, path[i * n : (i + 1) * n], remembered, words[told], shown))
         first = None
         if "first_frame" in names:
             count = self._file.get_slice("first_frame").get_shape()[2] if self._version > 1 else 1
@@ -310,14 +316,27 @@ _NAMES = {
 
 def _needs_version_2(world: World) -> bool:
     pictures = 1 if world.first_frame is None else world.first_frame.shape[2]
-    plain = world.negative is None and world.clip is None and pictures == 1
+    plain = world.negative is None and world.clip is None and pictures == 1 and _colours(world) is None
     return not plain or world.spatial_stride != VAE_SPATIAL_STRIDE
 
 
 def _optional_tensors(world: World) -> dict[str, Tensor]:
     negative = None if world.negative is None else world.negative.text
-    tensors = {"first_frame": world.first_frame, "negative": negative, "clip": world.clip}
+    tensors = {
+        "first_frame": world.first_frame,
+        "negative": negative,
+        "clip": world.clip,
+        "colours": _colours(world),
+    }
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def _colours(world: World) -> Tensor | None:
+    """Of all chunks, -1 where there are none; None if there are none at all."""
+    if all(step.colours is None for step in world.history):
+        return None
+    none = torch.full((2, 3), -1.0)
+    return torch.stack([none if step.colours is None else step.colours for step in world.history])
 
 
 def _number(texts: list[Words], words: Words) -> int:

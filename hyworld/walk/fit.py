@@ -12,7 +12,7 @@ from ..camera import Trajectory
 from ..config import PATCH, TINY, WAN_5B, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint, same_model
-from .recipe import Recipe, Rolling
+from .recipe import Recipe
 from .samplers import missing_package
 from .world import World
 
@@ -32,8 +32,10 @@ def check_recipe(
 
     spatial_stride: the decoder's, if there is one.
     """
-    if config.cameras == isinstance(recipe.memory, Rolling):
+    if (recipe.follows_camera, recipe.camera_branch) != (config.cameras, bool(config.camera_width)):
         kind = "follows a camera" if config.cameras else "follows no camera"
+        if config.cameras and recipe.follows_camera:
+            kind += " in another way"
         raise InputError(f"The recipe {recipe.name} is not for a model that {kind}: choose the model's own.")
     channels = config.image_channels
     if (recipe.picture == "channels") != bool(channels) or 0 < channels <= config.latent_channels:

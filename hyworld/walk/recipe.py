@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..camera.tokens import DEFAULT_SPEEDS, Speeds
 from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, VAE_SPATIAL_STRIDE, WAN_5B, MemoryConfig
 from ..errors import InputError
 from .schedules import sigma_near
@@ -28,11 +29,14 @@ class Rolling:
     sink: so many latents from the beginning are kept beside it, for ever.
     rotated: keys keep the temporal position they were made at, which grows for ever; else every latent gets the
         position of its place among those kept.
+    recall: an experiment: the oldest chunk in the window gives its place to an older one, the one that the coming chunk
+        sees most, which is read anew; None: what left the window is forgotten.
     """
 
     window: int
     sink: int = 0
     rotated: bool = True
+    recall: MemoryConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class Recipe:
     steps_before_shift: of a distilled schedule, see `schedules.step_list`.
     spatial_stride: pixels per latent cell of the VAE it was trained with.
     frames_per_second, size: of the video, and (height, width) it was trained at.
+    camera_branch: the network has a camera branch of its own (DreamX-World), which sees the chunk alone, from the last
+        latent of the chunk before.
+    speeds: what a held key moves, if it follows a camera.
+    clean_sigmas: of the steps, where renoising takes the clean latents with others than `sigmas`; (): it does not.
+    colour_match: how much of each chunk's colours is matched to the one before when frames are shown, 0 to 1, see
+        `colour`; 0: not at all.
+    picture_read_alike: once its chunk is made, the network reads a stamped latent at the others' timestep all the same.
 
     Raises `InputError` for fields that contradict each other.
     """
@@ -79,6 +90,11 @@ class Recipe:
     spatial_stride: int = VAE_SPATIAL_STRIDE
     frames_per_second: int = FRAMES_PER_SECOND
     size: tuple[int, int] = WAN_5B.size
+    camera_branch: bool = False
+    speeds: Speeds = DEFAULT_SPEEDS
+    clean_sigmas: tuple[float, ...] = ()
+    colour_match: float = 0.0
+    picture_read_alike: bool = False
 
     def __post_init__(self) -> None:
         if not self.sigmas:
@@ -95,8 +111,12 @@ class Recipe:
             raise InputError(
                 f"A picture gets in by {' or '.join(get_args(Picture))}, or is None, got {self.picture!r}."
             )
+        if self.clean_sigmas and (self.advance != "renoise" or len(self.clean_sigmas) != self.steps):
+            raise InputError("Sigmas of the clean latents are for renoising, one for each timestep.")
         if isinstance(self.memory, Rolling):
             self._check_rolling(self.memory)
+        elif self.camera_branch:
+            raise InputError("A camera branch of its own needs a rolling memory: give the recipe one.")
         elif self.is_guided or self.boundary is not None:
             raise InputError("Guidance and a second network need a rolling memory: give the recipe one.")
         if self.context_noise and self.shift is None:
@@ -108,11 +128,18 @@ class Recipe:
                 f"A window holds a chunk of {self.chunk_latents} latents or more, a sink 0 or more, got a window of "
                 f"{memory.window} and a sink of {memory.sink}."
             )
+        if memory.recall is not None and (memory.rotated or memory.window < 3 * self.chunk_latents):
+            raise InputError("To recall an older chunk, a window holds three chunks and positions go by place.")
 
     @property
     def steps(self) -> int:
         """Denoising steps of a chunk."""
         return len(self.timesteps)
+
+    @property
+    def follows_camera(self) -> bool:
+        """Whether a walk has a path."""
+        return self.camera_branch or not isinstance(self.memory, Rolling)
 
     @property
     def is_guided(self) -> bool:

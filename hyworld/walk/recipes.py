@@ -1,8 +1,8 @@
 """Recipes of known checkpoints, by name.
 
-Sources: settings of the original programs (Self-Forcing, Causal-Forcing, Wan 2.1, Wan 2.2), and of FastVideo for its
-causal Wan 2.2. Walks past the 21 latents that Self-Forcing was trained for, and sinks,
-are additions: pictures may drift.
+Sources: settings of the original programs (Self-Forcing, Causal-Forcing, Wan 2.1, Wan 2.2, DreamX-World), and of
+FastVideo for its causal Wan 2.2. Walks past the 21 latents that Self-Forcing was trained for, and its sinks, are
+additions: pictures may drift.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..camera.tokens import DREAMX_SPEEDS
+from ..config import MemoryConfig
 from ..errors import InputError
 from .recipe import WORLDPLAY, Recipe, Rolling
-from .schedules import step_list, unipc
+from .schedules import sigma_near, step_list, unipc
 
 NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，"
@@ -107,6 +109,38 @@ TI2V_5B = Recipe(
 )
 """With or without a picture."""
 
+DREAMX_5B = Recipe(
+    name="dreamx_5b",
+    chunk_latents=3,
+    memory=Rolling(window=9, sink=3, rotated=False),
+    context_timestep=0.1,
+    picture_timestep=0.0,
+    picture_read_alike=True,
+    camera_branch=True,
+    speeds=DREAMX_SPEEDS,
+    colour_match=1.0,
+    **_distilled((1000, 750, 500, 250), 5.0),
+)
+"""DreamX-World-5B, the autoregressive one."""
+
+DREAMX_5B_BF16 = replace(
+    DREAMX_5B,
+    name="dreamx_5b_bf16",
+    timesteps=(1000.0, 936.0, 832.0, 624.0),
+    clean_sigmas=tuple(sigma_near(timestep, 5.0) for timestep in (1000.0, 936.0, 832.0, 624.0)),
+    steps_before_shift=(),
+)
+"""As its own program computes in bfloat16: timesteps are rounded to 8 bits, and clean latents are taken with the sigmas
+nearest to these; new noise still comes at the exact ones."""
+
+DREAMX_5B_RECALL = replace(
+    DREAMX_5B,
+    name="dreamx_5b_recall",
+    memory=Rolling(window=9, sink=3, rotated=False, recall=MemoryConfig(radius=30.0)),
+)
+"""An experiment that nobody trained: WorldPlay's choice of an older clip, in the middle of the window. As far as there,
+100 latents of walking ahead, it looks for what it saw."""
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -122,6 +156,9 @@ RECIPES = {
         WAN22_T2V_14B,
         WAN22_I2V_14B,
         TI2V_5B,
+        DREAMX_5B,
+        DREAMX_5B_BF16,
+        DREAMX_5B_RECALL,
     )
 }
 

@@ -61,7 +61,7 @@ class Reconstituted:
             latents, told = world.remembered(remembered)
             latents = sent(latents, self._device).to(self._dtype)
             timestep = torch.full((1, len(told)), self._recipe.context_timestep, device=self._device)
-            control = self._conditioning.cameras(told, cameras)
+            control = self._conditioning.cameras(told, cameras.c2w[0])
             branch(Inputs(latents, timestep, text_kv=(), prefill=True, **control._asdict()))
         return remembered, (branch,)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..camera import Trajectory
 from ..config import DiTConfig
 from ..dit import RollingMemory, WanDiT
+from ..memory import sample_points, select_clip
 from .cache import Begun, tokens_per_frame
 from .conditioning import Conditioning
 from .handover import sent
@@ -55,6 +56,9 @@ class RollingCache:
         self._memories: list[RollingMemory] = []
         self._held = _Held()
         self._noise: WeakKeyDictionary[Step, Tensor] = WeakKeyDictionary()
+        self._points = None if memory.recall is None else sample_points(memory.recall.points, memory.recall.radius)
+        self._recalled: tuple[int, int] | None = None
+        """The chunk that the memories are ready for, and the one they recall for it."""
 
     def begin(
         self, world: World, cameras: Trajectory, branches: Sequence[Branch], on_replay: Callable[[], None]
@@ -63,18 +67,20 @@ class RollingCache:
         if not self._held.are_of(world):
             for memory in self._memories:
                 memory.clear()
-            self._held = _Held.nothing(world)
+            self._held, self._recalled = _Held.nothing(world), None
         for chunk in range(self._held.chunks, world.chunks):
             if chunk < world.chunks - 1:
                 on_replay()
             with self._changing() as held:
                 self._begin_memories()
+                self._recall(world, chunk, world.history[chunk].memory_frames)
                 self._read(world, chunk)
                 held.add(world.history[chunk])
+        kept = self._kept_of(world, cameras)
         with self._changing():
             self._begin_memories()
-        past = world.chunks * self._recipe.chunk_latents
-        return self._kept_of(past), self._remembering(branches)
+            self._recall(world, world.chunks, kept)
+        return kept, self._remembering(branches)
 
     def foresee(self, world: World, cameras: Trajectory, following: Trajectory) -> None:
         pass
@@ -131,18 +137,38 @@ class RollingCache:
     def _remembering(self, branches: Sequence[Branch]) -> tuple[Branch, ...]:
         return tuple(branch._replace(memory=memory) for branch, memory in zip(branches, self._memories, strict=True))
 
+    def _recall(self, world: World, chunk: int, kept: tuple[int, ...]) -> None:
+        """Have the older chunk that is among those `kept` for chunk number `chunk` in the memories."""
+        n, sink = self._recipe.chunk_latents, self._rule.sink
+        if self._rule.recall is None or not self._may_recall(chunk):
+            return
+        older = kept[sink] // n
+        if self._recalled == (chunk, older):
+            return
+        with ExitStack() as stack:
+            for memory in self._memories:
+                stack.enter_context(memory.behind_sink())
+            self._forward(world, older)
+        self._recalled = (chunk, older)
+
     def _read(self, world: World, chunk: int) -> None:
         """Let every branch read chunk number `chunk` of `world`, told what it was told then."""
+        self._forward(world, chunk)
+        for memory in self._memories:
+            memory.commit()
+
+    def _forward(self, world: World, chunk: int) -> None:
+        """One forward of every branch over chunk number `chunk` of `world`."""
         step = world.history[chunk]
         text = world.text if step.words is None else step.words.text
         told = self._remembering(self._networks.told(text, world.negative, world.clip))
         given = self._conditioning.given(world, chunk, step.cameras)
+        if self._recipe.picture_read_alike:
+            given = given._replace(picture_timestep=None)
         clean = sent(step.latents, self._device).to(self._dtype)
         inputs = given.inputs(given.stamped(self._noisy(clean, step, chunk)), self._recipe.context_timestep)
         for branch in told:
             branch(inputs._replace(prefill=True))
-        for memory in self._memories:
-            memory.commit()
 
     def _noisy(self, clean: Tensor, step: Step, chunk: int) -> Tensor:
         sigma = self._recipe.context_sigma
@@ -154,10 +180,22 @@ class RollingCache:
             noise = chunk_noise(0, chunk, tuple(clean.shape), self._recipe.draws - 1)
         return (1 - sigma) * clean.float() + sigma * sent(noise.float(), self._device)
 
-    def _kept_of(self, past: int) -> tuple[int, ...]:
-        """Which of `past` latents the next chunk sees."""
-        room = self._rule.window - self._recipe.chunk_latents
-        return (*range(min(self._rule.sink, past)), *range(max(self._rule.sink, past - room), past))
+    def _kept_of(self, world: World, cameras: Trajectory) -> tuple[int, ...]:
+        """Which latents the next chunk of `world`, seen by `cameras`, sees."""
+        n, sink = self._recipe.chunk_latents, self._rule.sink
+        past, room = world.chunks * n, self._rule.window - n
+        kept = (*range(min(sink, past)), *range(max(sink, past - room), past))
+        if self._rule.recall is None or self._points is None or not self._may_recall(world.chunks):
+            return kept
+        viewmats = torch.cat((world.viewmats, torch.from_numpy(cameras.viewmats)))
+        starts = range(-(-sink // n) * n, past - room, n)
+        clip = select_clip(viewmats, past, n, starts, self._points, self._rule.recall)
+        return (*kept[:sink], *range(clip, clip + n), *kept[sink + n :])
+
+    def _may_recall(self, chunk: int) -> bool:
+        """Whether a whole chunk has left the window when chunk number `chunk` begins."""
+        n = self._recipe.chunk_latents
+        return chunk * n - (self._rule.window - n) >= -(-self._rule.sink // n) * n + n
 
 
 class _Held:

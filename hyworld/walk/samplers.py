@@ -40,10 +40,11 @@ class Renoise:
 
     def __init__(self, recipe: Recipe, draw: Draw) -> None:
         self._sigmas = recipe.sigmas
+        self._clean_sigmas = recipe.clean_sigmas or recipe.sigmas
         self._draw = draw
 
     def advance(self, x: Tensor, flow: Tensor, step: int) -> Tensor:
-        clean = x - self._sigmas[step] * flow
+        clean = x - self._clean_sigmas[step] * flow
         following = self._sigmas[step + 1]
         return (1 - following) * clean + following * self._draw(step + 1) if following else clean
 

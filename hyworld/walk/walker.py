@@ -101,6 +101,8 @@ class Walker:
         )
         self.recipe = recipe
         self.decoding = decoding
+        if decoding is not None:
+            decoding.colour_match = recipe.colour_match
         self.device = torch.device(device)
         self.dtype = dtype
         self.vae = vae
@@ -336,19 +338,20 @@ class Walker:
             x = x.to(self.dtype)
         latents = HandOver()
         latents.push(x)
-        pictures, cache = (None, None) if self.decoding is None else self.decoding.decode(world, x)
+        decoded = None if self.decoding is None else self.decoding.decode(world, x)
         if following is not None:
             self._cache.foresee(world, cameras, following)
-        frames = None if pictures is None else pictures.collect()
+        frames = None if decoded is None else decoded.pictures.collect()
+        colours = None if decoded is None or decoded.colours is None else decoded.colours.cpu()
         told = Words(world.text, world.prompt)
-        step = Step(latents.collect(), replace(cameras, notes=()), remembered, told)
+        step = Step(latents.collect(), cameras.bare(), remembered, told, colours)
         if not step.latents.isfinite().all():
             raise InputError(
                 "The network returned NaN or infinity: choose bfloat16 instead of float16, attention auto, or check "
                 "weights and LoRAs."
             )
-        if self.decoding is not None and cache is not None:
-            self.decoding.caches.put(step, cache)
+        if self.decoding is not None and decoded is not None:
+            self.decoding.caches.put(step, decoded.cache)
         if noise is not None and noise.ndim == 6:
             self._cache.noise_given(step, noise[-1])
         if self.device.type == "cpu" and (world.chunks + 1) % self.give_back_every == 0:

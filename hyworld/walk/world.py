@@ -39,12 +39,14 @@ class Step:
     cameras: of those n latents, in world coordinates.
     memory_frames: indices of the latents this chunk attended to, ascending.
     words: what it was told; None if not known.
+    colours: what the pictures after it are matched to, `[2, 3]`, see `colour`; None if no colours are matched.
     """
 
     latents: Tensor
     cameras: Trajectory
     memory_frames: tuple[int, ...]
     words: Words | None = None
+    colours: Tensor | None = None
 
     @cached_property
     def viewmats(self) -> Tensor:
@@ -116,7 +118,8 @@ class World:
     @property
     def path(self) -> Trajectory:
         """The path walked so far, in world coordinates."""
-        return _together([step.cameras for step in self.history])
+        path = _together([step.cameras for step in self.history])
+        return replace(path, chunk_latents=self.history[0].latents.shape[2]) if self.history else path
 
     def remembered(self, frames: tuple[int, ...]) -> tuple[Tensor, Trajectory]:
         """Latents `[1, C, K, h, w]` and cameras of the given indices; the rest of the history is not touched."""
@@ -167,7 +170,7 @@ class World:
         for step, cameras in zip(self.history[start.chunks :], parts, strict=False):
             known = known.told(words_at(words, known.chunks) or _words(known))
             told = step.words is not None and _same(step.words.text, known.text)
-            if not told or not _same(step.cameras, replace(cameras, notes=())):
+            if not told or not _same(step.cameras, cameras.bare()):
                 break
             known = known.and_then(step)
         return known if known.chunks > start.chunks else start

@@ -18,13 +18,18 @@ from ..dit import WanDiT
 from ..errors import InputError
 
 _CAMERA_PARTS = ("action_embedding.", ".self_attn.o_prope.")
+_CAMERA_BRANCH_Q = ".cam_self_attn.q_proj.weight"
+"""In DreamX-World's camera branch; its rows are the branch's width."""
+_SISTER = r"5b[-_ .]?cam(?![a-z])"
+_CAUSAL_CLASS = "CausalWanModel"
+"""The class that the released config.json of the autoregressive model names."""
 
 _WAN_HEAD_DIM = 128
 _SMALLEST_WAN_WIDTH = 1536
 _WAN21_CHANNELS = 16
 _IMAGE_CHANNELS = 20
 """Of Wan's image-to-video models: 4 of a mask, 16 of the picture's latent."""
-_KNOWN = "HY-WorldPlay's WAN-5B, or a text-to-video or image-to-video model of Wan 2.1 or 2.2"
+_KNOWN = "HY-WorldPlay's WAN-5B, DreamX-World-5B, or a text-to-video or image-to-video model of Wan 2.1 or 2.2"
 
 _VAE = r"^(en|de)coder\.(conv1|conv_in|head|down_blocks|mid_block)\."
 
@@ -107,6 +112,9 @@ def dit_config_from(
     width, channels_in = state["patch_embedding.weight"].shape[:2]
     channels = _channels_out(state)
     clip = state.get("img_emb.proj.0.weight")
+    branch = next((tensor for key, tensor in state.items() if key.endswith(_CAMERA_BRANCH_Q)), None)
+    if branch is not None:
+        _refuse_sister(metadata, name)
     head_dim = head_dim or _stated_head_dim(metadata, width)
     if head_dim is None and width >= _SMALLEST_WAN_WIDTH and width % _WAN_HEAD_DIM == 0:
         head_dim = _WAN_HEAD_DIM
@@ -125,16 +133,30 @@ def dit_config_from(
         latent_channels=channels,
         text_dim=state["text_embedding.0.weight"].shape[1],
         freq_dim=state["time_embedding.0.weight"].shape[1],
-        cameras=any(map(is_camera_tensor, state)),
+        cameras=branch is not None or any(map(is_camera_tensor, state)),
         image_channels=channels_in - channels,
         clip_dim=0 if clip is None else clip.shape[0],
+        camera_width=0 if branch is None else branch.shape[0],
     )
+
+
+def _refuse_sister(metadata: Mapping[str, str], name: str) -> None:
+    """Raise `InputError` for DreamX-World-5B-Cam, whose tensors have the same names and shapes."""
+    made_by = _stated(metadata).get("_class_name", _CAUSAL_CLASS)
+    if re.search(_SISTER, name, re.IGNORECASE) or made_by != _CAUSAL_CLASS:
+        what = "by its name" if made_by == _CAUSAL_CLASS else f"by its config.json ({made_by})"
+        raise InputError(
+            f"{name} is {what} DreamX-World-5B-Cam, the bidirectional model, which makes one clip: "
+            "give DreamX-World-5B, the autoregressive one, or another name to a file that is that."
+        )
 
 
 def check_dit(state: Mapping[str, Tensor], config: DiTConfig, *, name: str = "The checkpoint") -> None:
     """Raise `InputError` unless `state` is all tensors of the transformer, in their shapes."""
     refuse_other_models(state, name)
     network = "the WorldPlay transformer" if config.cameras else "the Wan transformer"
+    if config.camera_width:
+        network = "the DreamX-World transformer"
     refuse_misfit(state, dit_shapes(config), name, network)
 
 
@@ -190,13 +212,16 @@ def _channels_out(state: Mapping[str, Tensor]) -> int:
     return state["head.head.weight"].shape[0] // (PATCH * PATCH)
 
 
-def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:
+def _stated(metadata: Mapping[str, str]) -> dict[str, object]:
     try:
         config = json.loads(metadata.get("config", ""))
     except ValueError:
-        return None
-    if not isinstance(config, dict):
-        return None
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _stated_head_dim(metadata: Mapping[str, str], width: int) -> int | None:
+    config = _stated(metadata)
     size = _first_whole(config, ("hd", "attention_head_dim"))
     heads = _first_whole(config, ("heads", "num_heads", "num_attention_heads"))
     return size or (width // heads if heads else None)

@@ -15,9 +15,9 @@ from hyworld.weights.random import randomise
 class Compiled:
     """A small network that counts what torch compiles of it."""
 
-    def __init__(self, *, cameras: bool) -> None:
+    def __init__(self, **kind: object) -> None:
         torch._dynamo.reset()
-        self.model = randomise(WanDiT(DiTConfig(2, 12, 1, 64, 4, 12, 16, cameras=cameras)), 0)
+        self.model = randomise(WanDiT(DiTConfig(2, 12, 1, 64, 4, 12, 16, **kind)), 0)
         self.text_kv = self.model.text_keys_values(torch.randn(1, 5, 12))
         self.counter = CompileCounter()
         self._run = torch.compile(self.model, backend=self.counter)
@@ -58,3 +58,16 @@ def test_a_window_that_rolls_on(rotated: bool):
         compiled.append(network.counter.frame_count)
     assert compiled[-1] <= 6
     assert compiled[4] == compiled[-1], "positions that grow need nothing new"
+
+
+@torch.no_grad()
+def test_a_camera_branch_of_its_own_in_a_window():
+    network = Compiled(camera_width=8)
+    memory = RollingMemory(network.model.config, window=4, sink=2, chunk=2, tokens_per_frame=6, rotated=False)
+    eyes = [torch.eye(n).repeat(1, 2, 1, 1) for n in (4, 3)]
+    for _ in range(8):
+        memory.begin()
+        for prefill in (False, True):
+            network(memory, 2, viewmats=eyes[0], intrinsics=eyes[1], prefill=prefill)
+        memory.commit()
+    assert network.counter.frame_count <= 7

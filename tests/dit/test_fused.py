@@ -80,6 +80,19 @@ def test_the_only_branch_of_a_network_without_cameras(batch: int, heads: int, he
         assert buffer.isnan().sum() == buffer.numel() - want.numel(), "nothing beside the slice may be written"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("batch", "heads", "head_dim"), [(1, 3, 12), (2, 4, 8)])
+def test_heads_of_a_camera_branch(batch: int, heads: int, head_dim: int, dtype: torch.dtype):
+    frames, width = 3, heads * head_dim
+    x, matrix = rows(batch, frames, 6, 3 * width, dtype=dtype)[..., width : 2 * width], rows(batch, frames, 4, 4)
+    norm = nn.RMSNorm(width, eps=1e-6, device=DEVICE, dtype=dtype)
+    norm.weight.data.uniform_(0.5, 2)
+    for gain in (norm, None):
+        want = PLAIN.camera_heads(x, heads, gain, matrix)
+        assert want.shape == (batch, heads, frames * 6, head_dim)
+        close(FUSED.camera_heads(x, heads, gain, matrix), want)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_branches_of_slices(batch: int):
     """A third of q, k and v side by side, the first frames of a longer memory, and both at once."""

@@ -25,7 +25,7 @@ SMALLEST_SCALE = 0.75
 """At half of that old front ends stop drawing text."""
 LEAST_CONTRAST = 3.2
 """Of the host's colours for links on ours for notes; 1.8 is what its inline code has on its brown notes."""
-NEED_OTHER_FILES = ("self_forcing_stream", "ti2v_5b")
+NEED_OTHER_FILES = ("dreamx_5b", "self_forcing_stream", "ti2v_5b")
 """Models that are not WorldPlay, under other licences."""
 LICENCE = "does not cover the EU, the UK and South Korea"
 ROOM = 1.5

@@ -145,17 +145,24 @@ test("presets are paths, at any speed", () => {
 
 test("counts", () => {
   const start = 0;
-  assert.deepEqual(countsOf(31), { latents: 32, chunks: 8, frames: 125, seconds: 7.8125, left: 0, missing: 0, start });
-  assert.deepEqual(countsOf(4), { latents: 5, chunks: 1, frames: 13, seconds: 13 / 16, left: 1, missing: 3, start });
-  assert.deepEqual(countsOf(0), { latents: 1, chunks: 0, frames: 0, seconds: 0, left: 1, missing: 3, start });
+  assert.deepEqual(countsOf(31), { latents: 32, chunks: 8, frames: 125, seconds: 7.8125, left: 0, missing: 0, start, chunkLatents: 4 });
+  assert.deepEqual(countsOf(4), { latents: 5, chunks: 1, frames: 13, seconds: 13 / 16, left: 1, missing: 3, start, chunkLatents: 4 });
+  assert.deepEqual(countsOf(0), { latents: 1, chunks: 0, frames: 0, seconds: 0, left: 1, missing: 3, start, chunkLatents: 4 });
   assert.equal(motionLatents(path("w-7, right-8")), 15);
 });
 
 test("a continued walk has no first latent of its own: its path gives one latent less, and every chunk 16 frames", () => {
   const start = 1;
-  assert.deepEqual(countsOf(7, true), { latents: 7, chunks: 1, frames: 16, seconds: 1, left: 3, missing: 1, start });
-  assert.deepEqual(countsOf(8, true), { latents: 8, chunks: 2, frames: 32, seconds: 2, left: 0, missing: 0, start });
-  assert.deepEqual(countsOf(0, true), { latents: 0, chunks: 0, frames: 0, seconds: 0, left: 0, missing: 4, start });
+  assert.deepEqual(countsOf(7, true), { latents: 7, chunks: 1, frames: 16, seconds: 1, left: 3, missing: 1, start, chunkLatents: 4 });
+  assert.deepEqual(countsOf(8, true), { latents: 8, chunks: 2, frames: 32, seconds: 2, left: 0, missing: 0, start, chunkLatents: 4 });
+  assert.deepEqual(countsOf(0, true), { latents: 0, chunks: 0, frames: 0, seconds: 0, left: 0, missing: 4, start, chunkLatents: 4 });
+});
+
+test("chunks of three latents", () => {
+  const counts = countsOf(8, false, 3);
+  assert.deepEqual(counts, { latents: 9, chunks: 3, frames: 33, seconds: 33 / 16, left: 0, missing: 0, start: 0, chunkLatents: 3 });
+  assert.equal(chunkStart(2, counts), 6);
+  assert.equal(placeOf(5, counts).chunk, 2);
 });
 
 test("latents and chunks are counted from 1", () => {

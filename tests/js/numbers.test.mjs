@@ -46,3 +46,13 @@ test("labels have names", () => {
   assert.deepEqual(partsOf(0), { move: "none", turn: "none" });
   assert.equal(labelOfKeys(["orbit_right"]), labelOfKeys(["right"]));
 });
+
+test("made in steps, the camera is on its way from step to step", () => {
+  const motions = motionsOf("w+left-2", { move: 0.3, turn: 6 });
+  const poses = integrate(motions, 4);
+  assert.ok(Math.abs(Math.hypot(...poses[1].position) - 0.075) < TOLERANCE);
+  const pictures = integrate(motionsOf("w+left-5", { move: 0.075, turn: 1.5 }));
+  assertClose(matrix(poses[2]), matrix(pictures[5]), "the second latent");
+  assertClose(matrix(poseAt(poses, motions, 1.5, 4)), matrix(pictures[3]), "between");
+  assertClose(matrix(poseAt(poses, motions, 0.5, 4, true)), matrix(pictures[2]), "onwards");
+});

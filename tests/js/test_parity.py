@@ -17,7 +17,7 @@ import pytest
 from hyworld import InputError, Trajectory
 from hyworld.camera import KEYS, label_from_keys
 from hyworld.camera.keys import ARROWS, parse_keys, trajectory_from_keys
-from hyworld.camera.tokens import compatible
+from hyworld.camera.tokens import DREAMX_SPEEDS, compatible
 
 HERE = Path(__file__).parent
 WORDS = [*KEYS, *ARROWS, "W", "Right", "idle", "none", "jump", "forward", "rigt", "orbit_rigth", "x" * 50]
@@ -113,3 +113,20 @@ def test_key_presses(node: str) -> None:
             assert answer["told"] == [label_from_keys(keys) for keys in sequence]
             right += 1
     assert 100 < right < len(asked) - 100
+
+
+def test_paths_at_another_models_pace(node: str) -> None:
+    """DreamX-World's: in steps, from a world's beginning and onwards; its share of a chunk is tested in JavaScript."""
+    asked = ["w-3, w+left-2, up-1", "d-1", "orbit_left-2, right+s-2"]
+    for continued in (False, True):
+        told = json.dumps(
+            [{"notation": "tokens", "text": x, "pace": "DreamX-World", "continued": continued} for x in asked]
+        )
+        run = subprocess.run([node, HERE / "read_paths.mjs"], input=told, capture_output=True, text=True, timeout=120)
+        assert run.returncode == 0, run.stderr
+        for text, answer in zip(asked, json.loads(run.stdout), strict=True):
+            path = Trajectory.from_tokens(text, DREAMX_SPEEDS)
+            want = path.onwards if continued else path.c2w
+            poses = np.array(answer["poses"])
+            np.testing.assert_allclose(poses[:, 9:], want[:, :3, 3], rtol=0, atol=1e-9)
+            np.testing.assert_allclose(poses[:, :9].reshape(-1, 3, 3), want[:, :3, :3], rtol=0, atol=1e-9)

@@ -168,6 +168,7 @@ def test_english_is_what_the_schemas_say() -> None:
 def test_only_graphs_are_offered_as_templates() -> None:
     """ComfyUI offers every JSON file in this folder itself; API forms lie one folder deeper."""
     assert [file.stem for file in WORKFLOWS] == [
+        "dreamx_5b",
         "live_walk",
         "lora_fp8_low_vram",
         "quick_start",

@@ -172,3 +172,41 @@ def test_is_vae(native: dict[str, Tensor]) -> None:
     assert is_vae(["decoder.conv_in.bias"])
     assert not is_vae(native)
     assert not is_vae(["decoder.1.weight"])
+
+
+DREAMX = DiTConfig(camera_width=768)
+
+
+def test_dreamx_world_is_recognised_without_metadata() -> None:
+    state = meta(DREAMX)
+    assert len(state) == 825 + 30 * 10
+    assert dit_config_from(state, {}) == DREAMX
+    assert dit_config_from(state, {"config": '{"_class_name": "CausalWanModel", "attn_compress": 4}'}) == DREAMX
+    assert dit_config_from(dit_to_native({f"model.{name}": tensor for name, tensor in state.items()}), {}) == DREAMX
+    check_dit(state, DREAMX)
+
+
+def test_tensors_of_dreamx_world_that_nobody_expects_are_named() -> None:
+    state = meta(DREAMX)
+    state["blocks.3.cam_self_attn.gate"] = torch.empty(1, device="meta")
+    del state["blocks.4.cam_self_attn.norm_q.weight"]
+    with pytest.raises(
+        InputError,
+        match=r"the DreamX-World transformer of 1125 tensors: 1 missing \(blocks.4.cam_self_attn.norm_q.weight\); "
+        r"1 unexpected \(blocks.3.cam_self_attn.gate\)",
+    ):
+        check_dit(state, DREAMX)
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "said"),
+    [
+        ("models/DreamX-World-5B-Cam/model.safetensors", {}, "by its name DreamX-World-5B-Cam"),
+        ("dreamx_5b_cam_bf16.safetensors", {}, "by its name"),
+        ("x.safetensors", {"config": '{"_class_name": "Wan2_2Transformer3DModel"}'}, r"\(Wan2_2Transformer3DModel\)"),
+    ],
+)
+def test_the_bidirectional_sister_is_refused(name: str, metadata: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        dit_config_from(meta(DREAMX), metadata, name=name)
+    assert dit_config_from(meta(DREAMX), {}, name="dreamx_world_5b_camera.safetensors") == DREAMX

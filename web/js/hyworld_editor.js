@@ -5,6 +5,7 @@
 import { app } from "../../../scripts/app.js";
 import { presses } from "./camera/presses.js";
 import { TRAINED } from "./camera/integrate.js";
+import { paced } from "./camera/paces.js";
 import { tokens } from "./camera/tokens.js";
 import { PathEditor } from "./editor/editor.js";
 import { after, handOver, passToGraph } from "./graph/dom_widget.js";
@@ -104,7 +105,7 @@ function situationOf(node, input, isLinked, ran) {
   const linkedSpeeds = ["move_speed", "turn_speed"].filter(isLinked);
   const speedsKnown = linkedSpeeds.every((name) => ran[name] !== undefined);
   return {
-    speeds: { move: speed("move_speed", TRAINED.move), turn: speed("turn_speed", TRAINED.turn) },
+    speeds: paced(valueOf("pace"), { move: speed("move_speed", TRAINED.move), turn: speed("turn_speed", TRAINED.turn) }),
     thirdPerson: Boolean(valueOf("third_person")),
     relabels: isLinked("trajectory"),
     linked: isLinked(input) ? input : undefined,

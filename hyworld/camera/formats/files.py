@@ -10,7 +10,7 @@ from pathlib import Path
 from ...atomic import check_new_file, discard, publish, temporary_name
 from ...errors import InputError
 from ..pose_json import PoseData, poses_from_json, poses_to_json, read_file, read_json_text
-from . import blender, colmap, nerfstudio, npz
+from . import blender, colmap, dreamx, nerfstudio, npz
 
 FORMATS = (
     "transforms.json (nerfstudio), NAME.blender.json, any other NAME.json (poses), NAME.npz, or a folder with a slash "
@@ -51,7 +51,12 @@ def called(source: str) -> str:
 
 
 def read_data(data: object, name: str) -> PoseData:
-    """Poses of parsed JSON: Blender's, nerfstudio's, or pose JSON; raises `InputError` that begins with `name`."""
+    """Poses of parsed JSON: Blender's, nerfstudio's, DreamX-World's, or pose JSON.
+
+    Raises `InputError` that begins with `name`.
+    """
+    if isinstance(data, Mapping) and dreamx.ACTIONS in data:
+        return dreamx.read(data, name)
     if isinstance(data, Mapping) and "frames" in data:
         frames = data["frames"]
         ours = isinstance(frames, list) and any(isinstance(f, Mapping) and "matrix_world" in f for f in frames)

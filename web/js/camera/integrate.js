@@ -15,6 +15,9 @@
  * @typedef {object} Speeds how far one latent goes
  * @property {number} move  scene units
  * @property {number} turn  degrees, for turns and orbits
+ * @property {number} [steps]  in how many equal steps a latent's motion is made, 1 if not said; the first motion of a path
+ *   from a world's beginning has one of them
+ * @property {number} [chunkLatents]  latents of a chunk of the model with these speeds
  */
 
 import { KEYS } from "./keys.js";
@@ -68,12 +71,26 @@ export function advance({ rotation, position }, motion) {
 /**
  * The pose of every latent: one more than there are motions, the first at the origin.
  * @param {Motion[]} motions
+ * @param {number} [steps] see `Speeds`
+ * @param {boolean} [continued] the path goes on from latents there are, so that its first motion has all steps, too
  * @returns {Pose[]}
  */
-export function integrate(motions) {
+export function integrate(motions, steps = 1, continued = false) {
   const poses = [START];
-  for (const motion of motions) poses.push(advance(poses.at(-1), motion));
+  motions.forEach((motion, i) => {
+    const count = i || continued ? steps : 1;
+    poses.push(stepped(poses.at(-1), shareOf(motion, 1 / steps), count));
+  });
   return poses;
+}
+
+function stepped(pose, step, count) {
+  for (let i = 0; i < count; i++) pose = advance(pose, step);
+  return pose;
+}
+
+function shareOf(motion, share) {
+  return Object.fromEntries(Object.entries(motion).map(([axis, step]) => [axis, step * share]));
 }
 
 /**
@@ -81,13 +98,16 @@ export function integrate(motions) {
  * @param {Pose[]} poses
  * @param {Motion[]} motions
  * @param {number} at
+ * @param {number} [steps] as of `integrate`
+ * @param {boolean} [continued]
  */
-export function poseAt(poses, motions, at) {
+export function poseAt(poses, motions, at, steps = 1, continued = false) {
   const i = Math.min(Math.max(Math.floor(at), 0), motions.length);
   const share = at - i;
   if (share <= 0 || i === motions.length) return poses[i];
-  const part = Object.fromEntries(Object.entries(motions[i]).map(([axis, step]) => [axis, step * share]));
-  return advance(poses[i], part);
+  const made = share * (i || continued ? steps : 1);
+  const step = shareOf(motions[i], 1 / steps);
+  return advance(stepped(poses[i], step, Math.floor(made)), shareOf(step, made % 1));
 }
 
 /** A point of the world in the camera's frame. */

@@ -2,7 +2,7 @@
  * The path from above: x to the right, z (forward at the start) up, drawn to fit.
  */
 
-import { CHUNK_LATENTS, chunkStart } from "../camera/counts.js";
+import { chunkStart } from "../camera/counts.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
 const MARGIN = 32;
@@ -111,8 +111,8 @@ export class PathMap {
 
   /** The path, in pieces of whole chunks that change colour from first to last; what fills no chunk is dashed. */
   #pieces() {
-    const { chunks, left, start } = this.#walk.counts;
-    const length = CHUNK_LATENTS * Math.max(1, Math.ceil(chunks / MOST_PIECES));
+    const { chunks, left, start, chunkLatents } = this.#walk.counts;
+    const length = chunkLatents * Math.max(1, Math.ceil(chunks / MOST_PIECES));
     const whole = chunkStart(chunks, this.#walk.counts);
     const pieces = [];
     for (let i = start; i < whole; i += length) {
@@ -175,7 +175,8 @@ export class PathMap {
 
   #chunkStarts() {
     const { counts } = this.#walk;
-    return Array.from({ length: Math.ceil(counts.latents / CHUNK_LATENTS) }, (_, chunk) => chunkStart(chunk, counts));
+    const length = Math.ceil(counts.latents / counts.chunkLatents);
+    return Array.from({ length }, (_, chunk) => chunkStart(chunk, counts));
   }
 
   /** Unit vector across the path at a latent; undefined where it stands. */

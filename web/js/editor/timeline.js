@@ -3,7 +3,7 @@
  * what is inserted goes in there.
  */
 
-import { CHUNK_LATENTS, chunkStart } from "../camera/counts.js";
+import { chunkStart } from "../camera/counts.js";
 import { capsOf } from "./caps.js";
 import { html, onSize, pathData, set, svg } from "./dom.js";
 
@@ -89,10 +89,10 @@ export class Timeline {
   }
 
   #drawTicks(cells, counts) {
-    const { chunks, left } = counts;
+    const { chunks, left, chunkLatents } = counts;
     const width = (cells + 1) * this.cell;
     set(this.ticks, { width: Math.max(width, this.#width) });
-    const every = Math.ceil(numberRoom(chunks) / (CHUNK_LATENTS * this.cell));
+    const every = Math.ceil(numberRoom(chunks) / (chunkLatents * this.cell));
     const marks = [];
     let lines = "";
     for (let chunk = 0; chunk <= chunks; chunk++) {
@@ -174,14 +174,15 @@ export class Timeline {
 
   #rulerKey(event) {
     const last = this.#walk.motions.length;
+    const { chunkLatents } = this.#walk.counts;
     const at = Math.round(this.#at);
     const to = {
       ArrowLeft: at - 1,
       ArrowDown: at - 1,
       ArrowRight: at + 1,
       ArrowUp: at + 1,
-      PageUp: at + CHUNK_LATENTS,
-      PageDown: at - CHUNK_LATENTS,
+      PageUp: at + chunkLatents,
+      PageDown: at - chunkLatents,
       Home: 0,
       End: last,
     }[event.key];

@@ -36,7 +36,9 @@ export function walkOf(text, { notation, speeds, thirdPerson = false, relabels =
   const path = read(kind === "json" ? "" : text, notation);
   const held = heldKeys(path);
   const motions = held.map((keys) => motionOf(keys, speeds));
-  const poses = integrate(motions);
+  const { steps, chunkLatents } = speeds;
+  const continued = wiring?.walk === "continued";
+  const poses = integrate(motions, steps, continued);
   const orbits = path.segments.some(({ keys }) => keys.some((key) => key.startsWith("orbit")));
   return {
     text,
@@ -46,9 +48,9 @@ export function walkOf(text, { notation, speeds, thirdPerson = false, relabels =
     motions,
     poses,
     labels: relabels ? [0, ...held.map(labelOfKeys)] : labels(poses, thirdPerson || orbits),
-    counts: countsOf(motions.length, wiring?.walk === "continued"),
-    otherwise: countsOf(motions.length, true),
-    poseAt: (at) => poseAt(poses, motions, at),
+    counts: countsOf(motions.length, continued, chunkLatents),
+    otherwise: countsOf(motions.length, true, chunkLatents),
+    poseAt: (at) => poseAt(poses, motions, at, steps, continued),
   };
 }
 

@@ -45,7 +45,7 @@ export class Route {
       const [from, to] = [places[Math.floor(i)], places[Math.ceil(i)]];
       return poseOf(between(from, to, i % 1));
     };
-    return { poses, counts: countsOf(last), poseAt };
+    return { poses, counts: countsOf(last, false, this.chunkLatents), poseAt };
   }
 }
 
