@@ -106,7 +106,7 @@ def receive() -> tuple[Order, tuple[int, ...], list[Tensor]]:
 
 def state_of(memory: KVMemory | RollingMemory, number: int) -> MemoryState:
     """For the others to have the same."""
-    sizes: dict[str, Any] = {"tokens_per_frame": memory.tokens_per_frame}
+    sizes: dict[str, Any] = {"tokens_per_frame": memory.tokens_per_frame, "fp8": memory.fp8}
     if isinstance(memory, RollingMemory):
         sizes |= {
             "window": memory.capacity_frames - memory.sink,

@@ -114,7 +114,12 @@ class Walker:
         self._cache = self._cache_rule(network.config)
 
     def share(self, ranks: int) -> None:
-        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`."""
+        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`.
+
+        Raises `InputError` for a recipe that recalls older latents.
+        """
+        if isinstance(self.recipe.memory, Rolling) and self.recipe.memory.recall is not None:
+            raise InputError(f"The recipe {self.recipe.name} recalls on one GPU alone: leave --gpus out.")
         config = self.network.config
         self._cache = self._cache_rule(replace(config, num_heads=config.num_heads // ranks))
 

@@ -11,13 +11,15 @@ import torch
 
 from hyworld import Pipeline, Trajectory, World
 from hyworld.config import DiTConfig, Wan21VAEConfig
-from hyworld.dit import WanDiT
+from hyworld.dit import PLAIN, WanDiT
+from hyworld.dit.fp8_attention import PLAIN_FP8
 from hyworld.modes import Modes
 from hyworld.parallel import follow_if_told, leave
 from hyworld.parallel.together import together
 from hyworld.pipeline import load, make_walker
 from hyworld.vae.wan21 import Wan21VAE
-from hyworld.walk import Recipe, Rolling, Words
+from hyworld.walk import Recipe, Rolling, Walker, Words
+from hyworld.walk.decoding import Decoding
 from hyworld.walk.schedules import step_list
 from hyworld.weights.random import randomise
 
@@ -41,6 +43,8 @@ STREAMS = {
     "window": STREAM,
     "rerope, guided": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=False), guidance=3.0),
     "two networks": replace(STREAM, memory=Rolling(window=3, sink=2), boundary=900.0),
+    "fp8": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=True)),
+    "camera branch": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=False), camera_branch=True),
 }
 
 Walked = dict[str, torch.Tensor]
@@ -48,16 +52,30 @@ Walked = dict[str, torch.Tensor]
 
 def streaming(name: str, *, device: str) -> Pipeline:
     """A small Wan that streams by one of `STREAMS`."""
+    recipe = STREAMS[name]
     config = DiTConfig(
-        num_heads=4, head_dim=12, num_layers=2, ffn_dim=32, latent_channels=6, text_dim=10, freq_dim=16, cameras=False
+        num_heads=4,
+        head_dim=12,
+        num_layers=2,
+        ffn_dim=32,
+        latent_channels=6,
+        text_dim=10,
+        freq_dim=16,
+        cameras=recipe.follows_camera,
+        camera_width=32 if recipe.camera_branch else 0,
     )
     sizes = Wan21VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
-    recipe = STREAMS[name]
     vae = randomise(Wan21VAE(sizes), 1)
     second = randomise(WanDiT(config), 2) if recipe.boundary else None
     where, dtype = torch.device(device), torch.float32
-    walker = make_walker(randomise(WanDiT(config), 0), vae, vae, Modes(), where, dtype, recipe=recipe, second=second)
-    return Pipeline(walker, vae, (48, 80))
+    first = randomise(WanDiT(config), 0)
+    if name != "fp8":
+        walker = make_walker(first, vae, vae, Modes(), where, dtype, recipe=recipe, second=second)
+        return Pipeline(walker, vae, (48, 80))
+    # As the mode does it, but with the plain functions.
+    first.kernels = PLAIN._replace(fp8=PLAIN_FP8)
+    decoding = Decoding(vae, device=where, dtype=dtype)
+    return Pipeline(Walker(first, recipe=recipe, decoding=decoding, fp8_memory=True), vae, (48, 80))
 
 
 def text(seed: int) -> Words:
@@ -93,7 +111,8 @@ def walks(kinds: tuple[Literal["fast", "compact"], ...] = ("fast", "compact"), *
     for name in STREAMS:
         pipeline = together(streaming, name, device="cpu")
         start = pipeline.start(None, text(0), negative=text(1))
-        chunks = list(pipeline.walk(start, chunks=4, prompts={2: text(2)}))
+        path = Trajectory.from_tokens("w-6, right-7") if STREAMS[name].follows_camera else None
+        chunks = list(pipeline.walk(start, path, 6, prompts={2: text(2)}))
         keep(walked, name, chunks[-1].world, [chunk.frames for chunk in chunks])
     return walked
 
