@@ -57,7 +57,7 @@ class Subject:
             parts = torch.arange(scenes).split(16)
             self.first = torch.cat([first_latents(vae, self.scenes[part]) for part in parts])
 
-    def video(self, path: Trajectory, **options: bool) -> Tensor:
+    def video(self, path: Trajectory, **options: Any) -> Tensor:
         """Frames `[S, 3, F, H, W]` of every scene along the path, on the CPU."""
         return decoded(self.vae, walk(self.network, self.first, path, self.seeds, **options)).cpu()
 

@@ -40,7 +40,7 @@ def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None
     D, N = E // heads, num_frames * S
     if out is None:
         padded = triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES
-        out = x.new_empty(len(factors) * B, heads, D, padded, dtype=FP8)[..., :N]
+        out = x.new_zeros(len(factors) * B, heads, D, padded, dtype=FP8)[..., :N]
     _values[(triton.cdiv(N, TOKENS), heads, B)](
         x, x if matrix is None else matrix.contiguous(), factors, out, N, S, x.stride(2),
         B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
@@ -200,7 +200,8 @@ def _attend(
             v = tl.load(v_at + begin, mask=(channel < D)[None, :], other=0.0)
         largest, total, out = _step(v, tl.dot(q, k), scale, largest, total, out)
     if whole < last:
-        k_inside, v_inside = whole + mixed < N, whole + key < N
+        # Up to the next 16 bytes: read as words, and of weight 0.
+        k_inside, v_inside = whole + mixed < N, whole + key < tl.cdiv(N, 16) * 16
         k = tl.load(k_at + whole * k_token, mask=k_inside[None, :] & (channel < D)[:, None], other=0.0)
         v = tl.load(v_at + whole, mask=v_inside[:, None] & (channel < D)[None, :], other=0.0)
         scores = tl.where(k_inside[None, :], tl.dot(q, k), float("-inf"))
