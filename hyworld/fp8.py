@@ -162,8 +162,6 @@ def use_fp8(
 ) -> None:
     """Replace every Linear in the blocks of a `WanDiT` by `Fp8Linear`; self-attention's q, k and v become one.
 
-    So do o and o_prope, unless they are fp8 already: their rows have scales of their own.
-
     quantise: rounds the layers' inputs.
     scales: of weights that are fp8 already, by parameter name: a scalar or one per output channel; no scale is 1.
     """
@@ -181,11 +179,6 @@ def use_fp8(
                 attention: Any = module
                 attention.qkv = joined(*(f"{name}.{part}" for part in "qkv"))
                 attention.q = attention.k = attention.v = None
-                o, o_prope = attention.o, getattr(attention, "o_prope", None)
-                if o_prope is not None and FP8 not in (o.weight.dtype, o_prope.weight.dtype):
-                    weight, scale = quantise_rows(torch.cat((o.weight, o_prope.weight), dim=1))
-                    attention.out = Fp8Linear(weight, scale, o.bias + o_prope.bias, quantise)
-                    attention.o = attention.o_prope = None
         for name, _ in list(model.named_modules()):
             if is_quantised_layer(f"{name}.weight"):
                 model.set_submodule(name, joined(name))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hyworld.config import DiTConfig
-from hyworld.dit import Inputs, WanDiT, kernels
+from hyworld.dit import Inputs, WanDiT
 from hyworld.errors import InputError
 from hyworld.fp8 import (
     FP8,
@@ -188,22 +188,3 @@ def test_weights_that_are_fp8_already_are_taken_as_they_are():
     assert torch.equal(layer.weight.float() * layer.scale, wide.blocks[0].ffn[0].weight)
     use_fp8(wide)
     assert relative(forward(stored), forward(wide)) < 0.05
-
-
-def test_both_outputs_of_attention_are_one_layer_over_both():
-    """The kernel that projects rounds as the plain functions do; weights that are fp8 already stay two layers."""
-    pytest.importorskip("triton", reason="Triton is not installed")
-    fused = importlib.import_module("hyworld.dit.fused")
-    model = randomise(WanDiT(CONFIG), 0).to(DEVICE)
-    use_fp8(model)
-    layer = model.blocks[0].self_attn.out
-    assert model.blocks[0].self_attn.o is None
-    out, matrix = torch.randn(2, CONFIG.num_heads, 12, CONFIG.head_dim), torch.randn(1, 3, 4, 4)
-    out, matrix = out.to(DEVICE), matrix.to(DEVICE)
-    want, got = kernels.project_both(out, matrix, layer), fused.project_both(out, matrix, layer)
-    assert got.shape == want.shape
-    assert relative(got, want) < (0.01 if got.is_cuda else 0.1)
-
-    exact = randomise(WanDiT(CONFIG), 0).to(DEVICE).blocks[0].self_attn
-    beside = exact.o(out[:1].transpose(1, 2).reshape(1, 3, 4, -1)) + exact.o_prope(kernels.project(out[1:], matrix))
-    assert relative(want, beside) < 0.1

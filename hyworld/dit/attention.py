@@ -13,7 +13,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from ..fp8 import Fp8Linear
 from .buffers import KV, KVSlot
 from .kernels import Kernels
 from .positions import Positions
@@ -51,8 +50,6 @@ class SelfAttention(_Attention):
             self.o_prope = operations.Linear(config.dim, config.dim, device=device, dtype=dtype)
         # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
-        # o and o_prope likewise, over both branches' outputs side by side.
-        self.out: Fp8Linear | None = None
 
     def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
         """Only write keys and values of `x` into `slot`."""
@@ -74,8 +71,6 @@ class SelfAttention(_Attention):
             k, v = slot.context(positions, spread)
         here = positions.last(num_frames)
         out = self._attend(q, k, v, here, kernels)
-        if self.out is not None and here.cameras is not None:
-            return kernels.project_both(out, here.cameras.out, self.out)
         batch = len(x_BFSE)
         rope_out = self.o(rearrange(out[:batch], "B H (F S) D -> B F S (H D)", F=num_frames))
         if here.cameras is None:

@@ -24,7 +24,7 @@ WARPS = 4
 
 def kernels(attend: Attend = sdpa) -> Kernels:
     """The fused functions with `attend`."""
-    return Kernels(attend, modulated_norm, gated_add, branches, project, project_both, feed_forward)
+    return Kernels(attend, modulated_norm, gated_add, branches, project, feed_forward)
 
 
 def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -98,19 +98,6 @@ def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
         H * D, D, _block(H * D), num_warps=WARPS,
     )  # fmt: skip
     return out
-
-
-def project_both(x_RBHND: Tensor, matrix: Tensor, layer: Fp8Linear) -> Tensor:
-    """The layer's input is rounded in the pass that projects."""
-    x = x_RBHND
-    B, H, N, D = len(x) // 2, *x.shape[1:]
-    num_frames, E = matrix.shape[1], H * D
-    out, scale = x.new_empty(B * N, 2 * E, dtype=FP8), x.new_empty(B * N, 1, dtype=torch.float32)
-    _project_both[(B * N,)](
-        x, matrix.contiguous(), out, scale, N, N // num_frames, B * x.stride(0), x.stride(0), x.stride(1), x.stride(2),
-        E, D, _block(E), num_warps=WARPS,
-    )  # fmt: skip
-    return layer.product(out, scale).view(B, num_frames, N // num_frames, E)
 
 
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
@@ -253,27 +240,6 @@ def _project_heads(
 
 
 @triton.jit
-def _project_both(
-    x_ptr, matrix_ptr, out_ptr, scale_ptr, tokens, tokens_per_frame,
-    branch_stride, batch_stride, head_stride, token_stride, E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    batch, token = row // tokens, row % tokens
-    at = tl.arange(0, BLOCK)
-    inside = at < E
-    here = x_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
-    rope = tl.load(here, mask=inside, other=0.0).to(tl.float32)
-    x0, x1, x2, x3 = _vectors(tl.load(here + branch_stride, mask=inside, other=0.0).to(tl.float32), BLOCK)
-    p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
-    prope = _row(p0, p1, p2, p3, BLOCK).to(x_ptr.dtype.element_ty).to(tl.float32)
-    scale = _row_scale(tl.maximum(tl.max(tl.abs(rope)), tl.max(tl.abs(prope))))
-    out = out_ptr + row * 2 * E + at
-    tl.store(out, _within_fp8(rope / scale).to(out_ptr.dtype.element_ty), mask=inside)
-    tl.store(out + E, _within_fp8(prope / scale).to(out_ptr.dtype.element_ty), mask=inside)
-    tl.store(scale_ptr + row, scale)
-
-
-@triton.jit
 def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
@@ -282,26 +248,18 @@ def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexp
     if GELU:
         inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
         x = x * tl.sigmoid(2.0 * inner)  # 0.5 x (1 + tanh(inner))
-    scale = _row_scale(tl.max(tl.abs(x)))
-    tl.store(out_ptr + row * E + at, _within_fp8(x / scale).to(out_ptr.dtype.element_ty), mask=inside)
+    amax = tl.max(tl.abs(x))
+    scale = tl.where(amax > 0, amax / _FP8_MAX, 1.0)
+    rounded = tl.minimum(tl.maximum(x / scale, -_FP8_MAX), _FP8_MAX)
+    tl.store(out_ptr + row * E + at, rounded.to(out_ptr.dtype.element_ty), mask=inside)
     tl.store(scale_ptr + row, scale)
-
-
-@triton.jit
-def _row_scale(amax):
-    return tl.where(amax > 0, amax / _FP8_MAX, 1.0)
-
-
-@triton.jit
-def _within_fp8(x):
-    return tl.minimum(tl.maximum(x, -_FP8_MAX), _FP8_MAX)
 
 
 @triton.jit
 def _store(at, x, inside, factor_ptr, SCALED: tl.constexpr):
     """`x` in the type kept there; as fp8 times a factor and within its range."""
     if SCALED:
-        x = _within_fp8(x * tl.load(factor_ptr))
+        x = tl.minimum(tl.maximum(x * tl.load(factor_ptr), -_FP8_MAX), _FP8_MAX)
     tl.store(at, x.to(at.dtype.element_ty), mask=inside)
 
 

@@ -58,6 +58,8 @@ def attend(
     """
     q, k, v = q_BHND, k_BHND, v_BHDN
     (B, H, M, D), N = q.shape, k.shape[2]
+    if v.stride(2) % _TO_16_BYTES:
+        v = _padded(v)
     tiles, steps = triton.cdiv(M, QUERIES), triton.cdiv(N, KEYS)
     if splits is None:
         splits = splits_for(tiles * B * H, steps, _programs_at_once(q.device))
@@ -80,6 +82,13 @@ def attend(
         D, triton.next_power_of_2(D), TOKENS, splits, num_warps=4,
     )  # fmt: skip
     return out
+
+
+def _padded(v_BHDN: Tensor) -> Tensor:
+    """Values whose rows may be read up to the next 16 bytes, as those of `KVBuffers` and `values` may."""
+    N = v_BHDN.shape[-1]
+    rows = v_BHDN.new_zeros(*v_BHDN.shape[:-1], triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES)
+    return rows[..., :N].copy_(v_BHDN)
 
 
 def splits_for(programs: int, steps: int, at_once: int) -> int:

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..fp8 import Fp8Linear
 from .prope import apply_projection
 from .rope import apply_rope
 
@@ -75,13 +74,6 @@ def project(x_BHND: Tensor, matrix: Tensor, *, projection: Projection = apply_pr
     return projection(x, matrix).flatten(-2)
 
 
-def project_both(x_RBHND: Tensor, matrix: Tensor, layer: Fp8Linear) -> Tensor:
-    """`layer` over the heads of both branches side by side, those of the second projected: `[B, F, S, E]`."""
-    rope, prope = x_RBHND.chunk(2)
-    beside = rearrange(rope, "B H (F S) D -> B F S (H D)", F=matrix.shape[1])
-    return layer(torch.cat((beside, project(prope, matrix)), dim=-1))
-
-
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
     """Linear, GELU, Linear."""
     return ffn(x_BFSE)
@@ -106,7 +98,6 @@ class Kernels(NamedTuple):
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor] = gated_add
     branches: Callable[..., Tensor] = branches
     project: Callable[[Tensor, Tensor], Tensor] = project
-    project_both: Callable[[Tensor, Tensor, Fp8Linear], Tensor] = project_both
     feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
     fp8: Fp8Kernels | None = None
 
