@@ -72,6 +72,8 @@ def run_bar(run: dict[str, Any]) -> Bar:
     remark = "Triton kernels" if run["kernels_used"] == "triton" else "PyTorch alone"
     if options["kv"] != "auto":
         remark += f", {options['kv']} memory"
+    if options.get("attention", "auto") != "auto":
+        remark += f", {options['attention']} attention"
     if options["graphs"] != "auto":
         remark += f", graphs {options['graphs']}"
     return Bar(name, remark, parts, run["settled"]["fps"])

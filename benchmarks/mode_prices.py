@@ -1,9 +1,9 @@
 """What faster modes cost in pictures of the built-in world: `python -m benchmarks.mode_prices --scenes 32`.
 
-Held-out scenes, a batch at a time. Following: two paths of three chunks, against the exact mode's frames and, over what
-the first frame showed, against what the renderer shows. Returning: a look away for 15 chunks, against the first frame.
-Lasting (--lasting): 40 chunks of looking about, whose sharpness is compared with the first chunk's. docs/benchmarks.md
-has the numbers.
+Held-out scenes, all at once. Following: two paths of three chunks, against the exact mode's frames and, over what the
+first frame showed, against what the renderer shows. Returning: a look away for 15 chunks, against the first frame.
+Lasting: 40 chunks of looking about, whose sharpness is compared with the first chunk's. Prints each part when it is
+done. docs/benchmarks.md has the numbers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from benchmarks.tiny_world import LASTING, RETURNING, _chunk_measures
@@ -36,17 +34,16 @@ from training.tiny_world.sizes import HELD_OUT_SEED
 
 @dataclass(frozen=True)
 class Mode:
-    """One row; `remembered` latents, the last four fewer of them recent, or as many recent ones as `recent` says."""
+    """One row; all `remembered` latents but an older clip of 4 are recent."""
 
     linears: str = "exact"
     attention: str = "exact"
     decoder: str = "full"
     remembered: int = MemoryConfig().frames
-    recent: int | None = None
 
     @property
     def memory(self) -> MemoryConfig:
-        return MemoryConfig(self.remembered, self.remembered - 4 if self.recent is None else self.recent)
+        return MemoryConfig(self.remembered, self.remembered - MemoryConfig().clip)
 
 
 MODES = {
@@ -58,7 +55,6 @@ MODES = {
     "fastest (all three)": Mode("fp8", "fp8", "tiny"),
     "12 remembered": Mode(remembered=12),
     "8 remembered": Mode(remembered=8),
-    "8 remembered, none of them recent but 4 older": Mode(remembered=8, recent=0),
     "fastest, 12 remembered": Mode("fp8", "fp8", "tiny", 12),
 }
 
@@ -140,38 +136,27 @@ def _mean(values: list[Tensor]) -> float:
     return round(float(torch.cat(values).mean()), 2)
 
 
-def table(result: dict[str, Any]) -> Table:
-    shown = Table(title=f"Prices on pictures, {result['scenes']} held-out scenes, PSNR in dB")
-    columns = ("mode", "1st chunk from exact", "3rd", "following, from truth", "returning", "lasting: sharpness")
-    for column in columns:
-        shown.add_column(column, justify="left" if column == "mode" else "right")
-    for name, row in result["following"].items():
-        near = [f"{row[key]:.1f}" if row[key] < 90 else "equal" for key in row]
-        last = result.get("lasting", {}).get(name)
-        sharp = "" if last is None else f"{last[0]} to {last[1]}"
-        shown.add_row(name, *near, f"{result['returning'][name]:.1f}", sharp)
-    return shown
+PARTS = {"following": following, "returning": returning, "lasting": lasting}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=32)
-    parser.add_argument("--only", nargs="+", choices=MODES, help="modes beside exact; default: all")
-    parser.add_argument("--lasting", action="store_true")
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="beside exact; default: all")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, help="JSON file")
     asked = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    modes = {name: mode for name, mode in MODES.items() if name == "exact" or not asked.only or name in asked.only}
+    modes = {name: mode for name, mode in MODES.items() if name == "exact" or not asked.modes or name in asked.modes}
+    result: dict[str, Any] = {"scenes": asked.scenes, "device": str(device)}
     with torch.no_grad():
         subject = Subject(asked.scenes, device)
-        result: dict[str, Any] = {"scenes": asked.scenes, "device": str(device)}
-        result["following"] = following(subject, modes)
-        result["returning"] = returning(subject, modes)
-        if asked.lasting:
-            result["lasting"] = lasting(subject, modes)
-    if asked.out is not None:
-        asked.out.write_text(json.dumps(result, indent=2) + "\n")
-    Console(width=140).print(table(result))
+        for part in asked.parts:
+            result[part] = PARTS[part](subject, modes)
+            for name, measured in result[part].items():
+                print(f"{part}, {name}: {json.dumps(measured)}", flush=True)
+            if asked.out is not None:
+                asked.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

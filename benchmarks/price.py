@@ -36,11 +36,16 @@ class Price:
 
 
 def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
-    """Measure fp8 linears and the tiny decoder, if `setups` use them, at the first's size; raises as `Source.build`."""
+    """Measure what `setups` use of fp8 linears, fp8 attention and tiny decoder, at the first's size.
+
+    Raises as `Source.build`.
+    """
     exact = Setup(setups[0].size, FIRST_FULL + 1)
     dear = {}
     if any(setup.modes.linears == "fp8" for setup in setups):
         dear["fp8 linears"] = replace(exact, modes=Modes(linears="fp8"))
+    if any(setup.modes.attention == "fp8" for setup in setups):
+        dear["fp8 attention"] = replace(exact, modes=Modes(attention="fp8"))
     if any(setup.decoder == "tiny" for setup in setups):
         dear["tiny decoder"] = replace(exact, decoder="tiny")
     if not dear:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hyworld.bench.workload import Setup, Source, source_for
 from hyworld.cli.console import write_whole
 from hyworld.config import PRESETS, WAN_5B, Preset
 from hyworld.errors import InputError
-from hyworld.modes import Modes
+from hyworld.modes import Modes, at_speed
 from hyworld.walk import WORLDPLAY
 
 
@@ -104,6 +104,7 @@ SMALLER_TINY = (96, 160)
 def suite(preset: Preset, chunks: int) -> list[Setup]:
     """What docs/benchmarks.md reports; the exact mode comes first, so that its cold start is the process's."""
     size, smaller = preset.size, SMALLER if preset is WAN_5B else SMALLER_TINY
+    fast = at_speed("fast", Modes())
     return [
         Setup(size, LONG),
         Setup(size, chunks, Modes(kernels="plain")),
@@ -111,8 +112,13 @@ def suite(preset: Preset, chunks: int) -> list[Setup]:
         Setup(size, chunks, Modes(graphs="off")),
         Setup(size, chunks, Modes(linears="fp8")),
         Setup(size, chunks, Modes(linears="fp8"), decoder="tiny"),
+        Setup(size, chunks, fast),
+        Setup(size, chunks, fast, decoder="tiny"),
+        Setup(size, chunks, replace(fast, remembered=12), decoder="tiny"),
+        Setup(size, chunks, replace(fast, remembered=8), decoder="tiny"),
         Setup(smaller, chunks),
         Setup(smaller, chunks, Modes(linears="fp8"), decoder="tiny"),
+        Setup(smaller, chunks, fast, decoder="tiny"),
     ]
 
 

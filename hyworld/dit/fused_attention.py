@@ -40,7 +40,7 @@ def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None
     D, N = E // heads, num_frames * S
     if out is None:
         padded = triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES
-        out = x.new_empty(len(factors) * B, heads, D, padded, dtype=FP8)[..., :N]
+        out = x.new_zeros(len(factors) * B, heads, D, padded, dtype=FP8)[..., :N]
     _values[(triton.cdiv(N, TOKENS), heads, B)](
         x, x if matrix is None else matrix.contiguous(), factors, out, N, S, x.stride(2),
         B * out.stride(0), out.stride(0), out.stride(1), out.stride(2),
@@ -58,6 +58,8 @@ def attend(
     """
     q, k, v = q_BHND, k_BHND, v_BHDN
     (B, H, M, D), N = q.shape, k.shape[2]
+    if v.stride(2) % _TO_16_BYTES:
+        v = _padded(v)
     tiles, steps = triton.cdiv(M, QUERIES), triton.cdiv(N, KEYS)
     if splits is None:
         splits = splits_for(tiles * B * H, steps, _programs_at_once(q.device))
@@ -80,6 +82,13 @@ def attend(
         D, triton.next_power_of_2(D), TOKENS, splits, num_warps=4,
     )  # fmt: skip
     return out
+
+
+def _padded(v_BHDN: Tensor) -> Tensor:
+    """Values whose rows may be read up to the next 16 bytes, as those of `KVBuffers` and `values` may."""
+    N = v_BHDN.shape[-1]
+    rows = v_BHDN.new_zeros(*v_BHDN.shape[:-1], triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES)
+    return rows[..., :N].copy_(v_BHDN)
 
 
 def splits_for(programs: int, steps: int, at_once: int) -> int:
@@ -200,7 +209,8 @@ def _attend(
             v = tl.load(v_at + begin, mask=(channel < D)[None, :], other=0.0)
         largest, total, out = _step(v, tl.dot(q, k), scale, largest, total, out)
     if whole < last:
-        k_inside, v_inside = whole + mixed < N, whole + key < N
+        # Up to the next 16 bytes: read as words, and of weight 0.
+        k_inside, v_inside = whole + mixed < N, whole + key < tl.cdiv(N, 16) * 16
         k = tl.load(k_at + whole * k_token, mask=k_inside[None, :] & (channel < D)[:, None], other=0.0)
         v = tl.load(v_at + whole, mask=v_inside[:, None] & (channel < D)[None, :], other=0.0)
         scores = tl.where(k_inside[None, :], tl.dot(q, k), float("-inf"))

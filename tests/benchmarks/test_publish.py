@@ -112,6 +112,8 @@ def test_the_suite_has_every_mode_once():
         "704x1280 exact, fast memory",
         "704x1280 exact, graphs off",
         "704x1280 fp8, tiny decoder",
+        "704x1280 fp8, tiny decoder, fp8 attention",
+        "704x1280 fp8, tiny decoder, fp8 attention, 8 remembered",
         "480x832 exact",
     } < set(names)
     assert setups[0].chunks == publish.LONG >= 63

@@ -185,6 +185,26 @@ def test_attention(fused, splits: int | None, head_dim: int, queries: int, keys:
     assert relative(got, want) < CUT_OFF
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="no CUDA GPU; Triton's interpreter knows no NaN in fp8")
+def test_nothing_behind_the_last_value_is_read(fused):
+    """A row is read up to the next 16 bytes; what lies there may be NaN, which a weight of 0 does not undo."""
+    factors = fixed_factors(DEVICE)
+    q, k = (torch.randn(1, 2, 40, 32, device=DEVICE).to(FP8) for _ in range(2))
+    memory = torch.full((2 * 32 * 40 + 64,), 0x7F, dtype=torch.uint8, device=DEVICE).view(FP8)
+    v = memory[: 2 * 32 * 40].view(1, 2, 32, 40)
+    v.copy_(torch.randn(1, 2, 32, 40))
+    assert relative(fused.attend(q, k, v, factors, torch.float32), attend(q, k, v, factors, torch.float32)) < CUT_OFF
+
+
+def test_rows_that_end_elsewhere_are_padded(fused):
+    v = torch.randn(1, 2, 32, 40, device=DEVICE).to(FP8)
+    padded = fused._padded(v)
+    assert torch.equal(padded.float(), v.float())
+    assert padded.stride(2) == 48
+    assert not padded._base.float()[..., 40:].any()
+
+
 def test_splits_let_all_programs_end_together(fused):
     at_once = 264  # an H200's
     assert fused.splits_for(888, 256, at_once) == 2  # of Self-Forcing 1.3B at 480x832: 3.4 turns become 6.7
