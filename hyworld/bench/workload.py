@@ -83,7 +83,7 @@ class Source:
 
     def build(self, setup: Setup) -> Pipeline:
         """A pipeline for `setup`; raises `InputError` as `hyworld.load`, and for modes this machine lacks."""
-        if self.weights is not None or self.preset is not WAN_5B:
+        if self.weights is not None or self.preset != WAN_5B:
             pipeline = load(
                 self.weights,
                 preset=None if self.weights is not None else self.preset.name,
