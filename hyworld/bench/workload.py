@@ -105,7 +105,7 @@ class Source:
 
     def build(self, setup: Setup) -> Pipeline:
         """A pipeline for `setup`; raises `InputError` as `hyworld.load`, and for modes this machine lacks."""
-        built_in = self.preset.name in PRESETS and self.preset is not WAN_5B
+        built_in = self.preset.name in PRESETS and self.preset != WAN_5B
         if self.weights is not None or built_in:
             pipeline = load(
                 self.weights,

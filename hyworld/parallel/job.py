@@ -67,6 +67,7 @@ class Job:
         """What a user is told when a process has ended."""
         self.noticed = False
         """Whether the walk is ending because of that."""
+        self._out_of_step = False
         found, number, size = next(dist.rendezvous("env://", timeout=_FOREVER))
         self._store = dist.PrefixStore("hyworld", found)
         backend = "gloo"
@@ -140,18 +141,24 @@ class Job:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Raises `RankLostError` for what a collective raises when another process has ended."""
+        """Raises `RankLostError` for what a collective raises when another process has ended.
+
+        What else is raised in the middle of shared work leaves the processes out of step: nothing is shared after it.
+        """
         if self.lost is not None:
             self.noticed = True
             raise RankLostError(self.lost)
+        if self._out_of_step:
+            raise RankLostError("The processes that share this walk are out of step after an error: start it again.")
         try:
             yield
-        except torch.OutOfMemoryError:
+        except BaseException as error:
+            collective = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
+            said = self.wait_for_loss() if collective else None
+            if said is not None:
+                raise RankLostError(said) from error
+            self._out_of_step = True
             raise
-        except RuntimeError as error:
-            if (said := self.wait_for_loss()) is None:
-                raise
-            raise RankLostError(said) from error
 
     def wait_for_loss(self, seconds: float = 1.0) -> str | None:
         """`lost`, which may take a moment to be known."""

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..copying import copy_into
 from ..vae.kernels import Cells, Kernels
 from .shares import span
 
@@ -64,12 +65,15 @@ class OwnStrip:
             framed[..., -1, :] = 0
         beside = [rank for rank in (self._rank - 1, self._rank + 1) if 0 <= rank < self._ranks]
         places = [0 if rank < self._rank else -1 for rank in beside]
-        send = torch.stack([x[..., place, :].movedim(1, -1) for place in places])
+        rows = [x[..., place, :].movedim(1, -1) for place in places]
+        send = x.new_empty(len(rows), *rows[0].shape)
+        for there, row in zip(send, rows, strict=True):
+            copy_into(there, row)
         received = torch.empty_like(send)
         sizes = [send[0].numel() if rank in beside else 0 for rank in range(self._ranks)]
         dist.all_to_all_single(received.view(-1), send.view(-1), sizes, sizes)
         for place, row in zip(places, received, strict=True):
-            framed[..., place, :].copy_(row.movedim(-1, 1))
+            copy_into(framed[..., place, :], row.movedim(-1, 1))
         return framed
 
 
@@ -77,12 +81,16 @@ def _framed(x: Tensor) -> Tensor:
     """`x` with a row free above and below."""
     B, C, T, H, W = x.shape
     framed = x.new_empty((B, T, H + 2, W, C)).movedim(-1, 1) if _channels_last(x) else x.new_empty((B, C, T, H + 2, W))
-    framed[..., 1:-1, :].copy_(x)
+    copy_into(framed[..., 1:-1, :], x)
     return framed
 
 
 def _laid_out(x: Tensor, like: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last_3d if _channels_last(like) else torch.contiguous_format)
+    there = torch.empty_like(
+        x, memory_format=torch.channels_last_3d if _channels_last(like) else torch.contiguous_format
+    )
+    copy_into(there, x)
+    return there
 
 
 def _channels_last(x: Tensor) -> bool:

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..copying import copy_into
 from ..dit.exchange import Arriving
 from ..errors import InputError
 from .shares import counts, span
@@ -33,20 +34,20 @@ class TokenExchange:
         n, k = self.ranks, len(xs)
         B, F, own, E = xs[0].shape
         part = E // n
-        send = xs[0].new_empty(n, B, F, own, k, part)
+        send = xs[0].new_empty(n, k, B, F, own, part)
         for i, x in enumerate(xs):
-            send[..., i, :].copy_(x.unflatten(-1, (n, part)).movedim(3, 0))
+            copy_into(send[:, i], x.unflatten(-1, (n, part)).movedim(3, 0))
         shares = counts(tokens, n)
-        sizes = [B * F * count * k * part for count in shares]
+        sizes = [k * B * F * count * part for count in shares]
         received = send.new_empty(sum(sizes))
         sent = dist.all_to_all_single(received, send.view(-1), sizes, [send[0].numel()] * n, async_op=True)
 
         def arrived() -> tuple[Tensor, ...]:
             sent.wait()
             pieces = [
-                piece.view(B, F, count, k * part) for piece, count in zip(received.split(sizes), shares, strict=True)
+                piece.view(k, B, F, count, part) for piece, count in zip(received.split(sizes), shares, strict=True)
             ]
-            return torch.cat(pieces, dim=2).chunk(k, dim=-1)
+            return tuple(torch.cat([piece[i] for piece in pieces], dim=2) for i in range(k))
 
         return arrived
 
@@ -57,13 +58,13 @@ class TokenExchange:
         sizes = [B * F * count * part for count in shares]
         send = x.new_empty(sum(sizes))
         for rank, piece in enumerate(send.split(sizes)):
-            piece.view(B, F, shares[rank], part).copy_(x[:, :, span(tokens, n, rank)])
+            copy_into(piece.view(B, F, shares[rank], part), x[:, :, span(tokens, n, rank)])
         received = send.new_empty(n, B, F, shares[self._rank], part)
         sent = dist.all_to_all_single(received.view(-1), send, [received[0].numel()] * n, sizes, async_op=True)
 
         def arrived() -> tuple[Tensor, ...]:
             sent.wait()
-            return (received.movedim(0, 3).flatten(3),)
+            return (torch.cat(received.unbind(), dim=-1),)
 
         return arrived
 

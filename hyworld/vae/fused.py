@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from ..copying import copy_into
 from . import kernels as plain
 from .kernels import Cells, Kernels, regular
 
@@ -33,7 +34,7 @@ def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None 
     out = torch.empty(
         (B, C, history + T, rows_out, W), device=x.device, dtype=x.dtype, memory_format=torch.channels_last_3d
     )
-    out[:, :, :history, frame : frame + H].copy_(past)
+    copy_into(out[:, :, :history, frame : frame + H], past)
     width = triton.next_power_of_2(C)
     rows = max(1, TILE // width)
     _norm_silu[(triton.cdiv(T * H * W, rows), B)](

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..copying import duplicate
 from ..errors import InputError
 from .kernels import PLAIN, Kernels
 
@@ -80,7 +81,7 @@ class StreamStep:
         if self._past:
             self._past[len(self._kept)] = None
         # A view would keep the whole activation alive for as long as the cache is held.
-        self._kept.append(x.narrow(axis, x.shape[axis] - frames, frames).clone())
+        self._kept.append(duplicate(x.narrow(axis, x.shape[axis] - frames, frames)))
 
     def cache(self) -> VAECache:
         """The next call's cache, once every layer has run."""
