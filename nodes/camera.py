@@ -13,6 +13,8 @@ from ..hyworld.camera.load3d import pose_from_load3d
 from ..hyworld.camera.tokens import PACES, paced
 from ..hyworld.config import FRAMES_PER_SECOND, frames_in
 from ..hyworld.errors import InputError
+from .host.prompt import inputs_of
+from .literals import pace_of
 from .path_text import fingerprint, is_json, read_path
 from .pixels import picture_to_image
 from .schema import Actions, Trajectory, schema
@@ -35,6 +37,13 @@ _PACE = (
     "The model that the path is for. Speeds are shares of its own: with DreamX-World 0.08 is its 0.3 units and 3 its 6 "
     "degrees per latent, moved picture by picture; its chunks have 3 latents."
 )
+
+
+def trained_at(pace: str) -> Speeds:
+    """The speeds of a choice; raises `InputError` for another, which old hosts let pass."""
+    if pace not in PACES:
+        raise InputError(f"There is no pace {pace!r}: choose one of {', '.join(PACES)}.")
+    return PACES[pace]
 
 
 def speed_inputs() -> list[Any]:
@@ -105,17 +114,17 @@ class CameraTrajectory(io.ComfyNode):
                 io.Int.Output(display_name="chunks", tooltip="Whole chunks the path is enough for."),
                 io.Image.Output(display_name="map", tooltip="The path from above."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def validate_inputs(cls, path: str | None = None, pace: str = PACE) -> bool | str:
-        # No more: the host checks speeds, and repeats an error for every input named here.
-        if pace not in PACES:
-            return f"There is no pace {pace!r}: choose one of {', '.join(PACES)}."
+    def validate_inputs(cls, path: str | None = None) -> bool | str:
+        # Only the path: the host checks the rest, and repeats an error for every input named here.
         if path is None:
             return True
         try:
-            read_path(path, Speeds().move, Speeds().turn_deg, False, PACES[pace]).require_chunks()
+            trained = pace_of(inputs_of(cls.hidden.unique_id))
+            read_path(path, Speeds().move, Speeds().turn_deg, False, trained).require_chunks()
         except InputError as error:
             return str(error)
         return True
@@ -134,7 +143,7 @@ class CameraTrajectory(io.ComfyNode):
         camera: dict[str, Any] | None = None,
         pace: str = PACE,
     ) -> io.NodeOutput:
-        walk = read_path(path, move_speed, turn_speed, third_person, PACES[pace])
+        walk = read_path(path, move_speed, turn_speed, third_person, trained_at(pace))
         if camera is not None:
             walk = walk.moved_to(pose_from_load3d(camera))
         told = ran(path, move_speed, turn_speed)
@@ -199,7 +208,7 @@ class ActionSequence(io.ComfyNode):
     ) -> io.NodeOutput:
         sequence: list[Keys] = parse_keys(keys)
         if trajectory is None:
-            path = trajectory_from_keys(sequence, paced(PACES[pace], move_speed, turn_speed))
+            path = trajectory_from_keys(sequence, paced(trained_at(pace), move_speed, turn_speed))
             summary = f"The keys walk a path of their own.\n{describe(path)}"
         else:
             path = relabel(trajectory, sequence)

@@ -73,12 +73,12 @@ def _path_behind(link: Any) -> Path3D | None:
     try:
         if kind == "HYWorldCameraTrajectory" and isinstance(path, str):
             speeds = Speeds()
-            walk = read_path(path, speeds.move, speeds.turn_deg, False, _pace(source))
+            walk = read_path(path, speeds.move, speeds.turn_deg, False, pace_of(source))
             return walk if walk.chunks else None
         if kind == "HYWorldActionSequence" and _is_link(source.get("trajectory")):
             return _path_behind(source["trajectory"])
         if kind == "HYWorldActionSequence" and isinstance(keys, str):
-            return trajectory_from_keys(parse_keys(keys), _pace(source))
+            return trajectory_from_keys(parse_keys(keys), pace_of(source))
         if kind == "HYWorldJoinTrajectories":
             first, then = _path_behind(source.get("first")), _path_behind(source.get("then"))
             return None if first is None or then is None else first.join(then)
@@ -87,7 +87,7 @@ def _path_behind(link: Any) -> Path3D | None:
     return None
 
 
-def _pace(source: dict[str, Any]) -> Speeds:
+def pace_of(source: dict[str, Any]) -> Speeds:
     """That of a node of a path, whose default is not told by old workflows; links are not looked behind."""
     pace = source.get("pace")
     return PACES[pace] if isinstance(pace, str) and pace in PACES else DEFAULT_SPEEDS
