@@ -166,7 +166,7 @@ def test_text_from_a_link_is_left_alone(seen: dict[str, Any]) -> None:
 
 def test_only_the_text_is_saved(seen: dict[str, Any]) -> None:
     saved = seen["saved"]
-    assert saved["values"] == [saved["before"]["text"], 0.08, 3, False]
+    assert saved["values"] == [saved["before"]["text"], 0.08, 3, False, "WorldPlay"]
     assert saved["after"] == {**saved["before"], "undo": False}
 
 
@@ -175,7 +175,7 @@ def test_the_video_walks_the_recorded_path(seen: dict[str, Any], client: Client)
     assert run["ended"] == "execution_success"
     prompt = json.loads(client.get(f"/history/{run['promptId']}"))[run["promptId"]]["prompt"][2]
     assert [x["inputs"] for x in prompt.values() if x["class_type"] == "HYWorldCameraTrajectory"] == [
-        {"path": text, "move_speed": 0.08, "turn_speed": 3, "third_person": False}
+        {"path": text, "move_speed": 0.08, "turn_speed": 3, "third_person": False, "pace": "WorldPlay"}
     ]
     path = Trajectory.from_tokens(text)
     assert len(path) % CHUNK_LATENTS == 0
