@@ -20,6 +20,9 @@ from .schema import schema
 SPEEDS: tuple[SpeedChoice, ...] = ("exact", "fast")
 """Of `SpeedChoice`, those that are a matter of the network alone."""
 
+ADVANCED = {"advanced": True}
+"""Widgets that the front end shows when asked to; the oldest hosts have no argument for it."""
+
 
 class LoadModel(io.ComfyNode):
     @classmethod
@@ -75,6 +78,7 @@ class LoadModel(io.ComfyNode):
                     "allow_base",
                     default=False,
                     optional=True,
+                    extra_dict=ADVANCED,
                     tooltip="Walk a plain Wan 2.2 TI2V-5B file as if it were WorldPlay. It knows neither actions nor "
                     "cameras, so the walk will not follow the path. Off: it makes videos as it was trained to.",
                 ),
@@ -83,6 +87,7 @@ class LoadModel(io.ComfyNode):
                     options=list(get_args(KernelChoice)),
                     default="auto",
                     optional=True,
+                    extra_dict=ADVANCED,
                     tooltip="What runs between the matrix products. triton: fused GPU kernels, built in some seconds "
                     "the first time; plain: PyTorch alone; auto: triton where it can run.",
                 ),
@@ -116,6 +121,7 @@ class LoadModel(io.ComfyNode):
                     min=0,
                     max=1000,
                     optional=True,
+                    extra_dict=ADVANCED,
                     tooltip="Denoising steps of models that leave them open (TI2V-5B, Wan T2V and I2V); 0 is the "
                     "recipe's. Distilled models have theirs.",
                 ),
@@ -127,6 +133,7 @@ class LoadModel(io.ComfyNode):
                     step=0.1,
                     round=0.01,
                     optional=True,
+                    extra_dict=ADVANCED,
                     tooltip="How far steps lean towards noise, for the same models; 0 is the recipe's.",
                 ),
                 io.Float.Input(
@@ -137,6 +144,7 @@ class LoadModel(io.ComfyNode):
                     step=0.1,
                     round=0.01,
                     optional=True,
+                    extra_dict=ADVANCED,
                     tooltip="How strongly the prompt leads away from the negative one; 1 is not at all, in half the "
                     "time; 0 is the recipe's.",
                 ),
