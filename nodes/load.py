@@ -15,13 +15,10 @@ from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, A
 from .host.run import output_device
 from .host.vae import TinyHostVAE
 from .pixels import picture_to_image
-from .schema import schema
+from .schema import advanced, schema
 
 SPEEDS: tuple[SpeedChoice, ...] = ("exact", "fast")
 """Of `SpeedChoice`, those that are a matter of the network alone."""
-
-ADVANCED = {"advanced": True}
-"""Widgets that the front end shows when asked to; the oldest hosts have no argument for it."""
 
 
 class LoadModel(io.ComfyNode):
@@ -74,22 +71,24 @@ class LoadModel(io.ComfyNode):
                     tooltip="auto is PyTorch's attention (cuDNN where there is one). flash and sage need their package "
                     "installed; sage trades accuracy for speed. fp8 does, too, on NVIDIA cards from RTX 40 on.",
                 ),
-                io.Boolean.Input(
-                    "allow_base",
-                    default=False,
-                    optional=True,
-                    extra_dict=ADVANCED,
-                    tooltip="Walk a plain Wan 2.2 TI2V-5B file as if it were WorldPlay. It knows neither actions nor "
-                    "cameras, so the walk will not follow the path. Off: it makes videos as it was trained to.",
+                advanced(
+                    io.Boolean.Input(
+                        "allow_base",
+                        default=False,
+                        optional=True,
+                        tooltip="Walk a plain Wan 2.2 TI2V-5B file as if it were WorldPlay. It knows neither actions "
+                        "nor cameras, so the walk will not follow the path. Off: it makes videos as it was trained to.",
+                    )
                 ),
-                io.Combo.Input(
-                    "kernels",
-                    options=list(get_args(KernelChoice)),
-                    default="auto",
-                    optional=True,
-                    extra_dict=ADVANCED,
-                    tooltip="What runs between the matrix products. triton: fused GPU kernels, built in some seconds "
-                    "the first time; plain: PyTorch alone; auto: triton where it can run.",
+                advanced(
+                    io.Combo.Input(
+                        "kernels",
+                        options=list(get_args(KernelChoice)),
+                        default="auto",
+                        optional=True,
+                        tooltip="What runs between the matrix products. triton: fused GPU kernels, built in some "
+                        "seconds the first time; plain: PyTorch alone; auto: triton where it can run.",
+                    )
                 ),
                 io.Combo.Input(
                     "linears",
@@ -115,38 +114,41 @@ class LoadModel(io.ComfyNode):
                     tooltip="Of a .pt file with two sets of weights: ema is the averaged one, raw the other. auto is "
                     "ema, but for WorldPlay. Causal-Forcing's own program takes raw for its chunk-wise model.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    optional=True,
-                    extra_dict=ADVANCED,
-                    tooltip="Denoising steps of models that leave them open (TI2V-5B, Wan T2V and I2V); 0 is the "
-                    "recipe's. Distilled models have theirs.",
+                advanced(
+                    io.Int.Input(
+                        "steps",
+                        default=0,
+                        min=0,
+                        max=1000,
+                        optional=True,
+                        tooltip="Denoising steps of models that leave them open (TI2V-5B, Wan T2V and I2V); 0 is the "
+                        "recipe's. Distilled models have theirs.",
+                    )
                 ),
-                io.Float.Input(
-                    "shift",
-                    default=0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    optional=True,
-                    extra_dict=ADVANCED,
-                    tooltip="How far steps lean towards noise, for the same models; 0 is the recipe's.",
+                advanced(
+                    io.Float.Input(
+                        "shift",
+                        default=0.0,
+                        min=0.0,
+                        max=100.0,
+                        step=0.1,
+                        round=0.01,
+                        optional=True,
+                        tooltip="How far steps lean towards noise, for the same models; 0 is the recipe's.",
+                    )
                 ),
-                io.Float.Input(
-                    "guidance",
-                    default=0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    optional=True,
-                    extra_dict=ADVANCED,
-                    tooltip="How strongly the prompt leads away from the negative one; 1 is not at all, in half the "
-                    "time; 0 is the recipe's.",
+                advanced(
+                    io.Float.Input(
+                        "guidance",
+                        default=0.0,
+                        min=0.0,
+                        max=100.0,
+                        step=0.1,
+                        round=0.01,
+                        optional=True,
+                        tooltip="How strongly the prompt leads away from the negative one; 1 is not at all, in half "
+                        "the time; 0 is the recipe's.",
+                    )
                 ),
                 io.Combo.Input(
                     "speed",
