@@ -116,8 +116,10 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     attend = attention_backend(modes.attention)
     kernels = PLAIN._replace(attend=attend)
     if wants_triton(modes.kernels, device):
-        from .dit import fused
+        from .dit import fused, tiled_attention
 
+        if modes.attention == "auto" and tiled_attention.gains_on(device):
+            attend = tiled_attention.attend
         kernels = fused.kernels(attend)
     elif device.type == "cpu" and modes.kernels == modes.attention == "auto" and multiplies_bfloat16():
         kernels = PLAIN._replace(attend=cpu_attention.attend)
@@ -128,14 +130,19 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     return kernels
 
 
-def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device) -> None:
-    """Let `vae` decode with the kernels chosen; errors: see `wants_triton`."""
+def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device, *, shared: bool = False) -> None:
+    """Let `vae` decode with the kernels chosen; errors: see `wants_triton`.
+
+    shared: its weights are somebody else's, too, and stay as they lie.
+    """
     if not wants_triton(choice, device):
         vae.kernels = VAE_PLAIN
         return
     from .vae import fused
 
     vae.kernels = fused.kernels()
+    if not shared:
+        fused.lay_out(vae)
 
 
 def check_modes(modes: Modes, device: torch.device) -> None:

@@ -5,8 +5,7 @@ Shape suffixes: B batch, F frames, S tokens per frame, E = heads * head dim, L t
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -58,10 +57,15 @@ class SelfAttention(_Attention):
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
         if kernels.exchange is not None:
             k, v = kernels.exchange.to_heads(positions.tokens, self.norm_k(k), v)()
-        slot.store(k, v, positions, partial(self._spread, kernels))
+        slot.store(k, v, positions, _Spread(self, kernels))
 
-    def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
-        """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`."""
+    def forward(
+        self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels
+    ) -> tuple[Tensor, ...]:
+        """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`.
+
+        Returns the branches' results, which are still to be added.
+        """
         if kernels.exchange is not None:
             return self._shared(x_BFSE, positions, slot, kernels, kernels.exchange)
         num_frames = x_BFSE.shape[1]
@@ -74,12 +78,12 @@ class SelfAttention(_Attention):
         out = self._attended(q, k, v, here, kernels, self.norm_q)
         rope_out = self.o(_rows(out[:batch], num_frames))
         if here.cameras is None:
-            return rope_out
-        return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
+            return (rope_out,)
+        return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out))
 
     def _shared(
         self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         """Of `x`, this process's tokens; attention is for its heads. What can be computed while they travel, is."""
         tokens, joined = positions.tokens, None if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if joined is None else joined[1:]
@@ -93,14 +97,14 @@ class SelfAttention(_Attention):
         out = self._attended(q, k, v, here, kernels, None)
         rope_arrives = exchange.to_tokens(tokens, _rows(out[:batch], num_frames))
         if here.cameras is None:
-            return self.o(*rope_arrives())
+            return (self.o(*rope_arrives()),)
         prope_arrives = exchange.to_tokens(tokens, kernels.project(out[batch:], here.cameras.out))
-        return self.o(*rope_arrives()) + self.o_prope(*prope_arrives())
+        return self.o(*rope_arrives()), self.o_prope(*prope_arrives())
 
     def _context(
         self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels
     ) -> KV:
-        spread = partial(self._spread, kernels)
+        spread = _Spread(self, kernels)
         if slot is None:
             return spread(k_BFSE, v_BFSE, positions, None)
         slot.store(k_BFSE, v_BFSE, positions, spread)
@@ -117,21 +121,37 @@ class SelfAttention(_Attention):
         q = kernels.fp8.branches(q_BFSE, heads, norm_q, rope, matrix, None, factors.q)
         return kernels.fp8.attend(q, k, v, factors, q_BFSE.dtype)
 
-    def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
-        """See `buffers.Spread`."""
-        k_out, v_out = out or (None, None)
+
+class _Spread(NamedTuple):
+    """See `buffers.Spread`."""
+
+    attention: SelfAttention
+    kernels: Kernels
+
+    def __call__(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, out: KV | None) -> KV:
+        kernels, (k_out, v_out) = self.kernels, out or (None, None)
         rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
-        heads, norm = self.num_heads // kernels.ranks, self.norm_k if kernels.exchange is None else None
+        heads, norm = self.attention.num_heads // kernels.ranks, None
+        if kernels.exchange is None:
+            norm = self.attention.norm_k
         if kernels.fp8 is not None and positions.factors is not None:
             factors = positions.factors
             return (
-                kernels.fp8.branches(k, heads, norm, rope, matrix, k_out, factors.k),
-                kernels.fp8.values(v, heads, matrix, v_out, factors.v),
+                kernels.fp8.branches(k_BFSE, heads, norm, rope, matrix, k_out, factors.k),
+                kernels.fp8.values(v_BFSE, heads, matrix, v_out, factors.v),
             )
         return (
-            kernels.branches(k, heads, norm, rope, matrix, k_out),
-            kernels.branches(v, heads, None, None, matrix, v_out),
+            kernels.branches(k_BFSE, heads, norm, rope, matrix, k_out),
+            kernels.branches(v_BFSE, heads, None, None, matrix, v_out),
         )
+
+    def again(self, kv: KV, positions: Positions) -> None:
+        (k, v), fp8, cameras, factors = kv, self.kernels.fp8, positions.cameras, positions.factors
+        assert fp8 is not None
+        assert cameras is not None
+        assert factors is not None
+        fp8.keys_again(k, (positions.cos, positions.sin), cameras.kv, factors.k)
+        fp8.values_again(v, cameras.kv, factors.v)
 
 
 def _rows(out_BHND: Tensor, num_frames: int) -> Tensor:

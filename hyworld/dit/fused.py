@@ -24,7 +24,17 @@ WARPS = 4
 
 def kernels(attend: Attend = sdpa) -> Kernels:
     """The fused functions with `attend`."""
-    return Kernels(attend, modulated_norm, gated_add, branches, project, camera_heads, feed_forward)
+    return Kernels(
+        attend,
+        modulated_norm,
+        gated_add,
+        gated_add_norm,
+        add_modulated_norm,
+        branches,
+        project,
+        camera_heads,
+        feed_forward,
+    )
 
 
 def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
@@ -45,6 +55,34 @@ def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), num_warps=WARPS
     )
     return out
+
+
+def gated_add_norm(x_BFSE: Tensor, updates: tuple[Tensor, ...], gate: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    if type(norm) is not nn.LayerNorm:  # a host's, as in `branches`
+        x = gated_add(x_BFSE, sum(updates[1:], updates[0]), gate)
+        return x, norm(x)
+    assert len(updates) <= 2, "no network has more branches"
+    x, first, second = x_BFSE.contiguous(), updates[0].contiguous(), updates[-1].contiguous()
+    B, num_frames, S, E = x.shape
+    out, normed = torch.empty_like(x), torch.empty_like(x)
+    _gated_add_norm[(B * num_frames * S,)](
+        x, first, second, gate, norm.weight, norm.bias, out, normed, norm.eps,
+        S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), len(updates) > 1, num_warps=WARPS,
+    )  # fmt: skip
+    return out, normed
+
+
+def add_modulated_norm(
+    x_BFSE: Tensor, update: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    x, update = x_BFSE.contiguous(), update.contiguous()
+    B, num_frames, S, E = x.shape
+    out, normed = torch.empty_like(x), torch.empty_like(x)
+    _add_modulated_norm[(B * num_frames * S,)](
+        x, update, shift, scale, out, normed, eps, S, shift.stride(0), shift.stride(1), num_frames, E, _block(E),
+        num_warps=WARPS,
+    )  # fmt: skip
+    return out, normed
 
 
 def branches(
@@ -86,6 +124,16 @@ def branches(
         E, D, _block(E), gain is not None, rope is not None, scaled, num_warps=WARPS,
     )  # fmt: skip
     return out
+
+
+def keys_again(k_BHND: Tensor, rope: RopeTables, matrix: Tensor, factors: Tensor) -> None:
+    """See `fp8_attention.keys_again`."""
+    B, H, N, D = k_BHND.shape
+    E = H * D
+    _keys_again[(B // 2 * N,)](
+        k_BHND, *rope, matrix.contiguous(), factors, N, N // matrix.shape[1],
+        B // 2 * k_BHND.stride(0), *k_BHND.stride()[:3], E, D, _block(E), num_warps=WARPS,
+    )  # fmt: skip
 
 
 def camera_heads(x_BFSE: Tensor, heads: int, norm: nn.Module | None, matrix: Tensor) -> Tensor:
@@ -167,9 +215,9 @@ def _modulated_norm(
     inside = at < E
     mod = frame // frames * batch_stride + frame % frames * frame_stride + at
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
-    centred = tl.where(inside, x - tl.sum(x) / E, 0.0)
-    normed = centred * tl.rsqrt(tl.sum(centred * centred) / E + eps)
-    out = normed * (1.0 + tl.load(scale_ptr + mod, mask=inside)) + tl.load(shift_ptr + mod, mask=inside)
+    out = _normed(x, inside, eps, E) * (1.0 + tl.load(scale_ptr + mod, mask=inside)) + tl.load(
+        shift_ptr + mod, mask=inside
+    )
     tl.store(out_ptr + row * E + at, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -186,6 +234,56 @@ def _gated_add(
     update = tl.load(update_ptr + row * E + at, mask=inside).to(tl.float32)
     gate = tl.load(gate_ptr + frame // frames * batch_stride + frame % frames * frame_stride + at, mask=inside)
     tl.store(out_ptr + row * E + at, (x + update * gate).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _gated_add_norm(
+    x_ptr, first_ptr, second_ptr, gate_ptr, weight_ptr, bias_ptr, out_ptr, normed_ptr, eps,
+    tokens_per_frame, batch_stride, frame_stride, frames,
+    E: tl.constexpr, BLOCK: tl.constexpr, TWO: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // tokens_per_frame
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    update = tl.load(first_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    if TWO:
+        update += tl.load(second_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+        update = update.to(kept).to(tl.float32)
+    gate = frame // frames * batch_stride + frame % frames * frame_stride + at
+    x = (x + update * tl.load(gate_ptr + gate, mask=inside, other=0.0)).to(kept)
+    tl.store(out_ptr + row * E + at, x, mask=inside)
+    normed = _normed(x.to(tl.float32), inside, eps, E) * tl.load(weight_ptr + at, mask=inside).to(tl.float32)
+    normed += tl.load(bias_ptr + at, mask=inside).to(tl.float32)
+    tl.store(normed_ptr + row * E + at, normed.to(kept), mask=inside)
+
+
+@triton.jit
+def _add_modulated_norm(
+    x_ptr, update_ptr, shift_ptr, scale_ptr, out_ptr, normed_ptr, eps,
+    tokens_per_frame, batch_stride, frame_stride, frames, E: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // tokens_per_frame
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    x = (x + tl.load(update_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)).to(kept)
+    tl.store(out_ptr + row * E + at, x, mask=inside)
+    mod = frame // frames * batch_stride + frame % frames * frame_stride + at
+    normed = _normed(x.to(tl.float32), inside, eps, E) * (1.0 + tl.load(scale_ptr + mod, mask=inside))
+    normed += tl.load(shift_ptr + mod, mask=inside)
+    tl.store(normed_ptr + row * E + at, normed.to(kept), mask=inside)
+
+
+@triton.jit
+def _normed(x, inside, eps, E: tl.constexpr):
+    """`x`, zero outside, with mean 0 and variance 1."""
+    centred = tl.where(inside, x - tl.sum(x) / E, 0.0)
+    return centred * tl.rsqrt(tl.sum(centred * centred) / E + eps)
 
 
 @triton.jit
@@ -215,6 +313,30 @@ def _branches(
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
     _store(here, _row(x0, x1, x2, x3, BLOCK), inside, factor_ptr, SCALED)
     _store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK), inside, factor_ptr + 1, SCALED)
+
+
+@triton.jit
+def _keys_again(
+    k_ptr, cos_ptr, sin_ptr, matrix_ptr, factor_ptr, tokens, tokens_per_frame,
+    branch_stride, batch_stride, head_stride, token_stride,
+    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    batch, token = row // tokens, row % tokens
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    here = k_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    x0, x1, x2, x3 = _vectors(tl.load(here, mask=inside, other=0.0).to(tl.float32), BLOCK)
+    pair = token * (D // 2) + tl.arange(0, BLOCK // 4) % (D // 4) * 2
+    cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
+    x0, x1 = x0 * cos + x1 * sin, x1 * cos - x0 * sin
+    cos, sin = tl.load(cos_ptr + pair + 1), tl.load(sin_ptr + pair + 1)
+    x2, x3 = x2 * cos + x3 * sin, x3 * cos - x2 * sin
+    p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
+    x = tl.minimum(
+        tl.maximum(_row(p0, p1, p2, p3, BLOCK) / tl.load(factor_ptr) * tl.load(factor_ptr + 1), -_FP8_MAX), _FP8_MAX
+    )
+    tl.store(here + branch_stride, x.to(k_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..fp8 import FP8, FP8_MAX
 from . import fused
+from .attention_parts import join, multiprocessors, splits_for
 from .fp8_attention import WEIGHT_FACTOR, Factors
 from .kernels import Fp8Kernels
 
@@ -24,14 +25,11 @@ TOKENS = 64
 QUERIES, KEYS = 64, 128
 """Of a program of `attend` and of one of its steps; measured on an H200."""
 
-MOST_SPLITS, PRICE_OF_A_SPLIT = 4, 0.04
-"""The price of putting one more part together, as a share of the time; measured likewise."""
-
 _TO_16_BYTES = 16
 
 
 def kernels() -> Fp8Kernels:
-    return Fp8Kernels(fused.branches, values, attend)
+    return Fp8Kernels(fused.branches, values, fused.keys_again, values_again, attend)
 
 
 def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None, factors: Tensor) -> Tensor:
@@ -49,6 +47,14 @@ def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None
     return out
 
 
+def values_again(v_BHDN: Tensor, matrix: Tensor, factors: Tensor) -> None:
+    B, H, D, N = v_BHDN.shape
+    _values_again[(triton.cdiv(N, 2 * TOKENS), H, B // 2)](
+        v_BHDN, matrix.contiguous(), factors, N, N // matrix.shape[1], B // 2 * v_BHDN.stride(0),
+        *v_BHDN.stride()[:3], D // 4, triton.next_power_of_2(D // 4), 2 * TOKENS,
+    )  # fmt: skip
+
+
 def attend(
     q_BHND: Tensor, k_BHND: Tensor, v_BHDN: Tensor, factors: Factors, dtype: torch.dtype, splits: int | None = None
 ) -> Tensor:
@@ -62,7 +68,8 @@ def attend(
         v = _padded(v)
     tiles, steps = triton.cdiv(M, QUERIES), triton.cdiv(N, KEYS)
     if splits is None:
-        splits = splits_for(tiles * B * H, steps, _programs_at_once(q.device))
+        # Two to a multiprocessor: what its shared memory holds.
+        splits = splits_for(tiles * B * H, steps, 2 * multiprocessors(q.device))
     per_split = triton.cdiv(steps, splits)
     splits = triton.cdiv(steps, per_split)  # none is empty
     # Token-major, so that the output can be read as rows without a copy.
@@ -77,10 +84,7 @@ def attend(
     if splits == 1:
         return parts[0]
     out = torch.empty(B, M, H, D, device=q.device, dtype=dtype).transpose(1, 2)
-    _join[(triton.cdiv(M, TOKENS), B * H)](
-        parts, sums, out, M, H, B * H * M, *parts.stride()[:4], *out.stride()[:3],
-        D, triton.next_power_of_2(D), TOKENS, splits, num_warps=4,
-    )  # fmt: skip
+    join(parts, sums, out)
     return out
 
 
@@ -89,22 +93,6 @@ def _padded(v_BHDN: Tensor) -> Tensor:
     N = v_BHDN.shape[-1]
     rows = v_BHDN.new_zeros(*v_BHDN.shape[:-1], triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES)
     return rows[..., :N].copy_(v_BHDN)
-
-
-def splits_for(programs: int, steps: int, at_once: int) -> int:
-    """Into how many parts to split `steps` so that `programs`, `at_once` of which run together, end together."""
-
-    def idle(splits: int) -> float:
-        share = programs * splits / at_once
-        return math.ceil(share) / share + PRICE_OF_A_SPLIT * (splits - 1)
-
-    return min(range(1, min(MOST_SPLITS, steps) + 1), key=idle)
-
-
-@lru_cache(maxsize=8)
-def _programs_at_once(device: torch.device) -> int:
-    """Two to a multiprocessor: what its shared memory holds."""
-    return 2 * torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 @lru_cache(maxsize=8)
@@ -146,6 +134,32 @@ def _values(
         p = tl.reshape(tl.join(tl.join(p0, p2), tl.join(p1, p3)), (T, BLOCK))
         rounded = tl.trans(_rounded(p, tl.load(factor_ptr + 1)))
         _store_all(out + branch_stride, rounded, tl.trans(inside), whole, D == BLOCK)
+
+
+@triton.jit
+def _values_again(
+    v_ptr, matrix_ptr, factor_ptr, tokens, tokens_per_frame, branch_stride, batch_stride, head_stride, channel_stride,
+    VECTORS: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr,
+):  # fmt: skip
+    head, batch = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    token = tl.program_id(0) * T + tl.arange(0, T)
+    vector = tl.arange(0, BLOCK)
+    here = token < tokens
+    inside = (vector < VECTORS)[:, None] & here[None, :]
+    at = v_ptr + batch * batch_stride + head * head_stride
+    at += (4 * vector.to(tl.int64) * channel_stride)[:, None] + token[None, :]
+    x0 = tl.load(at, mask=inside, other=0.0).to(tl.float32)
+    x1 = tl.load(at + channel_stride, mask=inside, other=0.0).to(tl.float32)
+    x2 = tl.load(at + 2 * channel_stride, mask=inside, other=0.0).to(tl.float32)
+    x3 = tl.load(at + 3 * channel_stride, mask=inside, other=0.0).to(tl.float32)
+    factor = tl.load(factor_ptr + 1) / tl.load(factor_ptr)
+    matrix = matrix_ptr + (batch * tokens + token) // tokens_per_frame * 16
+    for row in tl.static_range(4):
+        m = matrix + 4 * row
+        m0, m1 = tl.load(m, mask=here, other=0.0)[None, :], tl.load(m + 1, mask=here, other=0.0)[None, :]
+        m2, m3 = tl.load(m + 2, mask=here, other=0.0)[None, :], tl.load(m + 3, mask=here, other=0.0)[None, :]
+        p = _rounded(m0 * x0 + m1 * x1 + m2 * x2 + m3 * x3, factor)
+        tl.store(at + branch_stride + row * channel_stride, p, mask=inside)
 
 
 @triton.jit
@@ -234,30 +248,3 @@ def _step(v, scores, scale, largest, total, out):
     rounded = tl.reshape(weights.to(tl.float8e4nv), (weights.shape[0], weights.shape[1] // 16, 2, 4, 2))
     rounded = tl.reshape(tl.permute(rounded, (0, 1, 3, 2, 4)), weights.shape)  # from the order of `mixed`
     return new, total, tl.dot(rounded, v, out * shrink[:, None])
-
-
-@triton.jit
-def _join(
-    parts_ptr, sums_ptr, out_ptr, M, heads, rows,
-    split_stride, part_batch, part_head, part_token, out_batch, out_head, out_token,
-    D: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr, SPLITS: tl.constexpr,
-):  # fmt: skip
-    """The mean of the parts by their sums, which are logarithms."""
-    batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
-    token = tl.program_id(0) * T + tl.arange(0, T)
-    channel = tl.arange(0, BLOCK)
-    here, inside = token < M, (token < M)[:, None] & (channel < D)[None, :]
-    sums_at = sums_ptr + tl.program_id(1).to(tl.int64) * M + token
-    parts_at = parts_ptr + batch * part_batch + head * part_head + token[:, None] * part_token + channel[None, :]
-    largest = tl.full((T,), float("-inf"), tl.float32)
-    for split in tl.static_range(SPLITS):
-        largest = tl.maximum(largest, tl.load(sums_at + split * rows, mask=here, other=0.0))
-    total = tl.zeros((T,), tl.float32)
-    out = tl.zeros((T, BLOCK), tl.float32)
-    for split in tl.static_range(SPLITS):
-        weight = tl.exp2(tl.load(sums_at + split * rows, mask=here, other=0.0) - largest)
-        part = tl.load(parts_at + split * split_stride, mask=inside, other=0.0)
-        total += weight
-        out += weight[:, None] * part.to(tl.float32)
-    out_at = out_ptr + batch * out_batch + head * out_head + token[:, None] * out_token + channel[None, :]
-    tl.store(out_at, (out / total[:, None]).to(out_ptr.dtype.element_ty), mask=inside)

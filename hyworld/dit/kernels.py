@@ -42,6 +42,22 @@ def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     return (x_BFSE.float() + update.float() * gate).to(x_BFSE.dtype)
 
 
+def gated_add_norm(
+    x_BFSE: Tensor, updates: tuple[Tensor, ...], gate: Tensor, norm: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`gated_add` of the sum of one or two `updates`, and its LayerNorm by `norm`."""
+    x = gated_add(x_BFSE, sum(updates[1:], updates[0]), gate)
+    return x, norm(x)
+
+
+def add_modulated_norm(
+    x_BFSE: Tensor, update: Tensor, shift: Tensor, scale: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """`x + update`, and its `modulated_norm`."""
+    x = x_BFSE + update
+    return x, modulated_norm(x, shift, scale, eps)
+
+
 def branches(
     x_BFSE: Tensor,
     heads: int,
@@ -98,6 +114,8 @@ class Fp8Kernels(NamedTuple):
 
     branches: Callable[..., Tensor]
     values: Callable[..., Tensor]
+    keys_again: Callable[..., None]
+    values_again: Callable[..., None]
     attend: Callable[..., Tensor]
 
 
@@ -111,6 +129,8 @@ class Kernels(NamedTuple):
     attend: Attend = sdpa
     modulated_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor] = modulated_norm
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor] = gated_add
+    gated_add_norm: Callable[..., tuple[Tensor, Tensor]] = gated_add_norm
+    add_modulated_norm: Callable[..., tuple[Tensor, Tensor]] = add_modulated_norm
     branches: Callable[..., Tensor] = branches
     project: Callable[[Tensor, Tensor], Tensor] = project
     camera_heads: Callable[..., Tensor] = camera_heads

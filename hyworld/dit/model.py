@@ -82,14 +82,13 @@ class Block(nn.Module):
         kernels: Kernels,
     ) -> Tensor:
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(frame_mod_BF6E)
-        x = x_BFSE
-        normed = kernels.modulated_norm(x, shift, scale, self.eps)
-        update = self.self_attn(normed, positions, slot, kernels)
+        normed = kernels.modulated_norm(x_BFSE, shift, scale, self.eps)
+        updates = self.self_attn(normed, positions, slot, kernels)
         if self.cam_self_attn is not None and positions.here is not None:
-            update = update + self.cam_self_attn(normed, positions.here, positions.tokens, kernels)
-        x = kernels.gated_add(x, update, gate)
-        x = x + self.cross_attn(self.norm3(x), text_kv, image_kv, kernels)
-        normed = kernels.modulated_norm(x, ffn_shift, ffn_scale, self.eps)
+            updates += (self.cam_self_attn(normed, positions.here, positions.tokens, kernels),)
+        x, normed = kernels.gated_add_norm(x_BFSE, updates, gate, self.norm3)
+        update = self.cross_attn(normed, text_kv, image_kv, kernels)
+        x, normed = kernels.add_modulated_norm(x, update, ffn_shift, ffn_scale, self.eps)
         return kernels.gated_add(x, kernels.feed_forward(self.ffn, normed), ffn_gate)
 
 

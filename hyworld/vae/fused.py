@@ -6,6 +6,8 @@ not channels_last go to the plain functions.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 import torch.nn.functional as F
 import triton
@@ -23,6 +25,13 @@ TILE = 4096
 def kernels() -> Kernels:
     """The fused functions."""
     return Kernels(norm_silu_extend, convolve, add, double)
+
+
+def lay_out(vae: nn.Module) -> None:
+    """Have the weights lie as the convolutions read them: else each call would copy them, a fiftieth of a decode."""
+    for weight in vae.parameters():
+        if weight.ndim == 5:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
 
 
 def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
@@ -73,7 +82,7 @@ def double(conv: nn.Module, x: Tensor, cells: Cells | None) -> Tensor:
         return plain.double(conv, x, cells)
     B, _, T, H, W = x.shape
     frames = regular(x.transpose(1, 2).flatten(0, 1))
-    phases = F.conv2d(frames, _phases(conv.weight), padding=1).contiguous(memory_format=torch.channels_last)
+    phases = F.conv2d(frames, _phases_of(conv), padding=1).contiguous(memory_format=torch.channels_last)
     out_dim = conv.weight.shape[0]
     out = torch.empty(
         (B, out_dim, T, 2 * H, 2 * W), device=x.device, dtype=x.dtype, memory_format=torch.channels_last_3d
@@ -86,6 +95,18 @@ def double(conv: nn.Module, x: Tensor, cells: Cells | None) -> Tensor:
         source.shape[2], skip, time, *spread, conv.bias is not None, cells is not None, columns, width,
     )  # fmt: skip
     return out
+
+
+_PHASES: WeakKeyDictionary[nn.Conv2d, tuple[tuple[int, int], Tensor]] = WeakKeyDictionary()
+"""Of each convolution: which weights they were made of, by address and version, and they."""
+
+
+def _phases_of(conv: nn.Conv2d) -> Tensor:
+    made_of = (conv.weight.data_ptr(), conv.weight._version)
+    kept = _PHASES.get(conv)
+    if kept is None or kept[0] != made_of:
+        _PHASES[conv] = kept = (made_of, _phases(conv.weight))
+    return kept[1]
 
 
 def _phases(weight: Tensor) -> Tensor:

@@ -40,6 +40,16 @@ def test_norm_and_gated_add(shape: tuple[int, ...], dtype: torch.dtype):
     shift, scale, gate = rows(B, frames, 6, width).unsqueeze(2).unbind(dim=3)[1:4]
     close(FUSED.modulated_norm(x, shift, scale, 1e-6), PLAIN.modulated_norm(x, shift, scale, 1e-6))
     close(FUSED.gated_add(x, update, gate), PLAIN.gated_add(x, update, gate))
+    norm = nn.LayerNorm(width, eps=1e-6, device=DEVICE, dtype=dtype)
+    for parameter in norm.parameters():
+        parameter.data.uniform_(0.5, 2)
+    for updates in ((update,), (update, rows(*shape, dtype=dtype))):
+        got, want = (kernels.gated_add_norm(x, updates, gate, norm) for kernels in (FUSED, PLAIN))
+        for one, other in zip(got, want, strict=True):
+            close(one, other)
+    got, want = (kernels.add_modulated_norm(x, update, shift, scale, 1e-6) for kernels in (FUSED, PLAIN))
+    for one, other in zip(got, want, strict=True):
+        close(one, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
