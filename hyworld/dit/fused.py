@@ -126,16 +126,6 @@ def branches(
     return out
 
 
-def keys_again(k_BHND: Tensor, rope: RopeTables, matrix: Tensor, factors: Tensor) -> None:
-    """See `fp8_attention.keys_again`."""
-    B, H, N, D = k_BHND.shape
-    E = H * D
-    _keys_again[(B // 2 * N,)](
-        k_BHND, *rope, matrix.contiguous(), factors, N, N // matrix.shape[1],
-        B // 2 * k_BHND.stride(0), *k_BHND.stride()[:3], E, D, _block(E), num_warps=WARPS,
-    )  # fmt: skip
-
-
 def camera_heads(x_BFSE: Tensor, heads: int, norm: nn.Module | None, matrix: Tensor) -> Tensor:
     gain, eps = None, 0.0
     if type(norm) is nn.RMSNorm:
@@ -313,30 +303,6 @@ def _branches(
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
     _store(here, _row(x0, x1, x2, x3, BLOCK), inside, factor_ptr, SCALED)
     _store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK), inside, factor_ptr + 1, SCALED)
-
-
-@triton.jit
-def _keys_again(
-    k_ptr, cos_ptr, sin_ptr, matrix_ptr, factor_ptr, tokens, tokens_per_frame,
-    branch_stride, batch_stride, head_stride, token_stride,
-    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    batch, token = row // tokens, row % tokens
-    at = tl.arange(0, BLOCK)
-    inside = at < E
-    here = k_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
-    x0, x1, x2, x3 = _vectors(tl.load(here, mask=inside, other=0.0).to(tl.float32), BLOCK)
-    pair = token * (D // 2) + tl.arange(0, BLOCK // 4) % (D // 4) * 2
-    cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
-    x0, x1 = x0 * cos + x1 * sin, x1 * cos - x0 * sin
-    cos, sin = tl.load(cos_ptr + pair + 1), tl.load(sin_ptr + pair + 1)
-    x2, x3 = x2 * cos + x3 * sin, x3 * cos - x2 * sin
-    p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
-    x = tl.minimum(
-        tl.maximum(_row(p0, p1, p2, p3, BLOCK) / tl.load(factor_ptr) * tl.load(factor_ptr + 1), -_FP8_MAX), _FP8_MAX
-    )
-    tl.store(here + branch_stride, x.to(k_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -22,25 +22,19 @@ def random(*shape: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, HALF])
-@pytest.mark.parametrize(("queries", "of"), [(70, 70), (128, 150)])
-def test_what_is_left_over_is_joined(queries: int, of: int, dtype: torch.dtype):
-    heads, dim, keys, whole = 2, 32, 300, 256
-    q = 3 * random(1, of, heads, dim, dtype=dtype).transpose(1, 2)  # token-major, as `branches` makes it
+@pytest.mark.parametrize("keys", [300, 257])
+def test_what_is_left_over_is_joined(keys: int, dtype: torch.dtype):
+    heads, dim, queries, whole = 2, 32, 70, 256
+    q = 3 * random(1, queries, heads, dim, dtype=dtype).transpose(1, 2)  # token-major, as `branches` makes it
     k, v = random(1, heads, keys, dim, dtype=dtype), random(1, heads, keys, dim, dtype=dtype)
-    scores = (q[:, :, :queries].float() @ k[:, :, :whole].float().transpose(-1, -2)) / dim**0.5
+    scores = (q.float() @ k[:, :, :whole].float().transpose(-1, -2)) / dim**0.5
     known = (scores.softmax(-1) @ v[:, :, :whole].float()).to(dtype)
     got = tiled.completed(q, k, v, known, scores.logsumexp(-1, keepdim=True))
     want = sdpa(q.float(), k.float(), v.float())
     assert got.dtype == dtype
     assert got.transpose(1, 2).is_contiguous()
-    assert (got.float() - want).norm() / want.norm() < (1e-2 if dtype == HALF else 1e-3)
-
-
-def test_queries_are_cut_where_that_saves_a_turn():
-    assert tiled.whole_queries(3520, 48, 132) == 3456  # 10 turns instead of 11
-    assert tiled.whole_queries(1560, 48, 132) == 1560  # 5 turns either way
-    assert tiled.whole_queries(3456, 48, 132) == 3456
-    assert tiled.whole_queries(64, 48, 132) == 64
+    # Without these keys it would be off by a tenth; a GPU multiplies float32 in TF32 here.
+    assert (got.float() - want).norm() / want.norm() < (1e-2 if dtype == HALF else 3e-3)
 
 
 def test_elsewhere_it_is_pytorchs_own(monkeypatch: pytest.MonkeyPatch):
