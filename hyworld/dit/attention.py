@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
+from ..fp8 import Rounded
 from .buffers import KV, KVSlot
 from .exchange import Exchange
 from .kernels import Kernels
@@ -52,7 +53,7 @@ class SelfAttention(_Attention):
         # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
 
-    def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
+    def store_keys_values(self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
         """Only write keys and values of `x` into `slot`."""
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
         if kernels.exchange is not None:
@@ -60,7 +61,7 @@ class SelfAttention(_Attention):
         slot.store(k, v, positions, _Spread(self, kernels))
 
     def forward(
-        self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels
+        self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot | None, kernels: Kernels
     ) -> tuple[Tensor, ...]:
         """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`.
 
@@ -74,7 +75,7 @@ class SelfAttention(_Attention):
         else:
             q, k, v = self.qkv(x_BFSE).chunk(3, dim=-1)
         k, v = self._context(k, v, positions, slot, kernels)
-        here, batch = positions.last(num_frames), len(x_BFSE)
+        here, batch = positions.last(num_frames), x_BFSE.shape[0]
         out = self._attended(q, k, v, here, kernels, self.norm_q)
         rope_out = self.o(_rows(out[:batch], num_frames))
         if here.cameras is None:
@@ -82,7 +83,7 @@ class SelfAttention(_Attention):
         return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out))
 
     def _shared(
-        self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
+        self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
     ) -> tuple[Tensor, ...]:
         """Of `x`, this process's tokens; attention is for its heads. What can be computed while they travel, is."""
         tokens, joined = positions.tokens, None if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)
@@ -178,7 +179,7 @@ class CameraAttention(nn.Module):
         self.norm_q = operations.RMSNorm(width, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(width, eps=config.eps, **factory)
 
-    def forward(self, x_BFSE: Tensor, cameras: CameraProjections, tokens: int, kernels: Kernels) -> Tensor:
+    def forward(self, x_BFSE: Tensor | Rounded, cameras: CameraProjections, tokens: int, kernels: Kernels) -> Tensor:
         """tokens: of a frame; of several processes, each has but some of them in `x`."""
         q, k, v = self.q_proj(x_BFSE), self.k_proj(x_BFSE), self.v_proj(x_BFSE)
         norm_q, norm_k, exchange = self.norm_q, self.norm_k, kernels.exchange
@@ -222,7 +223,7 @@ class CrossAttention(_Attention):
         k, v = self.norm_k_img(self.k_img(image_BKE)), self.v_img(image_BKE)
         return self._heads(k, "B K (H D) -> B H K D"), self._heads(v, "B K (H D) -> B H K D")
 
-    def forward(self, x_BFSE: Tensor, text_kv: KV, image_kv: KV | None, kernels: Kernels) -> Tensor:
+    def forward(self, x_BFSE: Tensor | Rounded, text_kv: KV, image_kv: KV | None, kernels: Kernels) -> Tensor:
         q = self._heads(self.norm_q(self.q(x_BFSE)), "B F S (H D) -> B H (F S) D")
         out = kernels.attend(q, *text_kv)
         if image_kv is not None:
