@@ -25,7 +25,7 @@ def in_memory(
     def load() -> None:
         load_together([*models, decoder.patcher], memory_required=needed)
 
-    with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory or walker.fp8_memory)):
+    with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)):
         try:
             load()
             with ExitStack() as stack:
