@@ -184,7 +184,7 @@ def test_a_branch_made_of_the_other(fused, heads: int, head_dim: int, tokens: in
     PLAIN_FP8.branches(x, heads, None, rope, matrix, k[:, :, written], factors.k)
     PLAIN_FP8.values(x, heads, matrix, v[..., written], factors.v)
     once = k.clone(), v.clone()
-    for kernels, far in ((PLAIN_FP8, 0.04), (fused.kernels(), CUT_OFF + 0.04)):
+    for kernels, far in ((PLAIN_FP8, 0.06), (fused.kernels(), CUT_OFF + 0.06)):
         again = once[0].clone(), once[1].clone()
         again[0][1, :, written], again[1][1, ..., written] = 0, 0
         kernels.keys_again(again[0][:, :, written], rope, matrix, factors.k)

@@ -95,7 +95,10 @@ def test_doubling(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_within_pictures(fused, dtype: torch.dtype):
     q, k, v = (torch.randn(2, 1, 30, 64, device=DEVICE).to(dtype) for _ in range(3))
-    close(fused.attend(q, k, v), PLAIN.attend(q, k, v))
+    want = PLAIN.attend(q.float(), k.float(), v.float())
+    for kernels in (PLAIN, fused):
+        got = kernels.attend(q, k, v).float()
+        assert (got - want).norm() / want.norm() < (5e-3 if dtype == torch.bfloat16 else 2e-6)
 
 
 def test_weights_lie_as_they_are_read():
