@@ -81,9 +81,9 @@ class Trajectory:
         )
 
     @classmethod
-    def from_actions(cls, words: Sequence[str], shares: Sequence[float], latents: int) -> Trajectory:
-        """Path of so many latents of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
-        c2w = poses_of_actions(words, shares, latents)
+    def from_actions(cls, words: Sequence[str], shares: Sequence[float], pictures: int) -> Trajectory:
+        """Path of so many pictures of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
+        c2w = poses_of_actions(words, shares, pictures)
         return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), chunk_latents=DREAMX_SPEEDS.chunk_latents)
 
     @classmethod

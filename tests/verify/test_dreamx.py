@@ -48,3 +48,11 @@ def test_other_settings_fail(tmp_path: Path, setting: str, value: int, wrong: st
     weights = load_file(FOLDER / "dit_weights.safetensors")
     save_file(weights, tmp_path / "dit_weights.safetensors", {"config": json.dumps(config)})
     assert not outcomes(tmp_path)[wrong].passed
+
+
+def test_a_colour_video_shorter_than_a_chunk_is_compared(tmp_path: Path):
+    shutil.copy(FOLDER / "dit_weights.safetensors", tmp_path)
+    videos = load_file(FOLDER / "colour_correction.safetensors")
+    short = {name: video[:, :7].clone() for name, video in videos.items()}
+    save_file(short, tmp_path / "colour_correction.safetensors")
+    assert outcomes(tmp_path)["colour_correction.corrected_1.0"].passed
