@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .poses import integrate
-from .tokens import DREAMX_SPEEDS, KEYS, MAX_LATENTS, Speeds, motion_of
-
-LETTERS = {"w": "w", "s": "s", "a": "a", "d": "d", "i": "up", "k": "down", "j": "left", "l": "right"}
-"""Its keys, and ours."""
+from .tokens import DREAMX_SPEEDS, KEYS, LETTERS, MAX_LATENTS, Speeds, motion_of
 
 Runs = list[tuple[tuple[str, ...], int]]
 """Keys held together, and for how many pictures."""

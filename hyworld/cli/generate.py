@@ -15,6 +15,7 @@ from PIL import Image
 
 from .. import builtin, pipeline
 from ..camera import Trajectory
+from ..camera.units import other_pace
 from ..config import TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
@@ -348,7 +349,8 @@ def generate(
         way = parts if path is not None else None
         walk = loaded.walker.walk(here, way, len(parts), words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
-        notes(() if path is None else path.notes)
+        if path is not None:
+            notes([*path.notes, *filter(None, [other_pace(path.c2w, walked.speeds)])])
         if len(parts) < planned:
             note(f"{resume} has the first {planned - len(parts)} chunks of this walk; the rest is made")
         notes(_on_prompts(schedule, first + planned))

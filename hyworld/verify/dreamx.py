@@ -95,8 +95,8 @@ def check_trajectories(folder: Path) -> Iterator[Item]:
         words, shares, pictures = spec["action_seq"], spec["action_speed_list"], spec["pixel_frames"]
         runs = runs_of(words, shares, pictures)
         name = f"trajectories.{i}"
-        wanted = [(keys_of(word), count) for word, count in spec["runs"]]
-        yield compare_exactly(f"{name}.runs", _held(runs), _held(wanted))
+        held = [(keys_of(word), count) for word, count in spec["runs"]]
+        yield compare_exactly(f"{name}.runs", _held(runs), _held(held))
         motions = [motion_of(keys, PICTURE_SPEEDS) for keys, count in runs for _ in range(count)]
         yield compare(f"{name}.c2w", integrate(motions)[1:], data[f"{i}.c2w"], tol)
         path = Trajectory.from_actions(words, shares, pictures)
