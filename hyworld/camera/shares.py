@@ -41,14 +41,20 @@ def runs_of(words: Sequence[str], shares: Sequence[float], pictures: int) -> Run
     return [(keys, count) for keys, count in runs if count]
 
 
-def poses_of_actions(words: Sequence[str], shares: Sequence[float], pictures: int) -> NDArray[np.float64]:
-    """Poses `[latents, 4, 4]` of the latents of so many pictures, from the first one's; raises as `runs_of`."""
+def poses_of_actions(
+    words: Sequence[str], shares: Sequence[float], pictures: int, *, onwards: bool = False
+) -> NDArray[np.float64]:
+    """Poses `[latents, 4, 4]` of the latents of so many pictures, from the first one's; raises as `runs_of`.
+
+    onwards: see `poses.poses_of`.
+    """
     steps = DREAMX_SPEEDS.steps
     picture = Speeds(move=DREAMX_SPEEDS.move / steps, turn_deg=DREAMX_SPEEDS.turn_deg / steps)
     held = [keys for keys, count in runs_of(words, shares, pictures) for _ in range(count)]
     # Picture 0 is where the path begins, with the first of its motions behind it.
     poses = integrate([motion_of(keys, picture) for keys in held[1:]])
-    return poses[[0, *range(1, pictures - steps + 1, steps)]]
+    latents = 1 + (pictures - 1) // steps
+    return poses[[0, *(steps * k + (0 if onwards else 1 - steps) for k in range(1, latents))]]
 
 
 def keys_of(word: str) -> tuple[str, ...]:

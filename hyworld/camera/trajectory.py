@@ -83,8 +83,9 @@ class Trajectory:
     @classmethod
     def from_actions(cls, words: Sequence[str], shares: Sequence[float], pictures: int) -> Trajectory:
         """Path of so many pictures of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
-        c2w = poses_of_actions(words, shares, pictures)
-        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), chunk_latents=DREAMX_SPEEDS.chunk_latents)
+        c2w, onwards = (poses_of_actions(words, shares, pictures, onwards=later) for later in (False, True))
+        n = DREAMX_SPEEDS.chunk_latents
+        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), onwards=onwards, chunk_latents=n)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:
@@ -94,7 +95,7 @@ class Trajectory:
     @classmethod
     def _from_poses(cls, poses: PoseData, third_person: bool, speeds: Speeds = DEFAULT_SPEEDS) -> Trajectory:
         labels = labels_of(poses.c2w, third_person) if poses.labels is None else poses.labels
-        return cls(poses.c2w, poses.intrinsics, labels, poses.notes, chunk_latents=speeds.chunk_latents)
+        return cls(poses.c2w, poses.intrinsics, labels, poses.notes, poses.onwards, speeds.chunk_latents)
 
     @classmethod
     def from_json_text(

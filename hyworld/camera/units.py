@@ -41,12 +41,18 @@ def scaled(poses: PoseData, name: str, scale: float | str = 1.0, speeds: Speeds 
                 f"{name} moves {moves:.3g} units per latent (median); the model was trained with about {usual:g}: "
                 f"scale auto brings it there.",
             )
-    c2w = poses.c2w.copy()
-    c2w[:, :3, 3] *= factor
+    c2w = _times(poses.c2w, factor)
     farthest = np.abs(c2w[:, :3, 3]).max()
     if not farthest <= LARGEST:
         raise InputError(f"{name} reaches {farthest:.3g} units when scaled by {factor:g}: choose a smaller scale.")
-    return poses._replace(c2w=c2w, notes=notes)
+    onwards = None if poses.onwards is None else _times(poses.onwards, factor)
+    return poses._replace(c2w=c2w, notes=notes, onwards=onwards)
+
+
+def _times(c2w: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    c2w = c2w.copy()
+    c2w[:, :3, 3] *= factor
+    return c2w
 
 
 def other_pace(c2w: NDArray[np.float64], speeds: Speeds) -> str | None:

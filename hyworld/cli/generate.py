@@ -108,9 +108,9 @@ def generate(
     pose: Annotated[
         str | None,
         typer.Option(
-            help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right turn, orbit_left "
-            "orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of poses. "
-            f"Default: '{DEFAULT_POSE}'. In a world that has chunks it begins where that ends."
+            help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right or i k j l turn, "
+            "orbit_left orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of "
+            f"poses. Default: '{DEFAULT_POSE}'. In a world that has chunks it begins where that ends."
         ),
     ] = None,
     chunks: Annotated[

@@ -101,6 +101,12 @@ def test_action_words_in_json(tmp_path):
     assert len(Trajectory.load('{"action_seq": ["w"], "action_speed_list": [1]}')) == 21
 
 
+def test_action_words_go_on_with_a_whole_first_step():
+    start = Trajectory.from_tokens("w-3", DREAMX_SPEEDS)
+    then = Trajectory.load('{"action_seq": ["wl", "i"], "action_speed_list": [9, 4], "num_output_frames": 4}')
+    assert np.allclose(start.join(then).c2w, Trajectory.from_tokens("w-3, wl-2, i-1", DREAMX_SPEEDS).c2w, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
