@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
+from ..camera.units import other_pace
 from ..config import PATCH, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint
@@ -246,7 +247,7 @@ class Walker:
             raise InputError("This model follows a camera path: give one, such as w-15.")
         notes: tuple[str, ...] = ()
         if isinstance(path, (str, Path)):
-            path = Trajectory.load(str(path))
+            path = Trajectory.load(str(path), self.recipe.speeds)
         elif isinstance(path, Trajectory):
             notes = path.notes  # its maker has seen them
         if isinstance(path, (list, tuple)):
@@ -257,7 +258,8 @@ class Walker:
         n = self.recipe.chunk_latents
         onwards = world.onwards(path)
         walked = onwards.require_chunks(chunks, n, onwards=world.chunks > 0)
-        for note in (onwards if chunks else walked).notes[len(notes) :]:
+        other = other_pace(walked.c2w, self.recipe.speeds)
+        for note in (*(onwards if chunks else walked).notes[len(notes) :], *filter(None, [other])):
             warnings.warn(note, stacklevel=2)
         parts = walked.split(n)
         return self._chunks(world, _paired(parts, parts[1:]), words, on_progress)
