@@ -73,6 +73,7 @@ class Walker:
     fp8_memory: keys and values in fp8, for networks that attend in fp8; `compact_memory` then has no meaning.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
+    verify: called before a chunk is given out; raises if what it was made with is not to be trusted any more.
 
     Raises `InputError` for networks that are not for the recipe.
     """
@@ -111,15 +112,11 @@ class Walker:
         self._networks = Networks([network] if second is None else [network, second], recipe, self.device, dtype)
         self._conditioning = Conditioning(network.config, recipe, self.device, dtype)
         self._points = points
+        self.verify: Callable[[], None] = lambda: None
         self._cache = self._cache_rule(network.config)
 
     def share(self, ranks: int) -> None:
-        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`.
-
-        Raises `InputError` for a recipe that recalls older latents.
-        """
-        if isinstance(self.recipe.memory, Rolling) and self.recipe.memory.recall is not None:
-            raise InputError(f"The recipe {self.recipe.name} recalls on one GPU alone: leave --gpus out.")
+        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`."""
         config = self.network.config
         self._cache = self._cache_rule(replace(config, num_heads=config.num_heads // ranks))
 
@@ -282,6 +279,7 @@ class Walker:
         assert self.decoding is not None, "a walker without a decoder has no frames"
         world = self._fitted(world)
         for n, frames in enumerate(self.decoding.replay(world, first), start=first):
+            self.verify()
             yield Chunk(n, frames, world.at_chunk(n + 1))
 
     def step(
@@ -348,6 +346,7 @@ class Walker:
             self._cache.foresee(world, cameras, following)
         frames = None if decoded is None else decoded.pictures.collect()
         colours = None if decoded is None or decoded.colours is None else decoded.colours.cpu()
+        self.verify()
         told = Words(world.text, world.prompt)
         step = Step(latents.collect(), cameras.bare(), remembered, told, colours)
         if not step.latents.isfinite().all():
