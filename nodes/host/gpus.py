@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
+import comfy.ops
 import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...hyworld.config import PATCH
+from ...hyworld.dit import Inputs
 from ...hyworld.errors import InputError
 from ...hyworld.parallel import RankLostError, orders
 from ...hyworld.parallel.copies import Source, copy_to_others
@@ -184,7 +186,7 @@ def _bound(walker: Walker, models: Sequence[Any], decoder: HostVAE | None, staff
         for side, (network, each) in enumerate(zip(hosted, models, strict=True)):
             dit = each.model.diffusion_model
             dit.kernels = dit.kernels._replace(exchange=exchange)
-            network.shared = SharedNetwork(dit, side, staff.crew)  # type: ignore[union-attr]
+            network.shared = _Network(dit, side, staff.crew)  # type: ignore[union-attr]
         if decoder is not None:
             decoding.decoder, decoding.caches = _Decoder(for_strip(decoder.module), decoder, staff.crew), staff.caches
         yield
@@ -195,12 +197,28 @@ def _bound(walker: Walker, models: Sequence[Any], decoder: HostVAE | None, staff
         decoding.decoder, decoding.caches = before
 
 
-class _Decoder(SharedDecoder):
-    """Asks the host first whether it was interrupted."""
+class _Network(SharedNetwork):
+    def __call__(self, inputs: Inputs) -> Tensor | None:
+        with _uninterrupted():
+            return super().__call__(inputs)
 
+
+class _Decoder(SharedDecoder):
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         raise_if_interrupted()
-        return super().decode_stream(latents, cache)
+        with _uninterrupted():
+            return super().decode_stream(latents, cache)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep the host's layers from looking for interrupts: the others would wait in the middle of a forward for ever."""
+    look = getattr(comfy.ops, "run_every_op", None)  # old hosts have none, and look nowhere
+    comfy.ops.run_every_op = lambda: None
+    try:
+        yield
+    finally:
+        comfy.ops.run_every_op = look
 
 
 def _check(models: Sequence[Any], world: World) -> None:
