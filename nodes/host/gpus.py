@@ -27,7 +27,7 @@ from ...hyworld.vae import VAECache
 from ...hyworld.vae.stream import Past
 from ...hyworld.walk import Walker, World
 from ...hyworld.walk.decoding import DecoderCaches
-from .run import raise_if_interrupted, was_cancelled
+from .run import raise_if_interrupted, same_device, was_cancelled
 from .vae import HostDecoder, HostVAE
 from .weights import weigher
 
@@ -142,7 +142,7 @@ def shared(
         return
     _check(models, world)
     devices = _devices(models[0].load_device, gpus)
-    strips = isinstance(decoder, HostVAE) and decoder.weights_in_place() and _same(decoder.device, walker.device)
+    strips = isinstance(decoder, HostVAE) and decoder.weights_in_place() and same_device(decoder.device, walker.device)
     strips = strips and world.latent_shape[1] >= gpus
     _make_room(devices[1:], models, memory)
     staff = _Now.staff
@@ -245,13 +245,9 @@ def _devices(first: torch.device, gpus: int) -> tuple[str, ...]:
     return tuple(f"cuda:{number}" for number in (own, *others[: gpus - 1]))
 
 
-def _same(one: torch.device, other: torch.device) -> bool:
-    return one.type == other.type and (one.index or 0) == (other.index or 0)
-
-
 def _make_room(devices: Sequence[str], models: Sequence[Any], memory: int) -> None:
     """Have the host take its models off these GPUs, as far as the workers need room."""
     needed = memory + sum(each.model_size() for each in models)
     for device in map(torch.device, devices):
-        if any(_same(loaded.device, device) for loaded in comfy.model_management.current_loaded_models):
+        if any(same_device(loaded.device, device) for loaded in comfy.model_management.current_loaded_models):
             comfy.model_management.free_memory(needed, device)
