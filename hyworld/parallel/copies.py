@@ -5,16 +5,17 @@ So what the others run is what a host has loaded and patched, and they read no f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import DiTConfig, VAEConfig
 from ..dit import WanDiT
-from ..fp8 import use_fp8
+from ..fp8 import FP8, use_fp8
 from ..modes import Modes, fp8_rounding, network_kernels, set_vae_kernels
 from ..vae import CausalVAE, make_vae
 from ..walk import Recipe, Walker
@@ -23,7 +24,8 @@ from . import orders
 from .lead import Crew
 
 Weigh = Callable[[str, torch.device], Tensor]
-"""The weight of that name, as a network runs with it, of any dtype, on that device."""
+"""The weight of that name, as a network runs with it, on that device: kept as fp8 if it is a Linear's and of that
+dtype, else in what the network computes in."""
 
 
 class Copies(NamedTuple):
@@ -33,11 +35,52 @@ class Copies(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A network to be copied: its sizes, what it computes in, and its weights."""
+    """A network to be copied: its sizes, what it computes in, and its weights.
+
+    in_fp8: names of Linears' weights that `weigh` gives in fp8, and that are kept so.
+    """
 
     config: DiTConfig | VAEConfig
     dtype: torch.dtype
     weigh: Weigh
+    in_fp8: frozenset[str] = frozenset()
+
+
+class Shell(NamedTuple):
+    """A network without its weights."""
+
+    config: DiTConfig | VAEConfig
+    dtype: torch.dtype
+    in_fp8: frozenset[str] = frozenset()
+
+    def module(self) -> nn.Module:
+        """On the meta device."""
+        if isinstance(self.config, DiTConfig):
+            made: nn.Module = WanDiT(self.config, operations=Casting, device="meta", dtype=self.dtype)
+        else:
+            made = make_vae(self.config, device="meta", dtype=self.dtype)
+        return made.eval().requires_grad_(False)
+
+    def wanted(self, module: nn.Module) -> list[tuple[str, torch.Size, torch.dtype]]:
+        """Name, shape and dtype of each weight that is sent: all but those that encode, which only the leader does."""
+        wanted = []
+        for name, tensor in module.state_dict().items():
+            if isinstance(module, CausalVAE) and name.startswith(("encoder.", "conv1.")):
+                continue
+            # Modulation is read in float32, also where the products are of fewer bits.
+            wide = torch.float32 if name.endswith("modulation") else self.dtype
+            wanted.append((name, tensor.shape, FP8 if name in self.in_fp8 else wide))
+        return wanted
+
+
+class Casting:
+    """Layers of a network whose Linears may keep weights in fp8: they are cast in every forward, as hosts do."""
+
+    LayerNorm, RMSNorm, Conv3d = nn.LayerNorm, nn.RMSNorm, nn.Conv3d
+
+    class Linear(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.weight.to(x.dtype), self.bias)
 
 
 def copy_to_others(
@@ -49,28 +92,24 @@ def copy_to_others(
     modes: how the networks are run.
     """
     sources = [*networks, *(() if vae is None else (vae,))]
+    shells = [Shell(source.config, source.dtype, source.in_fp8) for source in sources]
     with crew.job.watched():
         crew.tell(
             orders.Build(
                 built,
-                (
-                    tuple((source.config, source.dtype) for source in networks),
-                    None if vae is None else (vae.config, vae.dtype),
-                    recipe,
-                    modes,
-                ),
+                (tuple(shells[: len(networks)]), None if vae is None else shells[-1], recipe, modes),
                 {},
                 "cpu" if device.type == "cpu" else "cuda",
             )
         )
-        for source in sources:
-            for name, _, dtype in _wanted(_empty(source.config, source.dtype), source.dtype):
-                dist.broadcast(source.weigh(name, device).to(device, dtype).contiguous(), 0)
+        for source, shell in zip(sources, shells, strict=True):
+            for name, _, dtype in shell.wanted(shell.module()):
+                dist.broadcast(_bits(source.weigh(name, device).to(device, dtype).contiguous()), 0)
 
 
 def built(
-    networks: Sequence[tuple[DiTConfig, torch.dtype]],
-    vae: tuple[VAEConfig, torch.dtype] | None,
+    networks: Sequence[Shell],
+    vae: Shell | None,
     recipe: Recipe,
     modes: Modes,
     *,
@@ -79,8 +118,8 @@ def built(
     """In a process that does not lead: the networks, with the weights that the leader sends meanwhile."""
     place = torch.device(device)
     dits = []
-    for config, dtype in networks:
-        dit = _received(config, dtype, place)
+    for shell in networks:
+        dit = _received(shell, place)
         assert isinstance(dit, WanDiT)
         dit.kernels = network_kernels(modes, place)
         if (rounding := fp8_rounding(modes)) is not None:
@@ -88,33 +127,25 @@ def built(
         dits.append(dit)
     decoding = None
     if vae is not None:
-        decoder = _received(*vae, place)
+        decoder = _received(vae, place)
         assert isinstance(decoder, CausalVAE)
         set_vae_kernels(decoder, modes.kernels, place)
-        decoding = Decoding(decoder, device=place, dtype=vae[1])
+        decoding = Decoding(decoder, device=place, dtype=vae.dtype)
     first, *others = dits
     second = others[0] if others else None
-    return Copies(Walker(first, recipe=recipe, second=second, decoding=decoding, device=place, dtype=networks[0][1]))
+    return Copies(Walker(first, recipe=recipe, second=second, decoding=decoding, device=place, dtype=networks[0].dtype))
 
 
-def _empty(config: DiTConfig | VAEConfig, dtype: torch.dtype) -> nn.Module:
-    make = WanDiT if isinstance(config, DiTConfig) else make_vae
-    return make(config, device="meta", dtype=dtype).eval().requires_grad_(False)  # type: ignore[arg-type]
-
-
-def _wanted(empty: nn.Module, dtype: torch.dtype) -> Iterator[tuple[str, torch.Size, torch.dtype]]:
-    """Name, shape and dtype of each weight that is sent: all but those that encode, which only the leader does."""
-    for name, tensor in empty.state_dict().items():
-        if not (isinstance(empty, CausalVAE) and name.startswith(("encoder.", "conv1."))):
-            # Modulation is read in float32, also where the products are of fewer bits.
-            yield name, tensor.shape, torch.float32 if name.endswith("modulation") else dtype
-
-
-def _received(config: DiTConfig | VAEConfig, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    module = _empty(config, dtype)
+def _received(shell: Shell, device: torch.device) -> nn.Module:
+    module = shell.module()
     state = {}
-    for name, shape, kind in _wanted(module, dtype):
-        state[name] = torch.empty(shape, dtype=kind, device=device)
-        dist.broadcast(state[name], 0)
+    for name, shape, dtype in shell.wanted(module):
+        state[name] = torch.empty(shape, dtype=dtype, device=device)
+        dist.broadcast(_bits(state[name]), 0)
     module.load_state_dict(state, strict=False, assign=True)
     return module.requires_grad_(False)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """As it can be sent: gloo and older NCCL know no fp8."""
+    return tensor.view(torch.uint8) if tensor.dtype == FP8 else tensor

@@ -29,7 +29,7 @@ from ...hyworld.walk import Walker, World
 from ...hyworld.walk.decoding import DecoderCaches
 from .run import raise_if_interrupted, same_device, was_cancelled
 from .vae import HostDecoder, HostVAE
-from .weights import weigher
+from .weights import in_fp8, weigher
 
 KEY = "hyworld-gpus"
 
@@ -79,7 +79,9 @@ class _Staff:
         self._held, self.caches = (), DecoderCaches()
         self.forget()
         model = models[0].model
-        networks = [Source(each.model.diffusion_model.config, walker.dtype, weigher(each)) for each in models]
+        networks = [
+            Source(each.model.diffusion_model.config, walker.dtype, weigher(each), in_fp8(each)) for each in models
+        ]
         decoder = None if vae is None else Source(vae.config, vae.dtype, vae.weigh)
         copy_to_others(self.crew, networks, decoder, walker.recipe, model.modes, walker.device)
         self._held = held

@@ -9,7 +9,9 @@ import comfy.lora
 import comfy.ops
 import comfy.utils
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ...hyworld.fp8 import FP8
 
 _QUANTISED = getattr(comfy.ops, "QuantizedTensor", None)
 
@@ -19,12 +21,15 @@ def weigher(patcher: Any) -> Callable[[str, torch.device], Tensor]:
 
     The MODEL must be loaded: what the host has patched in place is taken as it is, and the rest patched here.
     """
+    as_stored = in_fp8(patcher)
 
     def weigh(name: str, device: torch.device) -> Tensor:
         key = f"diffusion_model.{name}"
         place, _, leaf = key.rpartition(".")
         layer = comfy.utils.get_attr(patcher.model, place)
         weight = getattr(layer, leaf)
+        if name in as_stored:
+            return weight.detach().to(device)
         if _QUANTISED is not None and isinstance(weight, _QUANTISED):
             weight = weight.to(device).dequantize()
         weight = weight.detach().to(device, torch.float32)
@@ -35,3 +40,15 @@ def weigher(patcher: Any) -> Callable[[str, torch.device], Tensor]:
         return weight
 
     return weigh
+
+
+def in_fp8(patcher: Any) -> frozenset[str]:
+    """Names of Linears' weights that the host keeps as fp8 without scales, and casts in every forward."""
+    names = []
+    for layer, module in patcher.model.diffusion_model.named_modules():
+        key, weight = f"diffusion_model.{layer}.weight", getattr(module, "weight", None)
+        patched_later = key in patcher.patches and key not in patcher.backup
+        plain = isinstance(module, nn.Linear) and type(weight) is nn.Parameter and not hasattr(module, "scale_weight")
+        if plain and weight.dtype == FP8 and not patched_later:
+            names.append(f"{layer}.weight")
+    return frozenset(names)

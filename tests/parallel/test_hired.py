@@ -18,11 +18,12 @@ from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.modes import Modes
 from hyworld.parallel import RankLostError
-from hyworld.parallel.copies import Source, copy_to_others
+from hyworld.parallel.copies import Shell, Source, built, copy_to_others
 from hyworld.parallel.hired import Hired
 from hyworld.parallel.lead import Crew, SharedDecoder, SharedNetwork
 from hyworld.parallel.share import for_strip, share_heads
 from hyworld.pipeline import load
+from hyworld.walk import WORLDPLAY
 
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
@@ -90,6 +91,28 @@ def test_they_have_the_weights_that_the_leader_has(hired: Hired):
     assert not hired.together
     with pytest.raises(InputError, match=r"torch\.distributed already"):
         Hired(("cpu", "cpu"))
+
+
+def test_copies_keep_fp8_weights_and_no_encoder(monkeypatch: pytest.MonkeyPatch):
+    """As one process that does not lead makes them, with weights that come from nowhere."""
+    sent = []
+    monkeypatch.setattr("torch.distributed.broadcast", lambda tensor, source: sent.append(tensor.dtype))
+    pipeline, name = tiny(), "blocks.0.ffn.0.weight"
+    config = pipeline.walker.network.config
+    networks = (Shell(config, torch.bfloat16, frozenset([name])),)
+    walker = built(networks, Shell(pipeline.vae.config, torch.bfloat16), WORLDPLAY, Modes(), device="cpu").walker
+    kinds = {key: weight.dtype for key, weight in walker.network.state_dict().items()}
+    assert [key for key, kind in kinds.items() if kind == torch.float8_e4m3fn] == [name]
+    assert {kind for key, kind in kinds.items() if key.endswith("modulation")} == {torch.float32}
+    assert set(kinds.values()) == {torch.float8_e4m3fn, torch.float32, torch.bfloat16}
+    assert torch.float8_e4m3fn not in sent, "which not every backend can send"
+    linear = walker.network.get_submodule(name.removesuffix(".weight"))
+    linear.weight.copy_(torch.ones(linear.weight.shape))
+    linear.bias.zero_()
+    x = torch.ones(1, linear.in_features, dtype=torch.bfloat16)
+    assert (linear(x) == linear.in_features).all()
+    assert walker.decoding.decoder.encoder.conv1.weight.is_meta
+    assert not walker.decoding.decoder.decoder.conv1.weight.is_meta
 
 
 def test_one_that_does_not_start(monkeypatch: pytest.MonkeyPatch):

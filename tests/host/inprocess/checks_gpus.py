@@ -6,9 +6,11 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import comfy.model_management
+import comfy.patcher_extension
 import torch
 from checks_interrupt import press_stop
 from checks_lora import low_rank, peft, with_lora
@@ -147,6 +149,34 @@ def check_what_cannot_be_shared_is_refused() -> str:
     evidence = [refused(lambda: load(name, gpus=3), "4 heads", "2, 4 GPUs")]
     model = shared_tiny()
     evidence.append(refused(lambda: latents_of(model, size=(32, 32)), "1 tokens", "larger size"))
-    check = pack("nodes.host.gpus").check_gpus
-    evidence.append(refused(lambda: check(2, torch.device("mps")), "set gpus to 1"))
+    gpus = pack("nodes.host.gpus")
+    evidence.append(refused(lambda: gpus.check_gpus(2, torch.device("mps")), "set gpus to 1"))
+    there, nccl = "torch.cuda.device_count", "torch.distributed.is_nccl_available"
+    with mock.patch(there, return_value=2), mock.patch(nccl, return_value=False):
+        evidence.append(refused(lambda: gpus.check_gpus(2, torch.device("cuda:0")), "NCCL"))
+    with mock.patch(there, return_value=3), mock.patch(nccl, return_value=True):
+        gpus.check_gpus(3, torch.device("cuda:0"))
+        evidence.append(refused(lambda: gpus.check_gpus(4, torch.device("cuda:0")), "ComfyUI sees 3 GPUs"))
+        require(gpus._devices(torch.device("cuda:1"), 2) == ("cuda:1", "cuda:0"), "the model's own GPU leads")
+    compiled = model.clone()
+    compiled.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "torch.compile", print)
+    evidence.append(refused(lambda: latents_of(compiled), "compiled model", "compile node"))
+    require(not workers(), "and no worker was started")
     return " ".join(evidence)
+
+
+def check_the_host_makes_room_where_workers_will_be() -> str:
+    class Loaded(NamedTuple):
+        device: torch.device
+
+    freed: list[Any] = []
+    management = comfy.model_management
+    on = [Loaded(torch.device(name)) for name in ("cuda:0", "cuda:2")]
+    with (
+        mock.patch.object(management, "current_loaded_models", on),
+        mock.patch.object(management, "free_memory", lambda needed, device: freed.append((needed, device))),
+    ):
+        model = load_tiny()
+        pack("nodes.host.gpus")._make_room(("cuda:1", "cuda:2"), [model], 1000)
+    expected = [(1000 + model.model_size(), torch.device("cuda:2"))]
+    return require(freed == expected, f"the GPU with a model on it alone, for weights and the walk: {freed}")
