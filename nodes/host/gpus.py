@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import comfy.model_management
@@ -27,7 +27,7 @@ from ...hyworld.vae import VAECache
 from ...hyworld.vae.stream import Past
 from ...hyworld.walk import Walker, World
 from ...hyworld.walk.decoding import DecoderCaches
-from .run import raise_if_interrupted, same_device, was_cancelled
+from .run import raise_if_interrupted, same_device
 from .vae import HostDecoder, HostVAE
 from .weights import in_fp8, weigher
 
@@ -100,9 +100,10 @@ class _Staff:
 
     def rest(self) -> None:
         """Between walks."""
-        self.caches.park()
-        with self.hired.watched():
-            self.crew.tell(orders.Rest())
+        with suppress(RankLostError):  # which the next walk sees
+            self.caches.park()
+            with self.hired.watched():
+                self.crew.tell(orders.Rest())
 
     def close(self) -> None:
         self.forget()
@@ -158,18 +159,15 @@ def shared(
         staff.hold(walker, models, vae if strips else None)
         with _bound(walker, models, decoder if strips else None, staff):
             yield
-        staff.rest()
-    except BaseException as error:
-        if was_cancelled(error):
-            if staff.hired.together:
-                staff.rest()
-            raise
+    except Exception as error:
         if isinstance(error, RuntimeError) and not isinstance(error, RankLostError):
             staff.hired.wait_for_loss()
         if staff.hired.lost is not None and not isinstance(error, RankLostError):
             raise RankLostError(staff.hired.lost) from error
         raise
     finally:
+        if staff.hired.together:
+            staff.rest()
         staff.walking = False
         if not staff.hired.together:
             _end()
@@ -215,7 +213,10 @@ class _Decoder(SharedDecoder):
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Keep the host's layers from looking for interrupts: the others would wait in the middle of a forward for ever."""
-    look = getattr(comfy.ops, "run_every_op", None)  # old hosts have none, and look nowhere
+    look = getattr(comfy.ops, "run_every_op", None)
+    if look is None:  # old hosts look nowhere
+        yield
+        return
     comfy.ops.run_every_op = lambda: None
     try:
         yield

@@ -26,6 +26,7 @@ from workbench import (
     refused,
     require,
     small_config,
+    small_vae,
     walk,
     write_state,
 )
@@ -180,3 +181,15 @@ def check_the_host_makes_room_where_workers_will_be() -> str:
         pack("nodes.host.gpus")._make_room(("cuda:1", "cuda:2"), [model], 1000)
     expected = [(1000 + model.model_size(), torch.device("cuda:2"))]
     return require(freed == expected, f"the GPU with a model on it alone, for weights and the walk: {freed}")
+
+
+def check_a_vae_on_another_device_decodes_beside_the_walk() -> str:
+    model, host = load_tiny(), pack("nodes.host.vae")
+    pipeline_of = pack("nodes.plan").pipeline_of
+    found = []
+    for device in ("cpu", "cuda:1"):
+        vae = small_vae(model.model.diffusion_model.config.latent_channels)
+        vae.device = torch.device(device)
+        pipeline, _ = pipeline_of(model, host.HostVAE(vae), host.FULL_DECODER, "auto")
+        found.append((str(pipeline.walker.decoding.device), pipeline.walker.decoding.beside))
+    return require(found == [("cpu", False), ("cuda:1", True)], f"the VAE's device, and whether beside: {found}")
