@@ -15,9 +15,26 @@ from ...hyworld.walk import WORLDPLAY, Walker, World
 from .server import server
 
 
-def load_together(models: Sequence[Any], *, memory_required: int) -> None:
-    """Load networks and VAE to the GPU in one request, so that none evicts another (memory in bytes)."""
-    comfy.model_management.load_models_gpu(list(models), memory_required=memory_required)
+class Together:
+    """Networks and VAE, loaded to the GPU in one request, so that none evicts another (memory in bytes)."""
+
+    def __init__(self, models: Sequence[Any], *, memory_required: int) -> None:
+        self._models = list(models)
+        self._memory_required = memory_required
+        self._loaded: list[Any] = []
+
+    def load(self) -> None:
+        """Load them, unless they are as this left them: to ask again may move weights, and takes time."""
+        if self._loaded and self._loaded == [_load_state(model) for model in self._models]:
+            return
+        comfy.model_management.load_models_gpu(list(self._models), memory_required=self._memory_required)
+        self._loaded = [_load_state(model) for model in self._models]
+
+
+def _load_state(patcher: Any) -> tuple[Any, ...]:
+    model = patcher.model
+    known = any(loaded.model is patcher for loaded in comfy.model_management.current_loaded_models)
+    return known, model.device, model.model_loaded_weight_memory, model.current_weight_patches_uuid
 
 
 def memory_for_walk(walker: Walker, world: World, *, tiny: bool) -> int:
