@@ -22,7 +22,10 @@ class Source(NamedTuple):
     weight: Tensor
     scale: Tensor | None
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+    def copy(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """The weight multiplied out, to be changed in place."""
+        if self.scale is None:
+            return self.weight.to(device, dtype, copy=True)
         return dequantise(self.weight.to(device), self.scale, dtype)
 
 
@@ -49,7 +52,7 @@ class HostFp8Linear(nn.Module, comfy.ops.CastWeightBiasOp):
         weight, scale = self._source
         if weight.dtype == FP8:
             return rows_of(weight.to(device), scale)
-        return self.quantise(self._source.to(device, torch.float32))
+        return self.quantise(self._source.copy(device, torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.product(*self.quantise(x.reshape(-1, x.shape[-1])), x.dtype).view(*x.shape[:-1], -1)
@@ -68,7 +71,7 @@ class HostFp8Linear(nn.Module, comfy.ops.CastWeightBiasOp):
     @contextmanager
     def _fetched(self, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         if self.weight_function or self.bias_function:
-            weight, bias = self._source.to(device, dtype), self.bias.to(device, dtype)
+            weight, bias = self._source.copy(device, dtype), self.bias.to(device, dtype)
             for change in self.weight_function:
                 weight = change(weight)
             for change in self.bias_function:
@@ -85,7 +88,7 @@ class HostFp8Linear(nn.Module, comfy.ops.CastWeightBiasOp):
 
     def convert_weight(self, weight: Tensor, **_: Any) -> Tensor:
         """What the host adds LoRAs to, in the dtype and on the device of `weight`."""
-        return self._source.to(weight.device, weight.dtype)
+        return self._source.copy(weight.device, weight.dtype)
 
     def set_weight(
         self, weight: Tensor, inplace_update: bool = False, return_weight: bool = False, **_: Any
