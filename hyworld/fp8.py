@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,8 +135,19 @@ def multiply(
     return product.to(dtype)
 
 
+class Rounded(NamedTuple):
+    """Rows `[..., E]` that are fp8 already, with their scales `[N, 1]`."""
+
+    rows: Tensor
+    scale: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.rows.shape
+
+
 class Fp8Linear(nn.Module):
-    """Linear with an fp8 weight, whose input is rounded to fp8 row by row in every forward.
+    """Linear with an fp8 weight, whose input is rounded to fp8 row by row in every forward, unless it is `Rounded`.
 
     weight: `[out, in]`, float8_e4m3fn.
     scale: `[out, 1]`, float32.
@@ -150,8 +161,12 @@ class Fp8Linear(nn.Module):
         self.register_buffer("bias", bias)
         self.quantise = quantise
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.product(*self.quantise(x.reshape(-1, x.shape[-1]))).view(*x.shape[:-1], -1)
+    def forward(self, x: Tensor | Rounded) -> Tensor:
+        if isinstance(x, Rounded):
+            rows, scale = x.rows.reshape(-1, x.shape[-1]), x.scale
+        else:
+            rows, scale = self.quantise(x.reshape(-1, x.shape[-1]))
+        return self.product(rows, scale).view(*x.shape[:-1], -1)
 
     def product(self, x: Tensor, x_scale: Tensor) -> Tensor:
         """`[N, out]` from an input that is already rounded."""

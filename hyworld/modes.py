@@ -37,12 +37,13 @@ class Modes:
     """Choices of a loaded pipeline.
 
     attention: "auto" is PyTorch's, exact; "flash" and "sage" need their package; "fp8" is self-attention in float8,
-        whose keys and values are kept as that, whatever `kv` says. sage and fp8 add error.
+        whose keys and values are kept as that. sage and fp8 add error.
     kernels: between the matrix products: "triton" fuses, "plain" is PyTorch alone; "auto" is triton where it can run,
         and on CPUs that multiply in bfloat16 an attention that suits them.
     linears: "exact", or "fp8" with a scale per row (faster, half the weights' memory, a few percent of error).
-    kv: "fast" keeps keys and values of both branches, "compact" what both are made of (half the memory, same numbers).
-        "auto" is compact with Triton, where it costs 2 % of the time, else fast.
+    kv: "fast" keeps keys and values of both branches of attention, "compact" what both are made of: half the memory,
+        same numbers; in fp8 one branch, of which the other is made, rounded twice. "auto" is compact with Triton, where
+        it costs 1 % of the time, but for exact attention on cards of 40 GB and more; else fast.
     graphs: replay the forwards of the steady state (full memory) as CUDA graphs, same numbers; "auto": on NVIDIA cards.
     remembered: latents that a chunk of a model with cameras remembers: 16, as trained, or 12 or 8, the recent ones
         among them fewer.
@@ -116,8 +117,10 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     attend = attention_backend(modes.attention)
     kernels = PLAIN._replace(attend=attend)
     if wants_triton(modes.kernels, device):
-        from .dit import fused
+        from .dit import fused, tiled_attention
 
+        if modes.attention == "auto" and tiled_attention.gains_on(device):
+            attend = tiled_attention.attend
         kernels = fused.kernels(attend)
     elif device.type == "cpu" and modes.kernels == modes.attention == "auto" and multiplies_bfloat16():
         kernels = PLAIN._replace(attend=cpu_attention.attend)
@@ -128,14 +131,19 @@ def network_kernels(modes: Modes, device: torch.device) -> Kernels:
     return kernels
 
 
-def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device) -> None:
-    """Let `vae` decode with the kernels chosen; errors: see `wants_triton`."""
+def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device, *, shared: bool = False) -> None:
+    """Let `vae` decode with the kernels chosen; errors: see `wants_triton`.
+
+    shared: its weights are somebody else's, too, and stay as they lie.
+    """
     if not wants_triton(choice, device):
         vae.kernels = VAE_PLAIN
         return
     from .vae import fused
 
     vae.kernels = fused.kernels()
+    if not shared:
+        fused.lay_out(vae)
 
 
 def check_modes(modes: Modes, device: torch.device) -> None:
@@ -152,9 +160,21 @@ def check_modes(modes: Modes, device: torch.device) -> None:
         raise InputError("The CUDA graphs cannot run: they need an NVIDIA card; choose the graphs auto or off.")
 
 
-def keeps_compact(modes: Modes, *, fused: bool) -> bool:
-    """Whether keys and values are kept compact; `fused`: the network runs Triton kernels."""
-    return modes.kv == "compact" or (modes.kv == "auto" and fused)
+ROOMY = 40e9
+"""Bytes of a card on which exact walks at full size keep keys and values of both branches."""
+
+
+def keeps_compact(modes: Modes, *, fused: bool, device: torch.device | None = None) -> bool:
+    """Whether keys and values are kept compact.
+
+    fused: the network runs Triton kernels.
+    device: whose memory is for this walk alone; None if it is not.
+    """
+    if modes.kv != "auto":
+        return modes.kv == "compact"
+    if not fused or device is None or device.type != "cuda" or keeps_fp8(modes):
+        return fused
+    return torch.cuda.get_device_properties(device).total_memory < ROOMY
 
 
 def keeps_fp8(modes: Modes) -> bool:

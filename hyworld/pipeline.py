@@ -378,7 +378,7 @@ def make_walker(
         device=device,
         dtype=dtype,
         vae=vae.fingerprint,
-        compact_memory=keeps_compact(modes, fused=wants_triton(modes.kernels, device)),
+        compact_memory=keeps_compact(modes, fused=wants_triton(modes.kernels, device), device=device),
         fp8_memory=keeps_fp8(modes),
     )
 

@@ -23,7 +23,7 @@ def in_memory(
     needed = memory_for_walk(walker, world, tiny=decoder is not vae)
     together = Together([*models, decoder.patcher], memory_required=needed)
 
-    with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory or walker.fp8_memory)):
+    with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)):
         try:
             together.load()
             with ExitStack() as stack:

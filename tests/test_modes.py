@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -249,6 +250,11 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
     assert not keeps_compact(Modes(), fused=False)
     assert keeps_compact(Modes(kv="compact"), fused=False)
     assert not keeps_compact(Modes(kv="fast"), fused=True)
+    for gigabytes, compact in ((24, True), (141, False)):
+        card = SimpleNamespace(total_memory=gigabytes * 10**9)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, card=card: card)
+        assert keeps_compact(Modes(), fused=True, device=GPU) == compact
+        assert keeps_compact(Modes(attention="fp8"), fused=True, device=GPU), "there it costs 1 %"
     monkeypatch.setattr(modes, "_has_graphs", lambda device: True)
     vae = builtin.vae(TINY_RANDOM)
     for graphs, recorded in (("auto", True), ("on", True), ("off", False)):

@@ -5,14 +5,14 @@ Shape suffixes: B batch, F frames, S tokens per frame, E = heads * head dim, L t
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
+from ..fp8 import Rounded
 from .buffers import KV, KVSlot
 from .exchange import Exchange
 from .kernels import Kernels
@@ -53,15 +53,20 @@ class SelfAttention(_Attention):
         # q, k and v as one layer, if a fast path has joined them.
         self.qkv: nn.Module | None = None
 
-    def store_keys_values(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
+    def store_keys_values(self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot, kernels: Kernels) -> None:
         """Only write keys and values of `x` into `slot`."""
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)[1:]
         if kernels.exchange is not None:
             k, v = kernels.exchange.to_heads(positions.tokens, self.norm_k(k), v)()
-        slot.store(k, v, positions, partial(self._spread, kernels))
+        slot.store(k, v, positions, _Spread(self, kernels))
 
-    def forward(self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels) -> Tensor:
-        """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`."""
+    def forward(
+        self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot | None, kernels: Kernels
+    ) -> tuple[Tensor, ...]:
+        """Attend from `x`, the last frames of `positions`, to all frames of `positions`; the others are in `slot`.
+
+        Returns the branches' results, which are still to be added.
+        """
         if kernels.exchange is not None:
             return self._shared(x_BFSE, positions, slot, kernels, kernels.exchange)
         num_frames = x_BFSE.shape[1]
@@ -70,16 +75,16 @@ class SelfAttention(_Attention):
         else:
             q, k, v = self.qkv(x_BFSE).chunk(3, dim=-1)
         k, v = self._context(k, v, positions, slot, kernels)
-        here, batch = positions.last(num_frames), len(x_BFSE)
+        here, batch = positions.last(num_frames), x_BFSE.shape[0]
         out = self._attended(q, k, v, here, kernels, self.norm_q)
         rope_out = self.o(_rows(out[:batch], num_frames))
         if here.cameras is None:
-            return rope_out
-        return rope_out + self.o_prope(kernels.project(out[batch:], here.cameras.out))
+            return (rope_out,)
+        return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out))
 
     def _shared(
-        self, x_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
-    ) -> Tensor:
+        self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
+    ) -> tuple[Tensor, ...]:
         """Of `x`, this process's tokens; attention is for its heads. What can be computed while they travel, is."""
         tokens, joined = positions.tokens, None if self.qkv is None else self.qkv(x_BFSE).chunk(3, dim=-1)
         k, v = (self.k(x_BFSE), self.v(x_BFSE)) if joined is None else joined[1:]
@@ -93,14 +98,14 @@ class SelfAttention(_Attention):
         out = self._attended(q, k, v, here, kernels, None)
         rope_arrives = exchange.to_tokens(tokens, _rows(out[:batch], num_frames))
         if here.cameras is None:
-            return self.o(*rope_arrives())
+            return (self.o(*rope_arrives()),)
         prope_arrives = exchange.to_tokens(tokens, kernels.project(out[batch:], here.cameras.out))
-        return self.o(*rope_arrives()) + self.o_prope(*prope_arrives())
+        return self.o(*rope_arrives()), self.o_prope(*prope_arrives())
 
     def _context(
         self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, slot: KVSlot | None, kernels: Kernels
     ) -> KV:
-        spread = partial(self._spread, kernels)
+        spread = _Spread(self, kernels)
         if slot is None:
             return spread(k_BFSE, v_BFSE, positions, None)
         slot.store(k_BFSE, v_BFSE, positions, spread)
@@ -117,21 +122,37 @@ class SelfAttention(_Attention):
         q = kernels.fp8.branches(q_BFSE, heads, norm_q, rope, matrix, None, factors.q)
         return kernels.fp8.attend(q, k, v, factors, q_BFSE.dtype)
 
-    def _spread(self, kernels: Kernels, k: Tensor, v: Tensor, positions: Positions, out: KV | None) -> KV:
-        """See `buffers.Spread`."""
-        k_out, v_out = out or (None, None)
+
+class _Spread(NamedTuple):
+    """See `buffers.Spread`."""
+
+    attention: SelfAttention
+    kernels: Kernels
+
+    def __call__(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, out: KV | None) -> KV:
+        kernels, (k_out, v_out) = self.kernels, out or (None, None)
         rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
-        heads, norm = self.num_heads // kernels.ranks, self.norm_k if kernels.exchange is None else None
+        heads, norm = self.attention.num_heads // kernels.ranks, None
+        if kernels.exchange is None:
+            norm = self.attention.norm_k
         if kernels.fp8 is not None and positions.factors is not None:
             factors = positions.factors
             return (
-                kernels.fp8.branches(k, heads, norm, rope, matrix, k_out, factors.k),
-                kernels.fp8.values(v, heads, matrix, v_out, factors.v),
+                kernels.fp8.branches(k_BFSE, heads, norm, rope, matrix, k_out, factors.k),
+                kernels.fp8.values(v_BFSE, heads, matrix, v_out, factors.v),
             )
         return (
-            kernels.branches(k, heads, norm, rope, matrix, k_out),
-            kernels.branches(v, heads, None, None, matrix, v_out),
+            kernels.branches(k_BFSE, heads, norm, rope, matrix, k_out),
+            kernels.branches(v_BFSE, heads, None, None, matrix, v_out),
         )
+
+    def again(self, kv: KV, positions: Positions) -> None:
+        (k, v), fp8, cameras, factors = kv, self.kernels.fp8, positions.cameras, positions.factors
+        assert fp8 is not None
+        assert cameras is not None
+        assert factors is not None
+        fp8.keys_again(k, (positions.cos, positions.sin), cameras.kv, factors.k)
+        fp8.values_again(v, cameras.kv, factors.v)
 
 
 def _rows(out_BHND: Tensor, num_frames: int) -> Tensor:
@@ -158,7 +179,7 @@ class CameraAttention(nn.Module):
         self.norm_q = operations.RMSNorm(width, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(width, eps=config.eps, **factory)
 
-    def forward(self, x_BFSE: Tensor, cameras: CameraProjections, tokens: int, kernels: Kernels) -> Tensor:
+    def forward(self, x_BFSE: Tensor | Rounded, cameras: CameraProjections, tokens: int, kernels: Kernels) -> Tensor:
         """tokens: of a frame; of several processes, each has but some of them in `x`."""
         q, k, v = self.q_proj(x_BFSE), self.k_proj(x_BFSE), self.v_proj(x_BFSE)
         norm_q, norm_k, exchange = self.norm_q, self.norm_k, kernels.exchange
@@ -202,7 +223,7 @@ class CrossAttention(_Attention):
         k, v = self.norm_k_img(self.k_img(image_BKE)), self.v_img(image_BKE)
         return self._heads(k, "B K (H D) -> B H K D"), self._heads(v, "B K (H D) -> B H K D")
 
-    def forward(self, x_BFSE: Tensor, text_kv: KV, image_kv: KV | None, kernels: Kernels) -> Tensor:
+    def forward(self, x_BFSE: Tensor | Rounded, text_kv: KV, image_kv: KV | None, kernels: Kernels) -> Tensor:
         q = self._heads(self.norm_q(self.q(x_BFSE)), "B F S (H D) -> B H (F S) D")
         out = kernels.attend(q, *text_kv)
         if image_kv is not None:

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from ..fp8 import FP8, FP8_MAX, Fp8Linear
+from ..fp8 import FP8, FP8_MAX, Fp8Linear, Rounded
 from . import kernels as plain
 from .kernels import Attend, Kernels, RopeTables, sdpa
 
@@ -24,17 +24,30 @@ WARPS = 4
 
 def kernels(attend: Attend = sdpa) -> Kernels:
     """The fused functions with `attend`."""
-    return Kernels(attend, modulated_norm, gated_add, branches, project, camera_heads, feed_forward)
+    return Kernels(
+        attend,
+        modulated_norm,
+        gated_add,
+        gated_add_norm,
+        add_modulated_norm,
+        branches,
+        project,
+        camera_heads,
+        feed_forward,
+    )
 
 
-def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+def modulated_norm(
+    x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float, *, to_fp8: bool = False
+) -> Tensor | Rounded:
     x = x_BFSE.contiguous()
     B, num_frames, S, E = x.shape
-    out = torch.empty_like(x)
+    out, scales = _like(x, to_fp8)
     _modulated_norm[(B * num_frames * S,)](
-        x, shift, scale, out, eps, S, shift.stride(0), shift.stride(1), num_frames, E, _block(E), num_warps=WARPS
-    )
-    return out
+        x, shift, scale, out, scales, eps, S, shift.stride(0), shift.stride(1), num_frames, E, _block(E), to_fp8,
+        num_warps=WARPS,
+    )  # fmt: skip
+    return Rounded(out, scales) if to_fp8 else out
 
 
 def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
@@ -45,6 +58,43 @@ def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
         x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), num_warps=WARPS
     )
     return out
+
+
+def gated_add_norm(
+    x_BFSE: Tensor, updates: tuple[Tensor, ...], gate: Tensor, norm: nn.Module, *, to_fp8: bool = False
+) -> tuple[Tensor, Tensor | Rounded]:
+    if type(norm) is not nn.LayerNorm:  # a host's, as in `branches`
+        x = gated_add(x_BFSE, sum(updates[1:], updates[0]), gate)
+        return x, norm(x)
+    assert len(updates) <= 2, "no network has more branches"
+    x, first, second = x_BFSE.contiguous(), updates[0].contiguous(), updates[-1].contiguous()
+    B, num_frames, S, E = x.shape
+    out, (normed, scales) = torch.empty_like(x), _like(x, to_fp8)
+    _gated_add_norm[(B * num_frames * S,)](
+        x, first, second, gate, norm.weight, norm.bias, out, normed, scales, norm.eps,
+        S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), len(updates) > 1, to_fp8, num_warps=WARPS,
+    )  # fmt: skip
+    return out, Rounded(normed, scales) if to_fp8 else normed
+
+
+def add_modulated_norm(
+    x_BFSE: Tensor, update: Tensor, shift: Tensor, scale: Tensor, eps: float, *, to_fp8: bool = False
+) -> tuple[Tensor, Tensor | Rounded]:
+    x, update = x_BFSE.contiguous(), update.contiguous()
+    B, num_frames, S, E = x.shape
+    out, (normed, scales) = torch.empty_like(x), _like(x, to_fp8)
+    _add_modulated_norm[(B * num_frames * S,)](
+        x, update, shift, scale, out, normed, scales, eps, S, shift.stride(0), shift.stride(1), num_frames,
+        E, _block(E), to_fp8, num_warps=WARPS,
+    )  # fmt: skip
+    return out, Rounded(normed, scales) if to_fp8 else normed
+
+
+def _like(x: Tensor, to_fp8: bool) -> tuple[Tensor, Tensor]:
+    """Room for rows as those of `x`, and for their scales if they are rounded."""
+    if not to_fp8:
+        return torch.empty_like(x), x
+    return torch.empty_like(x, dtype=FP8), x.new_empty(x.numel() // x.shape[-1], 1, dtype=torch.float32)
 
 
 def branches(
@@ -118,12 +168,13 @@ def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
     return out
 
 
-def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
+def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor | Rounded) -> Tensor:
     """cuBLAS applies the GELU to the first product before it is stored."""
     up, _, down = ffn
     if isinstance(up, Fp8Linear) and isinstance(down, Fp8Linear):
         hidden = up(x_BFSE)
-        return down.product(*_quantise(hidden.flatten(0, 2), gelu=True)).view_as(x_BFSE)
+        return down.product(*_quantise(hidden.flatten(0, 2), gelu=True)).view(x_BFSE.shape)
+    assert isinstance(x_BFSE, Tensor)
     if type(up) is not nn.Linear or not x_BFSE.is_cuda:  # elsewhere torch applies another GELU
         return ffn(x_BFSE)
     hidden = torch._addmm_activation(up.bias, x_BFSE.flatten(0, 2), up.weight.t(), use_gelu=True)
@@ -158,8 +209,8 @@ def _block(width: int) -> int:
 
 @triton.jit
 def _modulated_norm(
-    x_ptr, shift_ptr, scale_ptr, out_ptr, eps, tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, BLOCK: tl.constexpr,
+    x_ptr, shift_ptr, scale_ptr, out_ptr, scales_ptr, eps, tokens_per_frame, batch_stride, frame_stride, frames,
+    E: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
@@ -167,10 +218,9 @@ def _modulated_norm(
     inside = at < E
     mod = frame // frames * batch_stride + frame % frames * frame_stride + at
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
-    centred = tl.where(inside, x - tl.sum(x) / E, 0.0)
-    normed = centred * tl.rsqrt(tl.sum(centred * centred) / E + eps)
-    out = normed * (1.0 + tl.load(scale_ptr + mod, mask=inside)) + tl.load(shift_ptr + mod, mask=inside)
-    tl.store(out_ptr + row * E + at, out.to(out_ptr.dtype.element_ty), mask=inside)
+    out = _normed(x, inside, eps, E) * (1.0 + tl.load(scale_ptr + mod, mask=inside, other=0.0))
+    out += tl.load(shift_ptr + mod, mask=inside, other=0.0)
+    _store_row(out_ptr + row * E + at, scales_ptr + row, out.to(x_ptr.dtype.element_ty), inside, TO_FP8)
 
 
 @triton.jit
@@ -186,6 +236,58 @@ def _gated_add(
     update = tl.load(update_ptr + row * E + at, mask=inside).to(tl.float32)
     gate = tl.load(gate_ptr + frame // frames * batch_stride + frame % frames * frame_stride + at, mask=inside)
     tl.store(out_ptr + row * E + at, (x + update * gate).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _gated_add_norm(
+    x_ptr, first_ptr, second_ptr, gate_ptr, weight_ptr, bias_ptr, out_ptr, normed_ptr, scales_ptr, eps,
+    tokens_per_frame, batch_stride, frame_stride, frames,
+    E: tl.constexpr, BLOCK: tl.constexpr, TWO: tl.constexpr, TO_FP8: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // tokens_per_frame
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    update = tl.load(first_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    if TWO:
+        update += tl.load(second_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+        update = update.to(kept).to(tl.float32)
+    gate = frame // frames * batch_stride + frame % frames * frame_stride + at
+    x = (x + update * tl.load(gate_ptr + gate, mask=inside, other=0.0)).to(kept)
+    tl.store(out_ptr + row * E + at, x, mask=inside)
+    weight = tl.load(weight_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    normed = _normed(x.to(tl.float32), inside, eps, E) * weight
+    normed += tl.load(bias_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    _store_row(normed_ptr + row * E + at, scales_ptr + row, normed.to(kept), inside, TO_FP8)
+
+
+@triton.jit
+def _add_modulated_norm(
+    x_ptr, update_ptr, shift_ptr, scale_ptr, out_ptr, normed_ptr, scales_ptr, eps,
+    tokens_per_frame, batch_stride, frame_stride, frames,
+    E: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    frame = row // tokens_per_frame
+    at = tl.arange(0, BLOCK)
+    inside = at < E
+    kept = out_ptr.dtype.element_ty
+    x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
+    x = (x + tl.load(update_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)).to(kept)
+    tl.store(out_ptr + row * E + at, x, mask=inside)
+    mod = frame // frames * batch_stride + frame % frames * frame_stride + at
+    normed = _normed(x.to(tl.float32), inside, eps, E) * (1.0 + tl.load(scale_ptr + mod, mask=inside, other=0.0))
+    normed += tl.load(shift_ptr + mod, mask=inside, other=0.0)
+    _store_row(normed_ptr + row * E + at, scales_ptr + row, normed.to(kept), inside, TO_FP8)
+
+
+@triton.jit
+def _normed(x, inside, eps, E: tl.constexpr):
+    """`x`, zero outside, with mean 0 and variance 1."""
+    centred = tl.where(inside, x - tl.sum(x) / E, 0.0)
+    return centred * tl.rsqrt(tl.sum(centred * centred) / E + eps)
 
 
 @triton.jit
@@ -287,11 +389,19 @@ def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexp
     if GELU:
         inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
         x = x * tl.sigmoid(2.0 * inner)  # 0.5 x (1 + tanh(inner))
-    amax = tl.max(tl.abs(x))
-    scale = tl.where(amax > 0, amax / _FP8_MAX, 1.0)
-    rounded = tl.minimum(tl.maximum(x / scale, -_FP8_MAX), _FP8_MAX)
-    tl.store(out_ptr + row * E + at, rounded.to(out_ptr.dtype.element_ty), mask=inside)
-    tl.store(scale_ptr + row, scale)
+    _store_row(out_ptr + row * E + at, scale_ptr + row, x, inside, True)
+
+
+@triton.jit
+def _store_row(at, scale_at, x, inside, TO_FP8: tl.constexpr):
+    """A row, zero outside; as fp8 with its scale, see `fp8.quantise_rows`."""
+    if TO_FP8:
+        x = x.to(tl.float32)
+        amax = tl.max(tl.abs(x))
+        scale = tl.where(amax > 0, amax / _FP8_MAX, 1.0)
+        x = tl.minimum(tl.maximum(x / scale, -_FP8_MAX), _FP8_MAX)
+        tl.store(scale_at, scale)
+    tl.store(at, x.to(at.dtype.element_ty), mask=inside)
 
 
 @triton.jit

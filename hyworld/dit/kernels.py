@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..fp8 import Rounded
 from .exchange import Exchange
 from .prope import apply_projection
 from .rope import apply_rope
@@ -32,14 +33,40 @@ def sdpa(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
 
 
-def modulated_norm(x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """LayerNorm without affine, `* (1 + scale) + shift` (float32 `[B, F, 1, E]`), in float32; returned in x's dtype."""
+def modulated_norm(
+    x_BFSE: Tensor, shift: Tensor, scale: Tensor, eps: float, *, to_fp8: bool = False
+) -> Tensor | Rounded:
+    """LayerNorm without affine, `* (1 + scale) + shift` (float32 `[B, F, 1, E]`), in float32; returned in x's dtype.
+
+    to_fp8: only `Fp8Linear`s read it, which round it themselves if this function does not.
+    """
     return (F.layer_norm(x_BFSE.float(), x_BFSE.shape[-1:], eps=eps) * (1 + scale) + shift).to(x_BFSE.dtype)
 
 
 def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     """`x + update * gate` in float32, returned in x's dtype; gate: float32 `[B, F, 1, E]`."""
     return (x_BFSE.float() + update.float() * gate).to(x_BFSE.dtype)
+
+
+def gated_add_norm(
+    x_BFSE: Tensor,
+    updates: tuple[Tensor, ...],
+    gate: Tensor,
+    norm: Callable[[Tensor], Tensor],
+    *,
+    to_fp8: bool = False,
+) -> tuple[Tensor, Tensor | Rounded]:
+    """`gated_add` of the sum of one or two `updates`, and its LayerNorm by `norm`; for to_fp8 see `modulated_norm`."""
+    x = gated_add(x_BFSE, sum(updates[1:], updates[0]), gate)
+    return x, norm(x)
+
+
+def add_modulated_norm(
+    x_BFSE: Tensor, update: Tensor, shift: Tensor, scale: Tensor, eps: float, *, to_fp8: bool = False
+) -> tuple[Tensor, Tensor | Rounded]:
+    """`x + update`, and its `modulated_norm`."""
+    x = x_BFSE + update
+    return x, modulated_norm(x, shift, scale, eps)
 
 
 def branches(
@@ -88,7 +115,7 @@ def camera_heads(
     return rearrange(projection(x, matrix), "B F S H D -> B H (F S) D")
 
 
-def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor) -> Tensor:
+def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor | Rounded) -> Tensor:
     """Linear, GELU, Linear."""
     return ffn(x_BFSE)
 
@@ -98,6 +125,8 @@ class Fp8Kernels(NamedTuple):
 
     branches: Callable[..., Tensor]
     values: Callable[..., Tensor]
+    keys_again: Callable[..., None]
+    values_again: Callable[..., None]
     attend: Callable[..., Tensor]
 
 
@@ -109,12 +138,14 @@ class Kernels(NamedTuple):
     """
 
     attend: Attend = sdpa
-    modulated_norm: Callable[[Tensor, Tensor, Tensor, float], Tensor] = modulated_norm
+    modulated_norm: Callable[..., Tensor | Rounded] = modulated_norm
     gated_add: Callable[[Tensor, Tensor, Tensor], Tensor] = gated_add
+    gated_add_norm: Callable[..., tuple[Tensor, Tensor | Rounded]] = gated_add_norm
+    add_modulated_norm: Callable[..., tuple[Tensor, Tensor | Rounded]] = add_modulated_norm
     branches: Callable[..., Tensor] = branches
     project: Callable[[Tensor, Tensor], Tensor] = project
     camera_heads: Callable[..., Tensor] = camera_heads
-    feed_forward: Callable[[nn.Sequential, Tensor], Tensor] = feed_forward
+    feed_forward: Callable[[nn.Sequential, Tensor | Rounded], Tensor] = feed_forward
     fp8: Fp8Kernels | None = None
     exchange: Exchange | None = None
 

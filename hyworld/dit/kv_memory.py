@@ -17,8 +17,8 @@ class KVMemory(KVBuffers):
 
     memory_frames, new_frames: the most frames remembered, and denoised at a time.
     tokens_per_frame: S.
-    compact: half the memory, see `CompactSlot`.
-    fp8: for a network that attends in fp8; half the memory, too, and nothing to spread.
+    compact: half the memory, see `CompactSlot`, in fp8 `SharingSlot`.
+    fp8: for a network that attends in fp8; half the memory, too.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..config import PATCH, DiTConfig
 from ..fingerprint import Fingerprint
+from ..fp8 import Fp8Linear
 from .attention import CameraAttention, CrossAttention, SelfAttention
 from .buffers import KV, KVSlot
 from .fp8_attention import Factors, camera_factors, fixed_factors
@@ -59,6 +60,11 @@ class Block(nn.Module):
             operations.Linear(config.ffn_dim, dim, **factory),
         )
 
+    @property
+    def _multiplies_in_fp8(self) -> bool:
+        """Whether all linears are `Fp8Linear`: else none is."""
+        return isinstance(self.ffn[0], Fp8Linear)
+
     def _modulation(self, frame_mod_BF6E: Tensor) -> tuple[Tensor, ...]:
         table = self.modulation.to(device=frame_mod_BF6E.device, dtype=torch.float32)
         return (table + frame_mod_BF6E.float()).unsqueeze(2).unbind(dim=3)
@@ -68,7 +74,7 @@ class Block(nn.Module):
     ) -> None:
         """Only write this block's keys and values into `slot`."""
         shift, scale, *_ = self._modulation(frame_mod_BF6E)
-        normed = kernels.modulated_norm(x_BFSE, shift, scale, self.eps)
+        normed = kernels.modulated_norm(x_BFSE, shift, scale, self.eps, to_fp8=self._multiplies_in_fp8)
         self.self_attn.store_keys_values(normed, positions, slot, kernels)
 
     def forward(
@@ -82,14 +88,14 @@ class Block(nn.Module):
         kernels: Kernels,
     ) -> Tensor:
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = self._modulation(frame_mod_BF6E)
-        x = x_BFSE
-        normed = kernels.modulated_norm(x, shift, scale, self.eps)
-        update = self.self_attn(normed, positions, slot, kernels)
+        to_fp8 = self._multiplies_in_fp8
+        normed = kernels.modulated_norm(x_BFSE, shift, scale, self.eps, to_fp8=to_fp8)
+        updates = self.self_attn(normed, positions, slot, kernels)
         if self.cam_self_attn is not None and positions.here is not None:
-            update = update + self.cam_self_attn(normed, positions.here, positions.tokens, kernels)
-        x = kernels.gated_add(x, update, gate)
-        x = x + self.cross_attn(self.norm3(x), text_kv, image_kv, kernels)
-        normed = kernels.modulated_norm(x, ffn_shift, ffn_scale, self.eps)
+            updates += (self.cam_self_attn(normed, positions.here, positions.tokens, kernels),)
+        x, normed = kernels.gated_add_norm(x_BFSE, updates, gate, self.norm3, to_fp8=to_fp8)
+        update = self.cross_attn(normed, text_kv, image_kv, kernels)
+        x, normed = kernels.add_modulated_norm(x, update, ffn_shift, ffn_scale, self.eps, to_fp8=to_fp8)
         return kernels.gated_add(x, kernels.feed_forward(self.ffn, normed), ffn_gate)
 
 

@@ -29,6 +29,11 @@ class Positions(NamedTuple):
         """S."""
         return self.cos.shape[1]
 
+    def first(self, frames: int) -> Positions:
+        """The first `frames` of these frames."""
+        cameras = self.cameras and CameraProjections(*(matrix[:, :frames] for matrix in self.cameras))
+        return Positions(self.cos[:frames], self.sin[:frames], cameras, factors=self.factors)
+
     def last(self, frames: int) -> Positions:
         """The last `frames` of these frames."""
         cameras = self.cameras and CameraProjections(*(matrix[:, -frames:] for matrix in self.cameras))

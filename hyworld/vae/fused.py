@@ -6,6 +6,8 @@ not channels_last go to the plain functions.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 import torch.nn.functional as F
 import triton
@@ -19,10 +21,23 @@ from .kernels import Cells, Kernels, regular
 TILE = 4096
 """Elements per Triton program."""
 
+FEW = 10_000
+"""Positions of so few pictures that cuDNN takes an older kernel, unless they are one video."""
+
+_KEEPS_FLOAT32 = torch.__version__ >= "2.8"
+"""Whether products of smaller numbers can be given as float32."""
+
 
 def kernels() -> Kernels:
     """The fused functions."""
-    return Kernels(norm_silu_extend, convolve, add, double)
+    return Kernels(norm_silu_extend, convolve, add, double, attend)
+
+
+def lay_out(vae: nn.Module) -> None:
+    """Have the weights lie as the convolutions read them: else each call would copy them, a fiftieth of a decode."""
+    for weight in vae.parameters():
+        if weight.ndim == 5:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
 
 
 def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
@@ -72,8 +87,12 @@ def double(conv: nn.Module, x: Tensor, cells: Cells | None) -> Tensor:
     if type(conv) is not nn.Conv2d or not (_channels_last(x) and (cells is None or _channels_last(cells.source))):
         return plain.double(conv, x, cells)
     B, _, T, H, W = x.shape
-    frames = regular(x.transpose(1, 2).flatten(0, 1))
-    phases = F.conv2d(frames, _phases(conv.weight), padding=1).contiguous(memory_format=torch.channels_last)
+    if T * H * W < FEW:
+        phases = F.conv3d(x, _phases_of(conv).unsqueeze(2), padding=(0, 1, 1))
+        phases = phases.contiguous(memory_format=torch.channels_last_3d)
+    else:
+        frames = regular(x.transpose(1, 2).flatten(0, 1))
+        phases = F.conv2d(frames, _phases_of(conv), padding=1).contiguous(memory_format=torch.channels_last)
     out_dim = conv.weight.shape[0]
     out = torch.empty(
         (B, out_dim, T, 2 * H, 2 * W), device=x.device, dtype=x.dtype, memory_format=torch.channels_last_3d
@@ -88,6 +107,18 @@ def double(conv: nn.Module, x: Tensor, cells: Cells | None) -> Tensor:
     return out
 
 
+_PHASES: WeakKeyDictionary[nn.Conv2d, tuple[tuple[int, int], Tensor]] = WeakKeyDictionary()
+"""Of each convolution: which weights they were made of, by address and version, and they."""
+
+
+def _phases_of(conv: nn.Conv2d) -> Tensor:
+    made_of = (conv.weight.data_ptr(), conv.weight._version)
+    kept = _PHASES.get(conv)
+    if kept is None or kept[0] != made_of:
+        _PHASES[conv] = kept = (made_of, _phases(conv.weight))
+    return kept[1]
+
+
 def _phases(weight: Tensor) -> Tensor:
     """3x3 weights `[O, C, 3, 3]` as four 2x2 `[4 * O, C, 2, 2]`: even rows first, then even columns."""
     rows = _halves(weight.float(), 2)
@@ -99,6 +130,15 @@ def _halves(weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Three taps on doubled pixels as two taps on the original ones, for even and for odd positions."""
     before, here, after = weight.unbind(axis)
     return torch.stack((before, here + after), axis), torch.stack((before + here, after), axis)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """As two products: torch's kernels for so many channels are slower; the scores stay in float32."""
+    if not q.is_cuda or q.dtype == torch.float32 or not _KEEPS_FLOAT32:
+        return plain.attend(q, k, v)
+    scores = torch.bmm(q[:, 0], k[:, 0].transpose(1, 2), out_dtype=torch.float32)
+    weights = scores.mul_(q.shape[-1] ** -0.5).softmax(dim=-1)
+    return torch.bmm(weights.to(v.dtype), v[:, 0]).unsqueeze(1)
 
 
 def _channels_last(x: Tensor) -> bool:

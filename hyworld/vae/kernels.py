@@ -73,6 +73,11 @@ def double(conv: Any, x: Tensor, cells: Cells | None) -> Tensor:
     return y
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention within pictures, `[N, 1, positions, C]`."""
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 def _add_cells(x: Tensor, cells: Tensor, time: int) -> None:
     """Add `cells` `[B, C, T, time, H, 2, W, 2]`, broadcast within a cell, to `x` `[B, C, T*time, 2H, 2W]` in place."""
     x.unflatten(4, (-1, 2)).unflatten(3, (-1, 2)).unflatten(2, (-1, time)).add_(cells)
@@ -122,6 +127,7 @@ class Kernels(NamedTuple):
     convolve: Callable[[Any, Tensor], tuple[Tensor, Tensor | None]] = convolve
     add: Callable[[Tensor, Tensor | None, Tensor, Tensor | None], Tensor] = add
     double: Callable[[Any, Tensor, Cells | None], Tensor] = double
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor] = attend
     strip: Strip | None = None
 
 

@@ -7,6 +7,7 @@ Tensors are `[B, C, T, H, W]` unless said otherwise; `stream` carries what a lay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,13 +101,13 @@ class AttentionBlock(nn.Module):
         self.to_qkv = make.conv2d(dim, 3 * dim, 1)
         self.proj = make.conv2d(dim, dim, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + per_frame(self._attend, x)
+    def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
+        return x + per_frame(partial(self._attend, stream), x)
 
-    def _attend(self, frames: Tensor) -> Tensor:
+    def _attend(self, stream: StreamStep, frames: Tensor) -> Tensor:
         qkv = self.to_qkv(regular(self.norm(frames)))
         q, k, v = rearrange(qkv, "N (three C) H W -> three N 1 (H W) C", three=3)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = stream.kernels.attend(q, k, v)
         return self.proj(regular(rearrange(attended, "N 1 (H W) C -> N C H W", H=frames.shape[2])))
 
 
@@ -118,7 +119,7 @@ class Middle(nn.ModuleList):
 
     def forward(self, x: Tensor, stream: StreamStep) -> Tensor:
         before, attention, after = self
-        return after(attention(before(x, stream)), stream)
+        return after(attention(before(x, stream), stream), stream)
 
 
 class Head(nn.ModuleDict):

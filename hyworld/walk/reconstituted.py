@@ -45,7 +45,7 @@ class Reconstituted:
         self._conditioning = conditioning
         self._device = device
         self._dtype = dtype
-        self._kept = {"compact": compact and not fp8, "fp8": fp8}
+        self._kept = {"compact": compact, "fp8": fp8}
         self._points = sample_points(memory.points) if points is None else points
         self._kv: KVMemory | None = None
         self._foreseen: tuple[Tensor, tuple[int, ...]] | None = None

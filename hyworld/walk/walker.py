@@ -70,7 +70,7 @@ class Walker:
     dtype: of the network. Running latents, cameras and noise stay in float32.
     vae: fingerprint of the VAE whose latents these are.
     compact_memory: half the memory for keys and values, some more time; see `KVMemory`. Not of a rolling memory.
-    fp8_memory: keys and values in fp8, for networks that attend in fp8; `compact_memory` then has no meaning.
+    fp8_memory: keys and values in fp8, for networks that attend in fp8.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
 

@@ -108,7 +108,7 @@ class HostVAE:
         else:
             self._ours = make_vae(vae_config_from(source.state_dict(), {}), device="meta").eval()
             _share_parameters(source, self._ours)
-        set_vae_kernels(self._ours, "auto", self.device)
+        set_vae_kernels(self._ours, "auto", self.device, shared=True)
 
     @property
     def config(self) -> VAEConfig:

@@ -12,6 +12,7 @@ from torch import nn
 from hyworld.config import DiTConfig
 from hyworld.dit import PLAIN, Inputs, KVMemory, RollingMemory, WanDiT
 from hyworld.dit.rope import rope_table
+from hyworld.fp8 import quantise_rows
 from hyworld.gpu import triton_missing
 from hyworld.weights.random import randomise
 
@@ -40,6 +41,37 @@ def test_norm_and_gated_add(shape: tuple[int, ...], dtype: torch.dtype):
     shift, scale, gate = rows(B, frames, 6, width).unsqueeze(2).unbind(dim=3)[1:4]
     close(FUSED.modulated_norm(x, shift, scale, 1e-6), PLAIN.modulated_norm(x, shift, scale, 1e-6))
     close(FUSED.gated_add(x, update, gate), PLAIN.gated_add(x, update, gate))
+    norm = nn.LayerNorm(width, eps=1e-6, device=DEVICE, dtype=dtype)
+    for parameter in norm.parameters():
+        parameter.data.uniform_(0.5, 2)
+    for updates in ((update,), (update, rows(*shape, dtype=dtype))):
+        got, want = (kernels.gated_add_norm(x, updates, gate, norm) for kernels in (FUSED, PLAIN))
+        for one, other in zip(got, want, strict=True):
+            close(one, other)
+    got, want = (kernels.add_modulated_norm(x, update, shift, scale, 1e-6) for kernels in (FUSED, PLAIN))
+    for one, other in zip(got, want, strict=True):
+        close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_that_are_rounded(dtype: torch.dtype):
+    """What they give is what rounding their rows afterwards gives."""
+    x, update, norm = rows(1, 2, 5, 96, dtype=dtype) + 3, rows(1, 2, 5, 96, dtype=dtype), nn.LayerNorm(96).to(DEVICE)
+    norm.to(dtype)
+    shift, scale, gate = rows(1, 2, 6, 96).unsqueeze(2).unbind(dim=3)[1:4]
+    for function, arguments in (
+        (FUSED.modulated_norm, (x, shift, scale, 1e-6)),
+        (FUSED.gated_add_norm, (x, (update, x), gate, norm)),
+        (FUSED.add_modulated_norm, (x, update, shift, scale, 1e-6)),
+    ):
+        normed, got = function(*arguments), function(*arguments, to_fp8=True)
+        if function is not FUSED.modulated_norm:
+            (_, normed), (_, got) = normed, got
+        want, want_scale = quantise_rows(normed.flatten(0, 2))
+        assert got.shape == x.shape
+        close(got.scale, want_scale)
+        back = got.rows.flatten(0, 2).float() * got.scale
+        assert (back - want.float() * want_scale).norm() / back.norm() < (0.005 if DEVICE.type == "cuda" else 0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

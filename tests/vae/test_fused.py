@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from functools import partial
 
@@ -69,7 +70,14 @@ def test_norm_and_sum(fused, dtype: torch.dtype, batch: int):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("skip", [0, 1])
 @pytest.mark.parametrize("spread", [None, (1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2)])
-def test_doubling(fused, spread: tuple[int, int, int] | None, skip: int, batch: int, dtype: torch.dtype):
+def test_doubling(
+    fused,
+    spread: tuple[int, int, int] | None,
+    skip: int,
+    batch: int,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Four 2x2 convolutions, interleaved, are one 3x3 convolution of the doubled picture; copies go where they went."""
     conv = nn.Conv2d(8, 12, 3, padding=1, device=DEVICE, dtype=dtype)
     x = video(batch, 8, 6 - skip, 3, 5, dtype=dtype)
@@ -78,6 +86,28 @@ def test_doubling(fused, spread: tuple[int, int, int] | None, skip: int, batch: 
         cells = Cells(video(batch, 12 * math.prod(spread), 3, 3, 5, dtype=dtype), 2, spread, skip)
     with torch.no_grad():
         close(fused.double(conv, x, cells), PLAIN.double(conv, x, cells))
+        conv.weight.mul_(-2)  # what is kept of the weights is made anew
+        close(fused.double(conv, x, cells), PLAIN.double(conv, x, cells))
+        monkeypatch.setattr(importlib.import_module("hyworld.vae.fused"), "FEW", 0)
+        close(fused.double(conv, x, cells), PLAIN.double(conv, x, cells))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_within_pictures(fused, dtype: torch.dtype):
+    q, k, v = (torch.randn(2, 1, 30, 64, device=DEVICE).to(dtype) for _ in range(3))
+    want = PLAIN.attend(q.float(), k.float(), v.float())
+    for kernels in (PLAIN, fused):
+        got = kernels.attend(q, k, v).float()
+        assert (got - want).norm() / want.norm() < (5e-3 if dtype == torch.bfloat16 else 2e-6)
+
+
+def test_weights_lie_as_they_are_read():
+    vae = randomise(make_vae(CONFIG), 0)
+    before = {name: weight.clone() for name, weight in vae.named_parameters()}
+    importlib.import_module("hyworld.vae.fused").lay_out(vae)
+    for name, weight in vae.named_parameters():
+        assert torch.equal(weight, before[name])
+        assert weight.ndim != 5 or weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 @pytest.mark.parametrize("config", [CONFIG, WAN21], ids=["2.2", "2.1"])

@@ -80,16 +80,17 @@ def test_recorded_forwards_are_bit_identical(model: WanDiT, compact: bool):
     assert torch.equal(walk(walker), plain), "a second walk replays what the first recorded"
 
 
-def test_recorded_forwards_in_fp8_are_bit_identical(model: WanDiT):
+@pytest.mark.parametrize("compact", [False, True])
+def test_recorded_forwards_in_fp8_are_bit_identical(model: WanDiT, compact: bool):
     """Also over buffers full of what older chunks may have left."""
     from hyworld.dit import fused_attention
 
     in_fp8 = deepcopy(model)
     in_fp8.kernels = model.kernels._replace(fp8=fused_attention.kernels())
     exact = walk(walker_for(model))
-    want = walk(walker_for(in_fp8, fp8=True))
+    want = walk(walker_for(in_fp8, fp8=True, compact=compact))
     assert 1e-3 < (want - exact).norm() / exact.norm() < 0.2
-    walker = walker_for(GraphedNetwork(in_fp8), fp8=True)
+    walker = walker_for(GraphedNetwork(in_fp8), fp8=True, compact=compact)
     assert torch.equal(walk(walker), want)
     world = walker.begin(PROMPTS[0], latent_size=(8, 10))
     for cameras in PARTS[:CHUNKS]:
