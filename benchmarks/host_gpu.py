@@ -221,13 +221,11 @@ def against_bench(nodes: Nodes, sizes: list[tuple[int, int]], names: list[str], 
                 probe, memory = attach(pipeline), Memory(source.device)
                 walk = pipeline.walk(start(pipeline, source, setup), path_of(pipeline, chunks), chunks)
                 bench = [time_chunk(walk, probe, memory).ms for _ in range(chunks)]
-            bench_gb = torch.cuda.max_memory_allocated() / 1e9
             del walk, pipeline, probe
             release(source.device)
             if model is None or loaded != inputs:
                 model = None
                 model, loaded = nodes.load(**inputs), inputs
-            torch.cuda.reset_peak_memory_stats()
             seconds, *_ = nodes.walk(
                 model, size, chunks, len(rows) + 1, decoder=TINY if decoder == "tiny" else "full (the VAE)"
             )
@@ -236,8 +234,6 @@ def against_bench(nodes: Nodes, sizes: list[tuple[int, int]], names: list[str], 
                 "size": f"{size[0]}x{size[1]}",
                 "bench_ms": round(median(bench[settled:]), 1),
                 "nodes_ms": round(1000 * median(seconds[settled:]), 1),
-                "peak_bench_gb": round(bench_gb, 1),
-                "peak_nodes_gb": round(torch.cuda.max_memory_allocated() / 1e9, 1),
                 "nodes_chunks_ms": [round(1000 * each) for each in seconds],
             }
             row["ratio"] = round(row["nodes_ms"] / row["bench_ms"], 3)

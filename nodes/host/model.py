@@ -30,8 +30,8 @@ from ...hyworld.walk.recipe import Recipe
 from ...hyworld.walk.recipes import RECIPES
 from ...hyworld.weights import open_dit
 from .files import listed_file, names_alone
+from .forwards import Forwards
 from .fp8 import put_linears, take_linears
-from .resident import Resident
 
 TINY_NAME = "tiny (built in, no download)"
 RANDOM_NAME = "tiny-random (noise, for tests)"
@@ -301,7 +301,7 @@ def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> N
 
 
 class HostNetwork:
-    """A `Network` for `Walker`: the host's, with APPLY_MODEL wrappers, or ours over its tensors, see `Resident`."""
+    """A `Network` for `Walker`: the host's, with APPLY_MODEL wrappers, or ours over its tensors, see `Forwards`."""
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         self._patcher = patcher
@@ -309,7 +309,7 @@ class HostNetwork:
         comfy.patcher_extension.merge_nested_dicts(
             self._options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False
         )
-        self._resident = Resident(patcher)
+        self._forwards = Forwards(patcher)
 
     @property
     def config(self) -> DiTConfig:
@@ -342,9 +342,9 @@ class HostNetwork:
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
         if self._is_alone():
-            with self._resident.network(self.dtype) as network:
-                if network is not None:
-                    return self._resident.run(network, inputs)
+            ran, flow = self._forwards.run(inputs, self.dtype)
+            if ran:
+                return flow
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
         )

@@ -45,6 +45,9 @@ class Pages:
         self._pinned: list[Any] = []
         self._vbar = importlib.import_module("comfy_aimdo.model_vbar") if layers else None
 
+    def __bool__(self) -> bool:
+        return bool(self._layers)
+
     def pin(self) -> bool:
         """Keep all of them on the card until `unpin`; False, and none are, if one has been taken meanwhile."""
         for layer in self._layers:

@@ -40,13 +40,21 @@ def _load_state(patcher: Any) -> tuple[Any, ...]:
 def memory_for_walk(walker: Walker, world: World, *, tiny: bool) -> int:
     """Bytes a walk in `world` needs beside the weights: keys and values, and activations."""
     keys_values, activations = walker.bytes_needed(world.latent_shape[1:])
-    height, width = world.size
+    decoding = memory_for_decoding(
+        walker.network.config.latent_channels, world.spatial_stride, world.size, walker.dtype, tiny=tiny
+    )
+    return keys_values + max(activations, decoding)
+
+
+def memory_for_decoding(
+    channels: int, spatial_stride: int, size: tuple[int, int], dtype: torch.dtype, *, tiny: bool = False
+) -> int:
+    """Bytes that a decoder of this kind needs beside its weights for (height, width)."""
     # The host's own estimates: 8000 bytes a pixel for the Wan 2.2 VAE, of which smaller ones of its kind take their
     # share, and 7000 for that of Wan 2.1. Tiny decoders have a quarter of the channels.
-    channels = walker.network.config.latent_channels
-    is_22 = world.spatial_stride == WORLDPLAY.spatial_stride
+    is_22 = spatial_stride == WORLDPLAY.spatial_stride
     of_pixel = (8000 * channels / WAN_5B.dit.latent_channels if is_22 else 7000) / (4 if tiny else 1)
-    return keys_values + max(activations, int(of_pixel * height * width * walker.dtype.itemsize))
+    return int(of_pixel * size[0] * size[1] * dtype.itemsize)
 
 
 def raise_if_interrupted() -> None:

@@ -33,24 +33,24 @@ FORWARDS = 9
 @contextmanager
 def watched(before: Any = lambda forward: None) -> Iterator[SimpleNamespace]:
     """How many forwards the engine's network ran, and how often it was made; `before` hears the forward's number."""
-    module = pack("nodes.host.resident")
-    run, made = module.Resident.run, module._made
+    module = pack("nodes.host.forwards")
+    forward, made = module.Forwards._forward, module._made
     seen = SimpleNamespace(ran=0, made=0)
 
-    def counted_run(self: Any, *args: Any) -> Any:
+    def counted_forward(self: Any, *args: Any) -> Any:
         seen.ran += 1
         before(seen.ran)
-        return run(self, *args)
+        return forward(self, *args)
 
     def counted_made(*args: Any) -> Any:
         seen.made += 1
         return made(*args)
 
-    module.Resident.run, module._made = counted_run, counted_made
+    module.Forwards._forward, module._made = counted_forward, counted_made
     try:
         yield seen
     finally:
-        module.Resident.run, module._made = run, made
+        module.Forwards._forward, module._made = forward, made
 
 
 def walked(model: Any, **kwargs: Any) -> tuple[Tensor, SimpleNamespace]:
@@ -129,7 +129,7 @@ def check_other_layers_run_as_they_are() -> str:
 
 
 def check_without_graphs_where_recording_fails() -> str:
-    module = pack("nodes.host.resident")
+    module = pack("nodes.host.forwards")
     model, recorded = small_model(), []
     exact, _ = walked(model)
 
@@ -150,6 +150,28 @@ def check_without_graphs_where_recording_fails() -> str:
         module.wants_graphs, module.GraphedNetwork, torch.cuda.stream, torch.cuda.current_stream = kept
     require(seen.ran == FORWARDS and len(recorded) == 1, f"it is tried once: {len(recorded)}")
     return same(got, exact, "a walk whose recording failed, and one without")
+
+
+def check_host_layers_where_memory_is_short() -> str:
+    """Pages that stay on the card for a whole forward may be what is missing: the host's layers need one at a time."""
+    module, model = pack("nodes.host.forwards"), small_model()
+    exact, _ = walked(model)
+    tried = []
+
+    def full(self: Any, *_: Any) -> Any:
+        tried.append(1)
+        self._resident._pages._layers = [0]  # as if it had pages
+        self._resident._pages.unpin = lambda: None
+        raise torch.OutOfMemoryError("too little for a forward")
+
+    kept = module.Forwards._forward
+    module.Forwards._forward = full
+    try:
+        got = latents_of(model)
+    finally:
+        module.Forwards._forward = kept
+    require(len(tried) == 1, f"it is tried once: {len(tried)}")
+    return same(got, exact, "a walk for which memory was short, and one with enough")
 
 
 def check_pages_that_were_taken() -> str:
