@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config import DiTConfig
 from ..fp8 import Rounded
 from .buffers import KV, KVSlot
+from .eight_bit import Kept
 from .exchange import Exchange
 from .kernels import Kernels
 from .positions import Positions
@@ -146,13 +147,16 @@ class _Spread(NamedTuple):
             kernels.branches(v_BFSE, heads, None, None, matrix, v_out),
         )
 
-    def again(self, kv: KV, positions: Positions) -> None:
-        (k, v), fp8, cameras, factors = kv, self.kernels.fp8, positions.cameras, positions.factors
+    def keep(self, k_BFSE: Tensor, v_BFSE: Tensor, kept: Kept) -> None:
+        fp8, norm = self.kernels.fp8, self.attention.norm_k if self.kernels.exchange is None else None
+        assert fp8 is not None
+        fp8.keep(k_BFSE, v_BFSE, norm, kept)
+
+    def again(self, kept: Kept, positions: Positions, out: KV) -> None:
+        fp8, cameras, factors = self.kernels.fp8, positions.cameras, positions.factors
         assert fp8 is not None
         assert cameras is not None
-        assert factors is not None
-        fp8.keys_again(k, (positions.cos, positions.sin), cameras.kv, factors.k)
-        fp8.values_again(v, cameras.kv, factors.v)
+        fp8.spread(kept, (positions.cos, positions.sin), cameras.kv, out, factors)
 
 
 def _rows(out_BHND: Tensor, num_frames: int) -> Tensor:

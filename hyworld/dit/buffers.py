@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config import DiTConfig
 from ..fp8 import FP8
+from .eight_bit import Kept
 from .positions import Positions
 
 KV = tuple[Tensor, Tensor]
@@ -26,8 +27,11 @@ class Spread(Protocol):
     def __call__(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, out: KV | None) -> KV:
         """From projected k and v, into the tensors if given."""
 
-    def again(self, kv: KV, positions: Positions) -> None:
-        """Write the PRoPE branch of fp8 `kv` from its RoPE branch."""
+    def keep(self, k_BFSE: Tensor, v_BFSE: Tensor, kept: Kept) -> None:
+        """Round projected k and v into `kept`."""
+
+    def again(self, kept: Kept, positions: Positions, out: KV) -> None:
+        """Make fp8 keys and values of both branches from `kept`."""
 
 
 TO_16_BYTES = 16
@@ -85,23 +89,27 @@ class CompactSlot(NamedTuple):
         return spread(self.k, self.v, positions, tokens_of(self.scratch, 0, tokens))
 
 
-class SharingSlot(NamedTuple):
-    """Keeps the RoPE branch's keys and values in fp8; all blocks share the PRoPE branch's, made anew in every forward.
+class EightBitSlot(NamedTuple):
+    """Keeps what both branches in fp8 are made of, see `eight_bit`. `start` is in tokens.
 
-    k, v: both branches. `start`: in tokens.
+    scratch: as in `CompactSlot`.
     """
 
-    k: Tensor
-    v: Tensor
+    kept: Kept
     start: int
+    scratch: KV
 
     def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
-        FastSlot(*self).store(k_BFSE, v_BFSE, positions, spread)
+        here = tokens_of(self.scratch, self.start, self.kept.k.shape[2])
+        spread(k_BFSE, v_BFSE, positions.last(k_BFSE.shape[1]), here)
+        if self.start == 0:  # else they are the new frames, which nobody reads after this forward
+            spread.keep(k_BFSE, v_BFSE, self.kept)
 
     def context(self, positions: Positions, spread: Spread) -> KV:
         if self.start:
-            spread.again(tokens_of((self.k, self.v), 0, self.start), positions.first(self.start // positions.tokens))
-        return self.k, self.v
+            remembered = positions.first(self.start // positions.tokens)
+            spread.again(self.kept.tokens(self.start), remembered, tokens_of(self.scratch, 0, self.start))
+        return tokens_of(self.scratch, 0, self.kept.k.shape[2])
 
 
 class KVBuffers:
@@ -110,8 +118,7 @@ class KVBuffers:
     Allocated once and written in place, so that CUDA graphs find them at the same address.
 
     tokens_per_frame: S.
-    compact: how a block keeps them, see `FastSlot`, `CompactSlot` and, for the branches in fp8, `SharingSlot`, which is
-        for one world at a time (a batch of 1).
+    compact: how a block keeps them, see `FastSlot`, `CompactSlot` and, for two branches in fp8, `EightBitSlot`.
     fp8: for a network that attends in fp8; a block then keeps or spreads them as that.
     """
 
@@ -132,16 +139,15 @@ class KVBuffers:
         self.compact = compact
         self.fp8 = fp8
         self.frames = 0
-        self.sharing = _shares(config, compact, fp8)
         kept, scratch = _tensors(config, capacity_frames, tokens_per_frame, batch, dtype, compact, fp8)
+
+        def of_all_blocks(kind: _Kind) -> list[Tensor]:
+            return [torch.zeros(kind[0], dtype=kind[1], device=device) for _ in range(config.num_layers)]
+
+        k, v, *scales = kept
+        self._k, self._v = of_all_blocks(k), of_all_blocks(v)
+        self._scales = of_all_blocks(scales[0]) if scales else None
         self._scratch: KV | None = None
-        if self.sharing:
-            assert batch == 1, "branches that lie apart can be one tensor for one world only"
-            self._k, self._v = (_with_shared(config.num_layers, shape, kind, device) for shape, kind in kept)
-            return
-        self._k, self._v = (
-            [torch.zeros(shape, dtype=kind, device=device) for _ in range(config.num_layers)] for shape, kind in kept
-        )
         if scratch:
             k_scratch, v_scratch = (torch.zeros(shape, dtype=kind, device=device) for shape, kind in scratch)
             self._scratch = (k_scratch, v_scratch)
@@ -164,9 +170,10 @@ class KVBuffers:
     def slot(self, layer: int, new_frames: int) -> KVSlot:
         """Slot of block `layer` for a forward over `new_frames` frames, which it stores behind the memory frames."""
         end = self.frames + new_frames
+        if self._scales is not None and self._scratch is not None:
+            kept = Kept(self._k[layer], self._v[layer], self._scales[layer]).tokens(end * self.tokens_per_frame)
+            return EightBitSlot(kept, self.frames * self.tokens_per_frame, self._scratch)
         k, v = self._until(layer, end)
-        if self.sharing:
-            return SharingSlot(k, v, self.frames * self.tokens_per_frame)
         if self._scratch is None:
             return FastSlot(k, v, self.frames * self.tokens_per_frame)
         return CompactSlot(k, v, self.frames, self._scratch)
@@ -174,7 +181,7 @@ class KVBuffers:
     def read(self, layer: int) -> KV:
         """Keys and values of the memory frames in block `layer`: `KV`, or `[B, F, S, E]` each if compact.
 
-        Where blocks share a branch, it holds that of the last forward's last block.
+        Not of a memory of `EightBitSlot`s.
         """
         return self._until(layer, self.frames)
 
@@ -188,31 +195,23 @@ class KVBuffers:
 _Kind = tuple[tuple[int, ...], torch.dtype]
 
 
-def _shares(config: DiTConfig, compact: bool, fp8: bool) -> bool:
-    """Whether blocks share the PRoPE branch; not where the RoPE branch is no rotation, see `rope_table`."""
-    return compact and fp8 and config.branches == 2 and config.head_dim // 3 % 2 == 0
-
-
-def _with_shared(layers: int, shape: tuple[int, ...], kind: torch.dtype, device: torch.device | str) -> list[Tensor]:
-    """For each layer a tensor `[2, ...]`: its own `shape`, and behind it one of that shape that all share."""
-    whole = torch.zeros(layers + 1, *shape[1:], dtype=kind, device=device)
-    return [whole[layer :: layers - layer] for layer in range(layers)]
-
-
 def _tensors(
     config: DiTConfig, frames: int, tokens: int, batch: int, dtype: torch.dtype, compact: bool, fp8: bool
 ) -> tuple[tuple[_Kind, ...], tuple[_Kind, ...]]:
     """Shape and dtype of a block's keys and values, and of the scratch's, if any."""
     length = frames * tokens
-    sharing = _shares(config, compact, fp8)
-    heads = ((1 if sharing else config.branches) * batch, config.num_heads)
+    padded = -(-length // TO_16_BYTES) * TO_16_BYTES
+    heads = (config.branches * batch, config.num_heads)
     spread: tuple[_Kind, ...] = 2 * (((*heads, length, config.head_dim), dtype),)
     if fp8:
-        padded = -(-length // TO_16_BYTES) * TO_16_BYTES
         spread = (((*heads, length, config.head_dim), FP8), ((*heads, config.head_dim, padded), FP8))
+    if not compact:
+        return spread, ()
     if fp8 and config.branches == 2:
-        return spread, spread if sharing else ()
-    return (2 * (((batch, frames, tokens, config.dim), dtype),), spread) if compact else (spread, ())
+        one = (batch, config.num_heads)
+        k, v = ((*one, length, config.head_dim), torch.int8), ((*one, config.head_dim, padded), torch.int8)
+        return (k, v, ((2, *one, length), torch.float16)), spread
+    return 2 * (((batch, frames, tokens, config.dim), dtype),), spread
 
 
 def _bytes(tensors: tuple[_Kind, ...]) -> int:

@@ -12,14 +12,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..fp8 import FP8, FP8_MAX
 from . import kernels
+from .eight_bit import Kept, keep, projected
 from .kernels import Fp8Kernels, RopeTables
-from .prope import apply_projection
-from .rope import apply_rope
 
 QUERY_FACTOR, KEY_FACTOR, VALUE_FACTOR = 2.0, 8.0, 4.0
 """Normed queries and keys are around 1, values a little below or above. Largest numbers: 224, 56 and 112; below 1/128,
@@ -85,28 +83,12 @@ def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None
     return result if out is None else out.copy_(result)
 
 
-def keys_again(k_BHND: Tensor, rope: RopeTables, matrix: Tensor, factors: Tensor) -> None:
-    """Write the PRoPE branch of keys `[2B, H, N, D]` from their RoPE branch, which has been rounded before."""
-    x, second = _first_branch(k_BHND, matrix, factors)
-    cos, sin = rope
-    x = apply_rope(x, cos, -sin)
-    second.copy_(_rounded_heads(apply_projection(x, matrix), factors))
-
-
-def values_again(v_BHDN: Tensor, matrix: Tensor, factors: Tensor) -> None:
-    """The same for values `[2B, H, D, N]`, which are not rotated."""
-    x, second = _first_branch(v_BHDN.transpose(-1, -2), matrix, factors)
-    second.copy_(_rounded_heads(apply_projection(x, matrix), factors))
-
-
-def _first_branch(kv_BHND: Tensor, matrix: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """The RoPE branch, `[B, F, S, H, D]` in float32, and the other as it lies."""
-    first, second = kv_BHND.chunk(2)
-    return rearrange(first.float() / factors[0], "B H (F S) D -> B F S H D", F=matrix.shape[1]), second
-
-
-def _rounded_heads(x_BFSHD: Tensor, factors: Tensor) -> Tensor:
-    return rounded(rearrange(x_BFSHD, "B F S H D -> B H (F S) D"), factors[1:])
+def spread(kept: Kept, rope: RopeTables, matrix: Tensor, out: tuple[Tensor, Tensor], factors: Factors) -> None:
+    """Write keys and values of both branches, made of what is kept in 8 bits, into `out`."""
+    k, v = projected(kept, matrix.shape[1])
+    heads = kept.k.shape[1]
+    branches(k, heads, None, rope, matrix, out[0], factors.k)
+    values(v, heads, matrix, out[1], factors.v)
 
 
 def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHDN: Tensor, factors: Factors, dtype: torch.dtype) -> Tensor:
@@ -119,4 +101,4 @@ def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHDN: Tensor, factors: Factors, dty
     return (products / (WEIGHT_FACTOR * weights.sum(dim=-1, keepdim=True))).to(dtype)
 
 
-PLAIN_FP8 = Fp8Kernels(branches, values, keys_again, values_again, attend)
+PLAIN_FP8 = Fp8Kernels(branches, values, attend, keep, spread)

@@ -11,19 +11,16 @@ import triton.language as tl
 from torch import Tensor
 
 from ..fp8 import FP8, FP8_MAX
-from . import fused
+from . import fused, fused_eight_bit
 from .attention_parts import join, multiprocessors, splits_for
 from .fp8_attention import WEIGHT_FACTOR, Factors
-from .kernels import Fp8Kernels, RopeTables
+from .kernels import Fp8Kernels
 
 _FP8_MAX = tl.constexpr(FP8_MAX)
 _LOG2_WEIGHT = tl.constexpr(math.log2(WEIGHT_FACTOR))
 
 TOKENS = 64
 """Values that a program transposes at a time."""
-
-ROTATED = 16
-"""Keys of all heads that a program rotates."""
 
 QUERIES, KEYS = 64, 128
 """Of a program of `attend` and of one of its steps; measured on an H200."""
@@ -32,7 +29,7 @@ _TO_16_BYTES = 16
 
 
 def kernels() -> Fp8Kernels:
-    return Fp8Kernels(fused.branches, values, keys_again, values_again, attend)
+    return Fp8Kernels(fused.branches, values, attend, fused_eight_bit.keep, fused_eight_bit.spread)
 
 
 def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None, factors: Tensor) -> Tensor:
@@ -48,24 +45,6 @@ def values(x_BFSE: Tensor, heads: int, matrix: Tensor | None, out: Tensor | None
         D, triton.next_power_of_2(D), TOKENS, matrix is not None,
     )  # fmt: skip
     return out
-
-
-def keys_again(k_BHND: Tensor, rope: RopeTables, matrix: Tensor, factors: Tensor) -> None:
-    B, H, N, D = k_BHND.shape
-    frames = matrix.shape[1]
-    _keys_again[(triton.cdiv(N // frames, ROTATED), frames, B // 2)](
-        k_BHND, *rope, matrix.contiguous(), factors, N // frames, H, B // 2 * k_BHND.stride(0), *k_BHND.stride()[:3],
-        D, triton.next_power_of_2(D), ROTATED,
-    )  # fmt: skip
-
-
-def values_again(v_BHDN: Tensor, matrix: Tensor, factors: Tensor) -> None:
-    B, H, D, N = v_BHDN.shape
-    frames = matrix.shape[1]
-    _values_again[(triton.cdiv(N // frames, 2 * TOKENS), frames * H, B // 2)](
-        v_BHDN, matrix.contiguous(), factors, N // frames, H, frames, B // 2 * v_BHDN.stride(0), *v_BHDN.stride()[:3],
-        D // 4, triton.next_power_of_2(D // 4), 2 * TOKENS,
-    )  # fmt: skip
 
 
 def attend(
@@ -147,66 +126,6 @@ def _values(
         p = tl.reshape(tl.join(tl.join(p0, p2), tl.join(p1, p3)), (T, BLOCK))
         rounded = tl.trans(_rounded(p, tl.load(factor_ptr + 1)))
         _store_all(out + branch_stride, rounded, tl.trans(inside), whole, D == BLOCK)
-
-
-@triton.jit
-def _keys_again(
-    k_ptr, cos_ptr, sin_ptr, matrix_ptr, factor_ptr, tokens_per_frame, heads,
-    branch_stride, batch_stride, head_stride, token_stride,
-    D: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr,
-):  # fmt: skip
-    frame, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    in_frame = tl.program_id(0) * T + tl.arange(0, T)
-    token = frame * tokens_per_frame + in_frame
-    channel = tl.arange(0, BLOCK)
-    here = (in_frame < tokens_per_frame)[:, None]
-    inside = here & (channel < D)[None, :]
-    vector = tl.arange(0, BLOCK // 4)
-    pair = token[:, None] * (D // 2) + 2 * vector[None, :]
-    rotated = here & (4 * vector < D)[None, :]
-    cos_0 = tl.load(cos_ptr + pair, mask=rotated, other=0.0)
-    sin_0 = tl.load(sin_ptr + pair, mask=rotated, other=0.0)
-    cos_1 = tl.load(cos_ptr + pair + 1, mask=rotated, other=0.0)
-    sin_1 = tl.load(sin_ptr + pair + 1, mask=rotated, other=0.0)
-    m = matrix_ptr + (batch * tl.num_programs(1) + frame) * 16
-    factor = tl.load(factor_ptr + 1) / tl.load(factor_ptr)
-    at = k_ptr + batch * batch_stride + token[:, None] * token_stride + channel[None, :]
-    for _ in range(heads):
-        x = tl.load(at, mask=inside, other=0.0).to(tl.float32)
-        even, odd = tl.split(tl.reshape(x, (T, BLOCK // 4, 2, 2)))
-        x0, x2 = tl.split(even)
-        x1, x3 = tl.split(odd)
-        x0, x1 = x0 * cos_0 + x1 * sin_0, x1 * cos_0 - x0 * sin_0
-        x2, x3 = x2 * cos_1 + x3 * sin_1, x3 * cos_1 - x2 * sin_1
-        p0, p1, p2, p3 = fused._times_matrix(m, x0, x1, x2, x3)
-        p = tl.reshape(tl.join(tl.join(p0, p2), tl.join(p1, p3)), (T, BLOCK))
-        tl.store(at + branch_stride, _rounded(p, factor), mask=inside)
-        at += head_stride
-
-
-@triton.jit
-def _values_again(
-    v_ptr, matrix_ptr, factor_ptr, tokens_per_frame, heads, frames,
-    branch_stride, batch_stride, head_stride, channel_stride,
-    VECTORS: tl.constexpr, BLOCK: tl.constexpr, T: tl.constexpr,
-):  # fmt: skip
-    frame, head, batch = tl.program_id(1) // heads, tl.program_id(1) % heads, tl.program_id(2).to(tl.int64)
-    in_frame = tl.program_id(0) * T + tl.arange(0, T)
-    vector = tl.arange(0, BLOCK)
-    inside = (vector < VECTORS)[:, None] & (in_frame < tokens_per_frame)[None, :]
-    at = v_ptr + batch * batch_stride + head.to(tl.int64) * head_stride + frame * tokens_per_frame
-    at += (4 * vector.to(tl.int64) * channel_stride)[:, None] + in_frame[None, :]
-    x0 = tl.load(at, mask=inside, other=0.0).to(tl.float32)
-    x1 = tl.load(at + channel_stride, mask=inside, other=0.0).to(tl.float32)
-    x2 = tl.load(at + 2 * channel_stride, mask=inside, other=0.0).to(tl.float32)
-    x3 = tl.load(at + 3 * channel_stride, mask=inside, other=0.0).to(tl.float32)
-    p0, p1, p2, p3 = fused._times_matrix(matrix_ptr + (batch * frames + frame) * 16, x0, x1, x2, x3)
-    factor = tl.load(factor_ptr + 1) / tl.load(factor_ptr)
-    at += branch_stride
-    tl.store(at, _rounded(p0, factor), mask=inside)
-    tl.store(at + channel_stride, _rounded(p1, factor), mask=inside)
-    tl.store(at + 2 * channel_stride, _rounded(p2, factor), mask=inside)
-    tl.store(at + 3 * channel_stride, _rounded(p3, factor), mask=inside)
 
 
 @triton.jit

@@ -121,13 +121,13 @@ def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor | Rounded) -> Tensor:
 
 
 class Fp8Kernels(NamedTuple):
-    """The functions of self-attention in fp8, see `fp8_attention`."""
+    """The functions of self-attention in fp8, see `fp8_attention`, and of its memory, see `EightBitSlot`."""
 
     branches: Callable[..., Tensor]
     values: Callable[..., Tensor]
-    keys_again: Callable[..., None]
-    values_again: Callable[..., None]
     attend: Callable[..., Tensor]
+    keep: Callable[..., None]
+    spread: Callable[..., None]
 
 
 class Kernels(NamedTuple):

@@ -17,7 +17,7 @@ class KVMemory(KVBuffers):
 
     memory_frames, new_frames: the most frames remembered, and denoised at a time.
     tokens_per_frame: S.
-    compact: half the memory, see `CompactSlot`, in fp8 `SharingSlot`.
+    compact: half the memory, see `CompactSlot`, in fp8 `EightBitSlot`.
     fp8: for a network that attends in fp8; half the memory, too.
     """
 

@@ -170,43 +170,6 @@ def test_written_queries_keys_and_values(fused, cameras: bool, batch: int, heads
         assert relative(got, want) < CUT_OFF
 
 
-@pytest.mark.parametrize(("heads", "head_dim", "tokens"), [(3, 32, 48), (2, 24, 35)])
-def test_a_branch_made_of_the_other(fused, heads: int, head_dim: int, tokens: int):
-    """Beside the plain function, and near what the projected keys and values would have given."""
-    frames, width, length = 3, heads * head_dim, 16 * 12
-    x = torch.randn(1, frames, tokens, width, device=DEVICE)
-    matrix = torch.randn(1, frames, 4, 4, device=DEVICE)
-    factors = camera_factors(matrix, matrix)
-    rope = tuple(table.to(DEVICE) for table in rope_table(head_dim, 0, frames, 1, tokens))
-    k, v = (torch.full((2, heads, *end), 3.0, device=DEVICE).to(FP8)
-            for end in ((length, head_dim), (head_dim, length)))  # fmt: skip
-    written = slice(0, frames * tokens)
-    PLAIN_FP8.branches(x, heads, None, rope, matrix, k[:, :, written], factors.k)
-    PLAIN_FP8.values(x, heads, matrix, v[..., written], factors.v)
-    once = k.clone(), v.clone()
-    for kernels, far in ((PLAIN_FP8, 0.06), (fused.kernels(), CUT_OFF + 0.06)):
-        again = once[0].clone(), once[1].clone()
-        again[0][1, :, written], again[1][1, ..., written] = 0, 0
-        kernels.keys_again(again[0][:, :, written], rope, matrix, factors.k)
-        kernels.values_again(again[1][..., written], matrix, factors.v)
-        for got, want in zip(again, once, strict=True):
-            assert torch.equal(got[0].float(), want[0].float()), "what is kept stays"
-            assert relative(got[1], want[1]) < far
-        assert (again[0][:, :, written.stop :].float() == 3).all()
-        assert (again[1][..., written.stop :].float() == 3).all()
-
-
-def test_blocks_share_the_second_branch():
-    memory = KVMemory(CONFIG, memory_frames=4, new_frames=2, tokens_per_frame=TOKENS, fp8=True, compact=True)
-    for layer, (k, v) in enumerate(zip(memory._k, memory._v, strict=True)):
-        assert k.shape == (2, 3, 6 * TOKENS, 32)
-        assert v.shape == (2, 3, 32, 48)
-        k[0], v[0] = layer + 1, layer + 1
-        k[1], v[1] = 5, 5
-    for layer, kept in enumerate(zip(memory._k, memory._v, strict=True)):
-        assert all((x[0].float() == layer + 1).all() and (x[1].float() == 5).all() for x in kept)
-
-
 @pytest.mark.parametrize("splits", [1, 2, 3, None])
 @pytest.mark.parametrize(("head_dim", "queries", "keys"), [(32, 70, 300), (24, 5, 40), (64, 64, 256)])
 def test_attention(fused, splits: int | None, head_dim: int, queries: int, keys: int):

@@ -408,6 +408,5 @@ def test_the_bytes_needed_are_those_allocated(model: WanDiT, compact: bool, fp8:
     next(own.walk(own.begin(TEXT, latent_size=SIZE), PATH))
     memory = own._cache._kv
     assert memory is not None
-    buffers = (*memory._k, *memory._v, *(memory._scratch or ()))
-    storages = {buffer.untyped_storage().data_ptr(): buffer.untyped_storage() for buffer in buffers}
-    assert own.bytes_needed(SIZE)[0] == sum(storage.nbytes() for storage in storages.values())
+    buffers = (*memory._k, *memory._v, *(memory._scales or ()), *(memory._scratch or ()))
+    assert own.bytes_needed(SIZE)[0] == sum(buffer.nbytes for buffer in buffers)

@@ -17,7 +17,7 @@ from hyworld.camera import Trajectory
 from hyworld.camera.trajectory import default_intrinsics
 from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
 from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WanDiT, sdpa
-from hyworld.dit.buffers import KV, Spread, tokens_of
+from hyworld.dit.buffers import KV, Spread
 from hyworld.dit.positions import Positions
 from hyworld.dit.prope import CameraProjections
 from hyworld.fp8 import FP8
@@ -112,10 +112,7 @@ def joint_flow(network: WanDiT, sample: Sample, noisy: Tensor, timestep: Tensor)
 
 
 class LooseMemory(KVMemory):
-    """A `KVMemory` without buffers: in-place writes would break gradients.
-
-    In fp8 its numbers are those of a compact one.
-    """
+    """A `KVMemory` without buffers: in-place writes would break gradients."""
 
     def __init__(self, config: DiTConfig, capacity_frames: int, *, fp8: bool = False) -> None:
         self.capacity_frames, self.frames, self.fp8 = capacity_frames, 0, fp8
@@ -155,9 +152,6 @@ class LooseSlot(NamedTuple):
             return torch.cat(keys, dim=2), torch.cat(values, dim=2)
         joined = (torch.cat([x.view(torch.uint8) for x in parts], dim) for parts, dim in ((keys, 2), (values, 3)))
         k, v = (x.view(FP8) for x in joined)
-        if len(keys) > 1:
-            remembered = keys[0].shape[2]
-            spread.again(tokens_of((k, v), 0, remembered), positions.first(remembered // positions.tokens))
         return k, v
 
 
