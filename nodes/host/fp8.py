@@ -87,7 +87,9 @@ class HostFp8Linear(nn.Module, comfy.ops.CastWeightBiasOp):
                 _UNCAST(self, weight, bias, *stream)
 
     def convert_weight(self, weight: Tensor, **_: Any) -> Tensor:
-        """What the host adds LoRAs to, in the dtype and on the device of `weight`."""
+        """What the host adds LoRAs to, in the dtype and on the device of `weight`; once patched, what it holds."""
+        if "_own_scale" in vars(self):
+            return dequantise(self.weight, self.scale_weight, weight.dtype).to(weight.device)
         return self._source.copy(weight.device, weight.dtype)
 
     def set_weight(
@@ -102,16 +104,16 @@ class HostFp8Linear(nn.Module, comfy.ops.CastWeightBiasOp):
             self.weight.data.copy_(rounded)
             return None
         rounded, scale = self.quantise(weight)
-        own = self.__dict__.get("_own_scale", self.scale_weight)
+        own = vars(self).get("_own_scale", self.scale_weight)
         self.weight = nn.Parameter(rounded, requires_grad=False)
         self.scale_weight = nn.Parameter(scale, requires_grad=False)
-        self.__dict__["_own_scale"] = own
+        vars(self)["_own_scale"] = own
         return None
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "weight" and "_own_scale" in self.__dict__:
-            self.scale_weight = self.__dict__.pop("_own_scale")
+        if name == "weight" and "_own_scale" in vars(self):
+            self.scale_weight = vars(self).pop("_own_scale")
 
     def _load_from_state_dict(self, *_: Any) -> None:
         """It has its weight already."""

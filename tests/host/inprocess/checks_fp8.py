@@ -15,6 +15,7 @@ import torch
 from checks_loading import scaled_fp8_file
 from checks_lora import low_rank, merged, peft, with_lora
 from checks_saving import saved
+from checks_wrappers import Recorder
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from safetensors.torch import load_file
 from torch import Tensor
@@ -172,6 +173,10 @@ def check_a_lora_is_rounded_with_the_weight_and_goes_again() -> str:
         want = engine_in_fp8(engine_of(config, merged(state, pairs, strength)))
         found.append(close(got, want, 1e-5, f"a LoRA of {strength} and the engine's fp8 with it merged in"))
         found.append(differ(got, without, "with and without"))
+        layer = patched.model.diffusion_model.blocks[0].self_attn.q
+        held = layer.convert_weight(layer.weight.float())
+        whole = merged(state, pairs, strength)["blocks.0.self_attn.q.weight"]
+        found.append(close(held, whole, 0.05, "what a patched layer holds, and the weight with it merged in"))
     require(rounding.weights == loaded + 2 * len(pairs), f"each is rounded once: {rounding.weights - loaded}")
     found.append(same(latents_of(plain, size=SIZE), without, "without it afterwards and before"))
     return " ".join(found)
@@ -228,12 +233,17 @@ def check_saved_it_stays_as_rounded() -> str:
 
 
 def check_compiled_the_numbers_stay() -> str:
-    model, _ = load_in_fp8(a_file(wide()))
+    with rounded_by(pack("hyworld.fp8").quantise_rows):
+        model = load(a_file(wide()), linears="fp8")
     plain = latents_of(model, size=SIZE)
     torch.compiler.reset()
+    recorder = Recorder()
     with torch.inference_mode():
         compiled = model.clone()
-        set_torch_compile_wrapper(compiled, backend="eager")
+        set_torch_compile_wrapper(compiled, backend=recorder)
     exact = latents_of(load(a_file(wide())), size=SIZE)
     got = latents_of(compiled, size=SIZE)
+    require(
+        recorder.runs == 9 and recorder.graphs < 8, f"one graph per forward: {recorder.graphs}, {recorder.runs} runs"
+    )
     return close(got, plain, difference(exact, plain) / 10, "fp8 compiled and not")
