@@ -37,7 +37,7 @@ class _Held(NamedTuple):
     address: int
 
     def is_so(self) -> bool:
-        return self.module._parameters[self.name] is self.tensor and self.tensor.data_ptr() == self.address
+        return self.module._parameters.get(self.name) is self.tensor and self.tensor.data_ptr() == self.address
 
 
 class Resident(Generic[Plain]):
