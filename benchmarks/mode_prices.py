@@ -40,6 +40,7 @@ class Mode:
     attention: str = "exact"
     decoder: str = "full"
     remembered: int = MemoryConfig().frames
+    compact: bool = False
 
     @property
     def memory(self) -> MemoryConfig:
@@ -51,6 +52,7 @@ MODES = {
     "fp8 linears": Mode("fp8"),
     "fp8 attention": Mode(attention="fp8"),
     "fast (both)": Mode("fp8", "fp8"),
+    "fast, compact memory": Mode("fp8", "fp8", compact=True),
     "tiny decoder": Mode(decoder="tiny"),
     "fastest (all three)": Mode("fp8", "fp8", "tiny"),
     "12 remembered": Mode(remembered=12),
@@ -86,7 +88,7 @@ class Subject:
         """Frames `[S, 3, F, H, W]` of every scene along the path, on the CPU."""
         network: WanDiT = self._networks[mode.linears]
         network.kernels = network.kernels._replace(fp8=self._fp8 if mode.attention == "fp8" else None)
-        latents = walk(network, self.first, path, self.seeds, config=mode.memory)
+        latents = walk(network, self.first, path, self.seeds, config=mode.memory, compact=mode.compact)
         return decoded(self.decoders[mode.decoder], latents).cpu()
 
 

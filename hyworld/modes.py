@@ -42,8 +42,8 @@ class Modes:
         and on CPUs that multiply in bfloat16 an attention that suits them.
     linears: "exact", or "fp8" with a scale per row (faster, half the weights' memory, a few percent of error).
     kv: "fast" keeps keys and values of both branches of attention, "compact" what both are made of: half the memory,
-        same numbers; in fp8 one branch, of which the other is made, rounded twice. "auto" is compact with Triton, where
-        it costs 1 % of the time, but for exact attention on cards of 40 GB and more; else fast.
+        same numbers; in fp8 as 8-bit integers, nearly the same. "auto" is compact with Triton, where it costs 2 % of
+        the time, but not on cards of 40 GB and more; else fast.
     graphs: replay the forwards of the steady state (full memory) as CUDA graphs, same numbers; "auto": on NVIDIA cards.
     remembered: latents that a chunk of a model with cameras remembers: 16, as trained, or 12 or 8, the recent ones
         among them fewer.
@@ -161,7 +161,7 @@ def check_modes(modes: Modes, device: torch.device) -> None:
 
 
 ROOMY = 40e9
-"""Bytes of a card on which exact walks at full size keep keys and values of both branches."""
+"""Bytes of a card on which memory is not what is short."""
 
 
 def keeps_compact(modes: Modes, *, fused: bool, device: torch.device | None = None) -> bool:
@@ -172,7 +172,7 @@ def keeps_compact(modes: Modes, *, fused: bool, device: torch.device | None = No
     """
     if modes.kv != "auto":
         return modes.kv == "compact"
-    if not fused or device is None or device.type != "cuda" or keeps_fp8(modes):
+    if not fused or device is None or device.type != "cuda":
         return fused
     return torch.cuda.get_device_properties(device).total_memory < ROOMY
 

@@ -72,7 +72,7 @@ def test_both_branches_are_as_of_the_projected_numbers(fused, batch: int, heads:
 
 
 def test_kept_numbers_are_within_a_percent():
-    k, v = torch.randn(2, 1, 2, 10, 64)
+    k, v = torch.randn(2, 1, 2, 10, 64, device=DEVICE)
     kept = room(1, 2, 32, 20).tokens(20)
     keep(k, v, None, kept)
     for x, rounded, scale in ((k, kept.k, kept.scales[0]), (v, kept.v.transpose(-1, -2), kept.scales[1])):

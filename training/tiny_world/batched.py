@@ -18,6 +18,7 @@ from hyworld.camera.trajectory import default_intrinsics
 from hyworld.config import CHUNK_LATENTS, PATCH, DiTConfig, MemoryConfig
 from hyworld.dit import Attend, Inputs, KVMemory, TextKV, WanDiT, sdpa
 from hyworld.dit.buffers import KV, Spread
+from hyworld.dit.eight_bit import Kept
 from hyworld.dit.positions import Positions
 from hyworld.dit.prope import CameraProjections
 from hyworld.fp8 import FP8
@@ -112,17 +113,22 @@ def joint_flow(network: WanDiT, sample: Sample, noisy: Tensor, timestep: Tensor)
 
 
 class LooseMemory(KVMemory):
-    """A `KVMemory` without buffers: in-place writes would break gradients."""
+    """A `KVMemory` without buffers: in-place writes would break gradients.
 
-    def __init__(self, config: DiTConfig, capacity_frames: int, *, fp8: bool = False) -> None:
+    compact: with the numbers of a compact one in fp8.
+    """
+
+    def __init__(self, config: DiTConfig, capacity_frames: int, *, fp8: bool = False, compact: bool = False) -> None:
         self.capacity_frames, self.frames, self.fp8 = capacity_frames, 0, fp8
-        self._slots = [LooseSlot([]) for _ in range(config.num_layers)]
+        heads = config.num_heads if fp8 and compact else 0
+        self._slots = [LooseSlot([], [], heads) for _ in range(config.num_layers)]
         self._seen_by: CameraProjections | None = None
 
     def clear(self) -> None:
         self.frames, self._seen_by = 0, None
         for slot in self._slots:
             slot.kept.clear()
+            slot.eight_bit.clear()
 
     def commit_prefill(self, cameras: CameraProjections) -> None:
         self.frames, self._seen_by = cameras.q.shape[1], cameras
@@ -135,18 +141,26 @@ class LooseMemory(KVMemory):
     def slot(self, layer: int, new_frames: int) -> LooseSlot:
         """A slot that keeps what a prefill stores, but what a denoising step stores only for its forward."""
         slot = self._slots[layer]
-        return LooseSlot(list(slot.kept)) if self.frames else slot
+        return slot._replace(kept=list(slot.kept)) if self.frames else slot
 
 
 class LooseSlot(NamedTuple):
-    """See `hyworld.dit.buffers.KVSlot`."""
+    """See `hyworld.dit.buffers.KVSlot`; `heads` of what is kept in 8 bits, too, see `EightBitSlot`; 0: nothing is."""
 
     kept: list[KV]
+    eight_bit: list[Kept]
+    heads: int
 
     def store(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, spread: Spread) -> None:
+        if self.heads and not self.kept:
+            self.eight_bit.append(empty(k_BFSE, self.heads))
+            spread.keep(k_BFSE, v_BFSE, self.eight_bit[0])
         self.kept.append(spread(k_BFSE, v_BFSE, positions.last(k_BFSE.shape[1]), None))
 
     def context(self, positions: Positions, spread: Spread) -> KV:
+        if self.heads and len(self.kept) > 1:
+            frames = self.kept[0][0].shape[2] // positions.tokens
+            spread.again(self.eight_bit[0], positions.first(frames), self.kept[0])
         keys, values = zip(*self.kept, strict=True)
         if keys[0].dtype != FP8:
             return torch.cat(keys, dim=2), torch.cat(values, dim=2)
@@ -155,12 +169,20 @@ class LooseSlot(NamedTuple):
         return k, v
 
 
-def denoise(network: WanDiT, sample: Sample, noise: Tensor) -> list[Tensor]:
+def empty(x_BFSE: Tensor, heads: int) -> Kept:
+    """Room for what is kept of as many tokens."""
+    B, F, S, E = x_BFSE.shape
+    shape = (B, heads, F * S, E // heads)
+    k, v = (x_BFSE.new_empty(shape, dtype=torch.int8) for _ in range(2))
+    return Kept(k, v.transpose(-1, -2).contiguous(), x_BFSE.new_empty(2, *shape[:3], dtype=torch.float16))
+
+
+def denoise(network: WanDiT, sample: Sample, noise: Tensor, *, compact: bool = False) -> list[Tensor]:
     """The chunk `[B, C, 4, h, w]` before each of the four steps, and the result; the prefill has no gradients."""
     B, K, held = len(noise), sample.remembered, sample.held
     device, dtype = noise.device, network.patch_embedding.weight.dtype
     fp8 = network.kernels.fp8 is not None
-    memory = LooseMemory(network.config, MEMORY + CHUNK_LATENTS, fp8=fp8) if K else None
+    memory = LooseMemory(network.config, MEMORY + CHUNK_LATENTS, fp8=fp8, compact=compact) if K else None
     lens = intrinsics(device).expand(B, K + CHUNK_LATENTS, 3, 3)
     text_kv = empty_prompt(network, B)
     if memory is not None:
@@ -198,10 +220,12 @@ def walk(
     frozen: bool = False,
     recent_only: bool = False,
     config: MemoryConfig = MemoryConfig(),  # noqa: B008
+    compact: bool = False,
 ) -> Tensor:
     """Latents `[B, C, L, h, w]`, float32, of B worlds along one path, from their first latents `[B, C, 1, h, w]`.
 
-    frozen: the network gets a camera that never moves. recent_only: the memory is the last latents alone.
+    frozen: the network gets a camera that never moves. recent_only: the memory is the last latents alone. compact: see
+    `LooseMemory`.
     """
     B, device = len(first), first.device
     points = sample_points(config.points)
@@ -224,5 +248,5 @@ def walk(
             labels=labels[frames].expand(B, -1).to(device),
             held=int(chunk == 0),
         )
-        latents = torch.cat((latents, denoise(network, sample, noise)[-1]), dim=2)
+        latents = torch.cat((latents, denoise(network, sample, noise, compact=compact)[-1]), dim=2)
     return latents
