@@ -22,18 +22,22 @@ def is_paged(layer: nn.Module) -> bool:
 def fetched(
     layers: Iterable[Any], device: torch.device, dtype: torch.dtype
 ) -> dict[nn.Module, dict[str, Tensor]] | None:
-    """Weights and biases in `dtype` as they lie in the pages of these layers; None if they do not all fit."""
+    """Weights and biases, patched, as they lie in the pages of these layers.
+
+    None if they do not all fit, or are of another dtype than `dtype`.
+    """
     found: dict[nn.Module, dict[str, Tensor]] = {}
     for layer in layers:
         weight, bias, stream = comfy.ops.cast_bias_weight(
             layer, dtype=dtype, device=device, bias_dtype=dtype, offloadable=True
         )
         comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
-        tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        kept = (layer._v_weight, layer._v_bias) if layer._v_signature is not None else (None, None)
-        if any(tensor is not own for tensor, own in zip(tensors.values(), kept, strict=False)):
-            return None  # fetched or cast for this once
-        found[layer] = tensors
+        if layer._v_signature is None:  # there was no room, and it was fetched for this once
+            return None
+        kept = {"weight": layer._v_weight, "bias": layer._v_bias}
+        found[layer] = {name: tensor for name, tensor in kept.items() if tensor is not None}
+        if any(type(tensor) is not Tensor or tensor.dtype != dtype for tensor in found[layer].values()):
+            return None
     return found
 
 

@@ -192,3 +192,24 @@ def check_pages_that_were_taken() -> str:
     signatures["b"] = 4
     require(not kept.pin() and not pinned, f"with one taken, none stays pinned: {pinned}")
     return "Pages are pinned together or not at all."
+
+
+def check_pages_are_taken_as_they_were_patched() -> str:
+    """The host hands out what it patched at first, and what lies in the page later: the page is what counts."""
+    pages, uncast = pack("nodes.host.pages"), []
+    page = torch.ones(2, 2)
+    layer = SimpleNamespace(_v="a", _v_signature=1, _v_weight=page, _v_bias=None)
+    host, kept = SimpleNamespace(), pages.comfy
+    host.cast_bias_weight = lambda layer, **_: (page.clone(), None, "stream")
+    host.uncast_bias_weight = lambda *args: uncast.append(args[-1])
+    pages.comfy = SimpleNamespace(ops=host)
+    try:
+        found = pages.fetched([layer], torch.device("cpu"), torch.float32)
+        other = pages.fetched([layer], torch.device("cpu"), torch.bfloat16)
+        layer._v_signature = None
+        without_room = pages.fetched([layer], torch.device("cpu"), torch.float32)
+    finally:
+        pages.comfy = kept
+    require(found[layer].keys() == {"weight"} and found[layer]["weight"] is page, f"the page itself: {found}")
+    require(other is None and without_room is None, "nothing that would be cast, or was fetched for once")
+    return require(uncast == ["stream"] * 3, "the host is told each time that it is no longer needed")
