@@ -198,7 +198,8 @@ def check_pages_are_taken_as_they_were_patched() -> str:
     """The host hands out what it patched at first, and what lies in the page later: the page is what counts."""
     pages, uncast = pack("nodes.host.pages"), []
     page = torch.ones(2, 2)
-    layer = SimpleNamespace(_v="a", _v_signature=1, _v_weight=page, _v_bias=None)
+    layer = torch.nn.Identity()
+    layer._v, layer._v_signature, layer._v_weight, layer._v_bias = "a", 1, page, None
     host, kept = SimpleNamespace(), pages.comfy
     host.cast_bias_weight = lambda layer, **_: (page.clone(), None, "stream")
     host.uncast_bias_weight = lambda *args: uncast.append(args[-1])
