@@ -194,7 +194,6 @@ MODES: dict[str, tuple[dict[str, Any], str]] = {
     "fp8 linears": ({"linears": "fp8"}, "full"),
     "fast": ({"speed": "fast"}, "full"),
     "fastest": ({"speed": "fast"}, "tiny"),
-    "fastest, 12": ({"speed": "fast", "remembered": "12"}, "tiny"),
 }
 """What the loader is given in each mode, and the decoder."""
 
@@ -205,14 +204,13 @@ def against_bench(nodes: Nodes, sizes: list[tuple[int, int]], names: list[str], 
     import torch
     from hy_worldplay_pack.hyworld.bench.measure import Memory, attach, path_of, release, settled_from, time_chunk
     from hy_worldplay_pack.hyworld.bench.workload import Setup, source_for, start
-    from hy_worldplay_pack.hyworld.modes import REMEMBERED, Modes, at_speed
+    from hy_worldplay_pack.hyworld.modes import Modes, at_speed
 
     source = source_for("wan_5b", "cuda", "bfloat16", None, None, None)
     rows, model, loaded = [], None, None
     for name in names:
         inputs, decoder = MODES[name]
-        plain = Modes(linears=inputs.get("linears", "exact"), remembered=int(inputs.get("remembered", REMEMBERED)))
-        modes = at_speed(inputs.get("speed", "exact"), plain)
+        modes = at_speed(inputs.get("speed", "exact"), Modes(linears=inputs.get("linears", "exact")))
         settled = settled_from(source.known_recipe)
         for size in sizes:
             comfy.model_management.unload_all_models()

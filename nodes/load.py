@@ -9,16 +9,13 @@ from comfy_api.latest import io
 from ..hyworld.builtin import FIRST_FRAMES, SCENE, first_frame
 from ..hyworld.dit.backends import BACKENDS, AttentionChoice, missing_package
 from ..hyworld.errors import InputError
-from ..hyworld.modes import REMEMBERED_CHOICES, KernelChoice, LinearChoice, Modes, SpeedChoice, at_speed
+from ..hyworld.modes import KernelChoice, LinearChoice, Modes, SpeedChoice, at_speed
 from .host.clip import TinyCLIP
 from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, Asked, load_model, model_names
 from .host.run import output_device
 from .host.vae import TinyHostVAE
 from .pixels import picture_to_image
 from .schema import advanced, schema
-
-REMEMBERED = tuple(str(latents) for latents in reversed(REMEMBERED_CHOICES))
-"""How many latents a chunk may remember, as a choice."""
 
 SPEEDS: tuple[SpeedChoice, ...] = ("exact", "fast")
 """Of `SpeedChoice`, those that are a matter of the network alone."""
@@ -162,16 +159,6 @@ class LoadModel(io.ComfyNode):
                     tooltip="fast: attention and linears in fp8, unless they are chosen above; for cards from Hopper "
                     "on, at a few percent of error. Faster still with the tiny decoder, which the sampler chooses.",
                 ),
-                advanced(
-                    io.Combo.Input(
-                        "remembered",
-                        options=list(REMEMBERED),
-                        default=REMEMBERED[0],
-                        optional=True,
-                        tooltip="Latents that a chunk of a model with cameras remembers: 16, as it was trained, or 12 "
-                        "or 8, faster and with less memory; the recent ones among them are fewer then.",
-                    )
-                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
         )
@@ -200,7 +187,6 @@ class LoadModel(io.ComfyNode):
         shift: float = 0.0,
         guidance: float = 0.0,
         speed: SpeedChoice = "exact",
-        remembered: str = REMEMBERED[0],
     ) -> io.NodeOutput:
         # Old hosts do not check a choice themselves.
         for name, chosen, known in (
@@ -208,13 +194,13 @@ class LoadModel(io.ComfyNode):
             ("recipe", recipe, RECIPE_NAMES),
             ("ema", ema, WEIGHTS),
             ("speed", speed, SPEEDS),
-            ("remembered", remembered, REMEMBERED),
         ):
             if chosen not in known:
                 raise InputError(f"There is no {name} {chosen!r}: choose one of {', '.join(known)}.")
         modes = at_speed(speed, Modes(attention=attention, kernels=kernels, linears=linears))
-        asked = Asked(recipe, steps, shift, guidance, int(remembered))
-        return io.NodeOutput(load_model(model_name, weight_dtype, allow_base, modes, asked, ema))
+        return io.NodeOutput(
+            load_model(model_name, weight_dtype, allow_base, modes, Asked(recipe, steps, shift, guidance), ema)
+        )
 
 
 class TinyWorld(io.ComfyNode):

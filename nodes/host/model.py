@@ -24,15 +24,7 @@ from ...hyworld.dit import PLAIN, Inputs, TextKV, WanDiT
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, dequantise_state, marker, scale_name
-from ...hyworld.modes import (
-    REMEMBERED,
-    Modes,
-    check_modes,
-    fp8_rounding,
-    network_kernels,
-    remembering,
-    why_slower,
-)
+from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.recipe_choice import adjusted, recipe_for
 from ...hyworld.walk.recipe import Recipe
 from ...hyworld.walk.recipes import RECIPES
@@ -72,16 +64,12 @@ _LATENT_FORMATS = {form.latent_channels: form for form in (comfy.latent_formats.
 
 
 class Asked(NamedTuple):
-    """How a model is to be walked: a name of `RECIPE_NAMES`, and settings in place of the recipe's; 0 keeps its own.
-
-    remembered: latents, see `Modes`.
-    """
+    """How a model is to be walked: a name of `RECIPE_NAMES`, and settings in place of the recipe's; 0 keeps its own."""
 
     recipe: str = AUTO
     steps: int = 0
     shift: float = 0.0
     guidance: float = 0.0
-    remembered: int = REMEMBERED
 
 
 class HostedDiT(WanDiT):
@@ -223,8 +211,7 @@ def _recipe(sizes: DiTConfig, name: str, asked: Asked, *, two: bool) -> Recipe:
         chosen = recipe_for(sizes, name, asked=None if asked.recipe == AUTO else asked.recipe, two=two)
     except InputError as error:
         raise InputError(str(error).replace("add --recipe", "choose it in Load HY-WorldPlay Model")) from None
-    chosen = adjusted(chosen, steps=asked.steps or None, shift=asked.shift or None, guidance=asked.guidance or None)
-    return remembering(chosen, Modes(remembered=asked.remembered))
+    return adjusted(chosen, steps=asked.steps or None, shift=asked.shift or None, guidance=asked.guidance or None)
 
 
 def _check_recipe(sizes: DiTConfig, name: str, asked: Asked) -> None:

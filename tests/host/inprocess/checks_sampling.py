@@ -173,19 +173,6 @@ def check_a_world_goes_on_where_it_stood() -> str:
     )
 
 
-def check_as_many_latents_are_remembered_as_the_loader_says() -> str:
-    model_name = pack("nodes.host.model").RANDOM_NAME
-    path, found, latents = "w-23", [], {}
-    for remembered in (16, 12, 8):
-        world = walk(load(model_name, remembered=str(remembered)), path).world
-        latents[remembered] = world.latents
-        found.append(max(len(step.memory_frames) for step in world.history))
-    require(found == [16, 12, 8], f"six chunks remember up to: {found}")
-    same(latents_of(load_tiny(), path), latents[16], "16 is what an old workflow has")
-    refused(lambda: load(model_name, remembered="9"), "There is no remembered '9': choose one of 16, 12, 8.")
-    return differ(latents[12], latents[16], "with 12 and 16")
-
-
 def check_a_preview_changes_nothing() -> str:
     model = load_tiny()
     return same(latents_of(model, preview=True), latents_of(model), "latents with the preview and without")
