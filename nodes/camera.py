@@ -95,9 +95,9 @@ class CameraTrajectory(io.ComfyNode):
                     "path",
                     default=DEFAULT_PATH,
                     multiline=True,
-                    tooltip="Tokens separated by commas: w s a d move, up down left right turn, orbit_left orbit_right "
-                    "circle; '+' combines keys, '-N' lasts N latents. Or pose JSON, or a file of cameras (.json, .npz, "
-                    "COLMAP's images.txt) in the input folder.",
+                    tooltip="Tokens separated by commas: w s a d move, up down left right (or i k j l) turn, "
+                    "orbit_left orbit_right circle; '+' combines keys, '-N' lasts N latents. Or pose JSON, or a file "
+                    "of cameras (.json, .npz, COLMAP's images.txt) in the input folder.",
                 ),
                 *speed_inputs(),
                 io.Boolean.Input("third_person", default=False, optional=True, tooltip=_THIRD_PERSON),
@@ -166,8 +166,8 @@ class ActionSequence(io.ComfyNode):
                     "keys",
                     default=DEFAULT_KEYS,
                     multiline=True,
-                    tooltip="Entries with commas between: keys joined by '+' (W A S D, arrows or up down left right), "
-                    "or idle; '*N' lasts N latents.",
+                    tooltip="Entries with commas between: keys joined by '+' (W A S D, arrows, up down left right or "
+                    "I K J L), or idle; '*N' lasts N latents.",
                 ),
                 Trajectory.Input(
                     "trajectory",

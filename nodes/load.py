@@ -159,6 +159,18 @@ class LoadModel(io.ComfyNode):
                     tooltip="fast: attention and linears in fp8, unless they are chosen above; for cards from Hopper "
                     "on, at a few percent of error. Faster still with the tiny decoder, which the sampler chooses.",
                 ),
+                advanced(
+                    io.Int.Input(
+                        "gpus",
+                        default=1,
+                        min=1,
+                        max=64,
+                        optional=True,
+                        tooltip="How many GPUs of this computer share each walk, every one with a copy of the model; "
+                        "the number must divide the network's heads (24 of WorldPlay). On a CPU it means processes, "
+                        "which is no faster.",
+                    )
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
         )
@@ -187,6 +199,7 @@ class LoadModel(io.ComfyNode):
         shift: float = 0.0,
         guidance: float = 0.0,
         speed: SpeedChoice = "exact",
+        gpus: int = 1,
     ) -> io.NodeOutput:
         # Old hosts do not check a choice themselves.
         for name, chosen, known in (
@@ -199,7 +212,7 @@ class LoadModel(io.ComfyNode):
                 raise InputError(f"There is no {name} {chosen!r}: choose one of {', '.join(known)}.")
         modes = at_speed(speed, Modes(attention=attention, kernels=kernels, linears=linears))
         return io.NodeOutput(
-            load_model(model_name, weight_dtype, allow_base, modes, Asked(recipe, steps, shift, guidance), ema)
+            load_model(model_name, weight_dtype, allow_base, modes, Asked(recipe, steps, shift, guidance), ema, gpus)
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..hyworld.walk import Walker
 from ..hyworld.walk import World as WorldValue
+from .host.gpus import shared
 from .host.run import Together, explains_out_of_memory, memory_for_walk, running
 from .host.vae import HostDecoder, HostVAE
 
@@ -20,6 +21,8 @@ def in_memory(
 
     Gives the function that loads them again, if something else has taken their place since.
     """
+    if models[0].model.gpus > 1:
+        walker.share(models[0].model.gpus)
     needed = memory_for_walk(walker, world, tiny=decoder is not vae)
     together = Together([*models, decoder.patcher], memory_required=needed)
 
@@ -27,6 +30,7 @@ def in_memory(
         try:
             together.load()
             with ExitStack() as stack:
+                stack.enter_context(shared(walker, models, vae, decoder, world, memory=needed))
                 for model in models:
                     stack.enter_context(running(model))
                 yield together.load

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 from ..hyworld.camera import Speeds, Trajectory
 from ..hyworld.camera.formats.colmap import CAMERAS, IMAGES
@@ -22,19 +21,18 @@ def read_path(
     """
     file = file_name(text)
     if file is not None:
-        return replace(_read_file(file, third_person), chunk_latents=trained.chunk_latents)
-    path = Trajectory.from_text(text, paced(trained, move_speed, turn_speed), third_person or None)
-    return replace(path, chunk_latents=trained.chunk_latents)
+        return _read_file(file, third_person, trained)
+    return Trajectory.from_text(text, paced(trained, move_speed, turn_speed), third_person or None)
 
 
-def _read_file(file: str, third_person: bool) -> Trajectory:
+def _read_file(file: str, third_person: bool, trained: Speeds) -> Trajectory:
     try:
         if file.lower().endswith(".npz"):
-            return Trajectory.load(str(pose_file(file)), third_person=third_person)
+            return Trajectory.load(str(pose_file(file)), trained, third_person)
         images_or_json, *cameras = map(read_pose_file, _parts(file))
         if cameras:
-            return Trajectory.from_colmap_text(cameras[0], images_or_json, called(file), third_person)
-        return Trajectory.from_json_text(images_or_json, called(file), third_person)
+            return Trajectory.from_colmap_text(cameras[0], images_or_json, called(file), third_person, trained)
+        return Trajectory.from_json_text(images_or_json, called(file), third_person, trained)
     except UnreadableError:
         raise
     except PoseError as error:

@@ -23,6 +23,7 @@ from ..hyworld.walk.walker import OnProgress
 from ..hyworld.walk.world import words_at
 from ..hyworld.weights.remap_vae import refuse_other_vae
 from .host.model import HostNetwork
+from .host.run import same_device
 from .host.vae import HostVAE, pick_decoder
 from .picture import first_latents
 
@@ -110,7 +111,13 @@ def pipeline_of(
         network,
         recipe=recipe,
         second=other,
-        decoding=Decoding(frames_from, device=frames_from.device, dtype=frames_from.dtype, caches=frames_from.caches),
+        decoding=Decoding(
+            frames_from,
+            device=frames_from.device,
+            dtype=frames_from.dtype,
+            caches=frames_from.caches,
+            beside=not same_device(frames_from.device, patcher.load_device),
+        ),
         device=patcher.load_device,
         dtype=network.dtype,
         vae=vae.fingerprint,

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from .actions import label_from_keys
 from .recover import presses
-from .tokens import DEFAULT_SPEEDS, KEYS, MAX_LATENTS, Motion, Speeds, check_keys, motion_of
+from .tokens import DEFAULT_SPEEDS, KEYS, MAX_LATENTS, Motion, Speeds, check_keys, motion_of, spelled_out
 from .trajectory import Trajectory
 
 ARROWS = {"↑": "up", "↓": "down", "←": "left", "→": "right"}
@@ -84,12 +84,16 @@ def _read_entry(entry: str) -> tuple[Keys, int]:
         raise ValueError(f"has a count that is not between 1 and {MAX_LATENTS}")
     if keys_text in IDLE:
         return (), count
-    keys = tuple(ARROWS.get(key.strip(), key.strip()) for key in keys_text.split("+"))
-    if "" in keys:
+    parts = [ARROWS.get(part.strip(), part.strip()) for part in keys_text.split("+")]
+    if "" in parts:
         raise ValueError("lacks a key")
+    keys = tuple(spelled_out(parts))
     check_keys(keys)
     return keys, count
 
 
 def _example() -> str:
-    return f'the keys are {", ".join(KEYS)} (or {" ".join(ARROWS)}) and idle, written like "W*8, W+→*4, idle*2"'
+    return (
+        f"the keys are {', '.join(KEYS)} (up, down, left, right also {' '.join(ARROWS)} or i, k, j, l) and idle, "
+        f'written like "W*8, W+→*4, idle*2"'
+    )

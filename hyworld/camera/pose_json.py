@@ -44,6 +44,7 @@ class PoseData(NamedTuple):
     c2w `[N, 4, 4]`, normalised intrinsics `[N, 3, 3]`, labels `[N]` where the file gives them.
     seconds: `[N]`, when each pose is; None: one pose per latent.
     notes: for the user, on how the file was read.
+    onwards: see `Trajectory`.
     """
 
     c2w: NDArray[np.float64]
@@ -51,6 +52,7 @@ class PoseData(NamedTuple):
     labels: NDArray[np.int64] | None = None
     seconds: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
+    onwards: NDArray[np.float64] | None = None
 
 
 def file_name(source: str) -> str | None:

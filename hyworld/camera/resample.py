@@ -64,4 +64,4 @@ def _at(poses: PoseData, seconds: NDArray[np.float64], times: NDArray[np.float64
     c2w[:, :3, :3] = first[:, :3, :3] @ to_rotations(powers(turn, share))
     lens, next_lens = poses.intrinsics[before], poses.intrinsics[before + 1]
     intrinsics = lens + share[:, None, None] * (next_lens - lens)
-    return poses._replace(c2w=c2w, intrinsics=intrinsics, labels=None, seconds=None)
+    return poses._replace(c2w=c2w, intrinsics=intrinsics, labels=None, seconds=None, onwards=None)

@@ -1,7 +1,7 @@
 """Pose tokens: `w-3, w+right-4, orbit_left-2` → one `Motion` per latent.
 
 A token is keys joined by `+`, a dash and a number of latents. Grammar of HY-WorldPlay
-(`hyvideo/generate.py::parse_pose_string`), extended by combined keys and orbits.
+(`hyvideo/generate.py::parse_pose_string`), extended by combined keys, orbits, and DreamX-World's letters (`wl-4`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ KEYS = {
 }
 """Field of `Motion` and sign of each key. Orbits are named by the direction that the camera turns."""
 
+LETTERS = {"w": "w", "s": "s", "a": "a", "d": "d", "i": "up", "k": "down", "j": "left", "l": "right"}
+"""DreamX-World's keys, which are written together as one word, and ours."""
+
 MEANT = {"forward": "w", "forwards": "w", "backward": "s", "backwards": "s", "back": "s"}
 """Common words whose key spelling distance does not find."""
 
@@ -41,7 +44,10 @@ MAX_MOVE = 1000.0
 MAX_TURN_DEG = 45.0
 """Keeps a turn plus an orbit within 90°, beyond which labels cannot tell yaw from pitch."""
 
-EXAMPLE = f'the keys are {", ".join(KEYS)}, and a token is written like "w-4" or "w+right-4"'
+EXAMPLE = (
+    f"the keys are {', '.join(KEYS)} (i, k, j, l are up, down, left, right), and a token is written like "
+    f'"w-4", "w+right-4" or "wl-4"'
+)
 
 DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 """Dashes that word processors insert."""
@@ -87,6 +93,11 @@ DREAMX_SPEEDS = Speeds(move=0.3, turn_deg=6.0, steps=VAE_TEMPORAL_STRIDE, chunk_
 
 PACES = {"WorldPlay": DEFAULT_SPEEDS, "DreamX-World": DREAMX_SPEEDS}
 """The models that follow a camera, and the speeds they were trained at."""
+
+
+def trained_at(speeds: Speeds) -> Speeds:
+    """The speeds of the model whose keys these are."""
+    return next((pace for pace in PACES.values() if pace.steps == speeds.steps), DEFAULT_SPEEDS)
 
 
 def paced(trained: Speeds, move: float = DEFAULT_SPEEDS.move, turn_deg: float = DEFAULT_SPEEDS.turn_deg) -> Speeds:
@@ -190,11 +201,21 @@ def read_token(token: str) -> tuple[list[str], float]:
         raise ValueError("lacks a key")
     if keys_text.endswith("-"):
         raise ValueError(f"has the negative count -{shortened(count_text)}")
-    keys = [key.strip() for key in keys_text.split("+")]
-    if "" in keys:
+    parts = [part.strip() for part in keys_text.split("+")]
+    if "" in parts:
         raise ValueError('has a "+" with no key beside it')
+    keys = spelled_out(parts)
     check_keys(keys)
     return keys, read_count(count_text)
+
+
+def spelled_out(parts: Sequence[str]) -> list[str]:
+    """Words of `LETTERS` as the keys that they stand for; others stay as they are."""
+    return [
+        key
+        for part in parts
+        for key in ([part] if part in KEYS or not set(part) <= set(LETTERS) else map(LETTERS.__getitem__, part))
+    ]
 
 
 def _direction(key: str) -> tuple[str, int]:

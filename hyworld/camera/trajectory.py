@@ -81,10 +81,11 @@ class Trajectory:
         )
 
     @classmethod
-    def from_actions(cls, words: Sequence[str], shares: Sequence[float], latents: int) -> Trajectory:
-        """Path of so many latents of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
-        c2w = poses_of_actions(words, shares, latents)
-        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), chunk_latents=DREAMX_SPEEDS.chunk_latents)
+    def from_actions(cls, words: Sequence[str], shares: Sequence[float], pictures: int) -> Trajectory:
+        """Path of so many pictures of DreamX-World's actions, see `shares`; raises as `shares.runs_of`."""
+        c2w, onwards = (poses_of_actions(words, shares, pictures, onwards=later) for later in (False, True))
+        n = DREAMX_SPEEDS.chunk_latents
+        return cls(c2w, default_intrinsics(len(c2w)), labels_of(c2w), onwards=onwards, chunk_latents=n)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object], third_person: bool = False) -> Trajectory:
@@ -92,30 +93,43 @@ class Trajectory:
         return cls._from_poses(poses_from_json(data, "The camera path"), third_person)
 
     @classmethod
-    def _from_poses(cls, poses: PoseData, third_person: bool) -> Trajectory:
+    def _from_poses(cls, poses: PoseData, third_person: bool, speeds: Speeds = DEFAULT_SPEEDS) -> Trajectory:
         labels = labels_of(poses.c2w, third_person) if poses.labels is None else poses.labels
-        return cls(poses.c2w, poses.intrinsics, labels, poses.notes)
+        return cls(poses.c2w, poses.intrinsics, labels, poses.notes, poses.onwards, speeds.chunk_latents)
 
     @classmethod
-    def from_json_text(cls, text: str, name: str = "The camera path", third_person: bool = False) -> Trajectory:
+    def from_json_text(
+        cls,
+        text: str,
+        name: str = "The camera path",
+        third_person: bool = False,
+        speeds: Speeds = DEFAULT_SPEEDS,
+    ) -> Trajectory:
         """Path of JSON text that errors call `name`, of any program in `formats`.
+
+        speeds: of the model that it is for, whose chunks it is counted in.
 
         Raises `PoseError` for pose JSON, `InputError` for other programs' JSON.
         """
-        poses = read_data(read_json_text(text, name), name)
-        return cls._from_poses(scaled(to_latents(poses, name, None), name, 1.0), third_person)
+        poses = to_latents(read_data(read_json_text(text, name), name), name)
+        return cls._from_poses(scaled(poses, name, speeds=speeds), third_person, speeds)
 
     @classmethod
-    def from_colmap_text(cls, cameras: str, images: str, name: str, third_person: bool = False) -> Trajectory:
-        """Path of COLMAP's cameras.txt and images.txt, one pose per latent; raises `InputError`."""
-        poses = colmap.read(cameras.splitlines(), images.splitlines(), name)
-        return cls._from_poses(scaled(to_latents(poses, name, None), name, 1.0), third_person)
+    def from_colmap_text(
+        cls, cameras: str, images: str, name: str, third_person: bool = False, speeds: Speeds = DEFAULT_SPEEDS
+    ) -> Trajectory:
+        """Path of COLMAP's cameras.txt and images.txt, one pose per latent; `speeds` as in `from_json_text`.
+
+        Raises `InputError`.
+        """
+        poses = to_latents(colmap.read(cameras.splitlines(), images.splitlines(), name), name)
+        return cls._from_poses(scaled(poses, name, speeds=speeds), third_person, speeds)
 
     @classmethod
     def from_text(cls, text: str, speeds: Speeds = DEFAULT_SPEEDS, third_person: bool | None = None) -> Trajectory:
         """Path of pose tokens or JSON text, never a file; raises as `from_tokens` and `from_json_text`."""
         if text.strip().startswith(("{", "[")):
-            return cls.from_json_text(text, third_person=bool(third_person))
+            return cls.from_json_text(text, third_person=bool(third_person), speeds=speeds)
         return cls.from_tokens(text, speeds, third_person)
 
     @classmethod
@@ -130,8 +144,9 @@ class Trajectory:
     ) -> Trajectory:
         """Path of pose tokens, JSON text, or a file or COLMAP folder (see `formats.files`).
 
+        speeds: of tokens; a file's path is counted in chunks of the model that has them.
         fps: poses per second of a file, resampled to latents; None: the file's own times, else one pose per latent.
-        scale: factor on a file's positions; "auto" brings the median motion per latent to 0.08 units.
+        scale: factor on a file's positions; "auto" brings the median motion per latent to that model's.
 
         Raises `InputError` if it is missing or malformed.
         """
@@ -146,7 +161,7 @@ class Trajectory:
             raise InputError("A path of tokens has a pose per latent and the model's units: leave out fps and scale.")
         else:
             return cls.from_text(source, speeds, third_person)
-        return cls._from_poses(scaled(to_latents(poses, name, fps), name, scale), bool(third_person))
+        return cls._from_poses(scaled(to_latents(poses, name, fps), name, scale, speeds), bool(third_person), speeds)
 
     def __str__(self) -> str:
         counts = f"{_count(len(self), 'latent')}, {_count(self.chunks, 'chunk')}"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .pose_json import LARGEST, PoseData
-from .tokens import DEFAULT_SPEEDS, PACES, Speeds
+from .tokens import DEFAULT_SPEEDS, PACES, Speeds, trained_at
 
 AUTO = "auto"
 
@@ -17,15 +17,15 @@ UNUSUAL = 4.0
 """A path this much faster or slower than in training is worth a note."""
 
 
-def scaled(poses: PoseData, name: str, scale: float | str = 1.0) -> PoseData:
+def scaled(poses: PoseData, name: str, scale: float | str = 1.0, speeds: Speeds = DEFAULT_SPEEDS) -> PoseData:
     """The path with its positions times `scale`, with a note on its speed.
 
     scale: "auto" makes the median motion of the latents that move 0.08 units, as in training.
+    speeds: of the model that the path is for, if not WorldPlay's.
     Raises `InputError` unless it is "auto" or a number above 0 that leaves positions within `LARGEST`.
     """
     scale = read_scale(scale)
-    usual = DEFAULT_SPEEDS.move
-    median = median_move(poses.c2w)
+    median, usual = median_move(poses.c2w), trained_at(speeds).move
     notes = poses.notes
     if scale == AUTO:
         if not median:
@@ -41,12 +41,18 @@ def scaled(poses: PoseData, name: str, scale: float | str = 1.0) -> PoseData:
                 f"{name} moves {moves:.3g} units per latent (median); the model was trained with about {usual:g}: "
                 f"scale auto brings it there.",
             )
-    c2w = poses.c2w.copy()
-    c2w[:, :3, 3] *= factor
+    c2w = _times(poses.c2w, factor)
     farthest = np.abs(c2w[:, :3, 3]).max()
     if not farthest <= LARGEST:
         raise InputError(f"{name} reaches {farthest:.3g} units when scaled by {factor:g}: choose a smaller scale.")
-    return poses._replace(c2w=c2w, notes=notes)
+    onwards = None if poses.onwards is None else _times(poses.onwards, factor)
+    return poses._replace(c2w=c2w, notes=notes, onwards=onwards)
+
+
+def _times(c2w: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    c2w = c2w.copy()
+    c2w[:, :3, 3] *= factor
+    return c2w
 
 
 def other_pace(c2w: NDArray[np.float64], speeds: Speeds) -> str | None:
@@ -57,7 +63,8 @@ def other_pace(c2w: NDArray[np.float64], speeds: Speeds) -> str | None:
             own = next((model for model, pace in PACES.items() if pace == speeds), "this model")
             return (
                 f"The path moves {median:.3g} units per latent, as made for {name}, but {own} was trained with "
-                f"{speeds.move:g}: make the path for {own} (pace, in Camera Trajectory), unless it is meant so."
+                f"{speeds.move:g}: make the path for {own} (the pace of Camera Trajectory, or of "
+                f"`hyworld trajectory`), unless it is meant so."
             )
     return None
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from .. import builtin, pipeline
 from ..camera import Trajectory
+from ..camera.units import other_pace
 from ..config import TINY, TINY_RANDOM, WAN_5B, Preset, check_size
 from ..errors import InputError
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at, why_slower
@@ -107,9 +108,9 @@ def generate(
     pose: Annotated[
         str | None,
         typer.Option(
-            help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right turn, orbit_left "
-            "orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of poses. "
-            f"Default: '{DEFAULT_POSE}'. In a world that has chunks it begins where that ends."
+            help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right or i k j l turn, "
+            "orbit_left orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of "
+            f"poses. Default: '{DEFAULT_POSE}'. In a world that has chunks it begins where that ends."
         ),
     ] = None,
     chunks: Annotated[
@@ -348,7 +349,8 @@ def generate(
         way = parts if path is not None else None
         walk = loaded.walker.walk(here, way, len(parts), words=words, on_progress=bar.show)
         # After all input checks, so that an error is the only line.
-        notes(() if path is None else path.notes)
+        if path is not None:
+            notes([*path.notes, *filter(None, [other_pace(path.c2w, walked.speeds)])])
         if len(parts) < planned:
             note(f"{resume} has the first {planned - len(parts)} chunks of this walk; the rest is made")
         notes(_on_prompts(schedule, first + planned))

@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import typer
 
 from ..atomic import check_new_file
-from ..camera import Speeds, Trajectory, draw_top_down, label_name
+from ..camera import Trajectory, draw_top_down, label_name
 from ..camera.formats import FORMATS, check_new
-from ..camera.units import read_scale
-from ..config import CHUNK_LATENTS, FRAMES_PER_SECOND, WAN_5B, MemoryConfig, frames_in
+from ..camera.units import other_pace, read_scale
+from ..config import FRAMES_PER_SECOND, WAN_5B, frames_in
 from ..errors import InputError
 from ..memory import sample_points, select_memory_frames
 from ..numbering import numbers
+from ..walk import WORLDPLAY, Recipe, Rolling
+from ..walk.recipes import DREAMX_5B
+from .beginning import speeds_of
 from .console import console, note, notes, parse_size, reports_errors, write_whole
 
 DEFAULT_PICTURE = Path("trajectory.png")
+
+_RECIPES = {"WorldPlay": WORLDPLAY, "DreamX-World": DREAMX_5B}
 
 SIZE = f"{WAN_5B.size[0]}x{WAN_5B.size[1]}"
 
@@ -32,7 +37,8 @@ def trajectory(
         str,
         typer.Argument(
             help="Tokens such as 'w-8, right-6', or a file: poses as JSON, nerfstudio's transforms.json, Blender's "
-            "camera (.blender.json), .npz, or a folder of COLMAP (with a slash at its end)."
+            "camera (.blender.json), .npz, DreamX-World's action words (.json), or a folder of COLMAP (with a slash "
+            "at its end)."
         ),
     ],
     output: Annotated[
@@ -60,19 +66,32 @@ def trajectory(
     scale: Annotated[
         str, typer.Option(help="Factor on a file's positions; auto: as fast as the model was trained.")
     ] = "1",
-    move_speed: Annotated[float, typer.Option(help="Distance a move token covers per latent.")] = Speeds().move,
-    turn_speed: Annotated[float, typer.Option(help="Degrees a turn token covers per latent.")] = Speeds().turn_deg,
+    pace: Annotated[
+        Literal["WorldPlay", "DreamX-World"],
+        typer.Option(help="The model that the path is for: its speeds, and the latents of its chunks."),
+    ] = "WorldPlay",
+    move_speed: Annotated[
+        float | None,
+        typer.Option(
+            help="Distance a move token covers per latent. Default: the model's own, 0.08 (DreamX-World: 0.3)."
+        ),
+    ] = None,
+    turn_speed: Annotated[
+        float | None,
+        typer.Option(help="Degrees a turn token turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
+    ] = None,
     third_person: Annotated[bool, typer.Option("--third-person", help="Label turns as in third-person view.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Print a path's poses and labels, chunk by chunk, and draw it from above.
 
-    Behind the first latent of each chunk stands what the memory will choose:
-    the past latents that chunk looks at. Chunks and latents count from 1.
+    Behind the first latent of each chunk stand the past latents that chunk
+    looks at. Chunks and latents count from 1.
     """
+    recipe = _RECIPES[pace]
     walk = Trajectory.load(
         path,
-        speeds=Speeds(move=move_speed, turn_deg=turn_speed),
+        speeds=speeds_of(recipe, move_speed, turn_speed),
         third_person=third_person or None,
         fps=fps,
         scale=read_scale(scale),
@@ -86,15 +105,15 @@ def trajectory(
         check_new(export, every_frame=every_frame, overwrite=overwrite)
     elif every_frame:
         raise InputError("--every-frame is about the exported path: add --export.")
-    notes(walk.notes)
+    notes([*walk.notes, *filter(None, [other_pace(walk.c2w, recipe.speeds)])])
 
-    memory = _memory_by_chunk(walk)
+    memory = _memory_by_chunk(walk, recipe)
     for line in _lines(walk, memory):
         console.print(line, markup=False)
-    frames = frames_in(walk.chunks * CHUNK_LATENTS)
+    frames = frames_in(walk.chunks * walk.chunk_latents)
     console.print(
         f"{len(walk)} latents: {walk.chunks} chunks, {frames} frames, {frames / FRAMES_PER_SECOND:.1f} s "
-        f"at {FRAMES_PER_SECOND} fps; {len(walk) % CHUNK_LATENTS} left over"
+        f"at {FRAMES_PER_SECOND} fps; {len(walk) % walk.chunk_latents} left over"
     )
     drawing = draw_top_down(walk, memory=memory)
     target = write_whole(target, lambda part: drawing.save(part, format="PNG"), overwrite=overwrite, or_next=or_next)
@@ -106,25 +125,23 @@ def trajectory(
     if export is not None:
         files = walk.save(export, size=frame_size, every_frame=every_frame, overwrite=overwrite)
         console.print(f"exported: {', '.join(map(str, files))}", markup=False)
-        if len(walk) % CHUNK_LATENTS:
-            note(
-                f"the export has {len(walk)} latents, but a walk has pictures of {walk.chunks * CHUNK_LATENTS} of them"
-            )
+        if len(walk) % walk.chunk_latents:
+            whole = walk.chunks * walk.chunk_latents
+            note(f"the export has {len(walk)} latents, but a walk has pictures of {whole} of them")
 
 
-def _memory_by_chunk(walk: Trajectory) -> list[tuple[int, ...]]:
-    points, config = sample_points(), MemoryConfig()
-    viewmats = torch.tensor(walk.viewmats, dtype=torch.float32)
-    return [
-        select_memory_frames(viewmats[: (i + 1) * CHUNK_LATENTS], i * CHUNK_LATENTS, points, config)
-        for i in range(walk.chunks)
-    ]
+def _memory_by_chunk(walk: Trajectory, recipe: Recipe) -> list[tuple[int, ...]]:
+    n, memory = recipe.chunk_latents, recipe.memory
+    if isinstance(memory, Rolling):
+        return [memory.seen(i * n, n) for i in range(walk.chunks)]
+    points, viewmats = sample_points(), torch.tensor(walk.viewmats, dtype=torch.float32)
+    return [select_memory_frames(viewmats[: (i + 1) * n], i * n, points, memory) for i in range(walk.chunks)]
 
 
 def _lines(walk: Trajectory, memory: list[tuple[int, ...]]) -> Iterator[str]:
     yield f"{'chunk':>5} {'latent':>6} {'x':>8} {'y':>8} {'z':>8} {'turn°':>7} {'tilt°':>7} {'label':>5}  action"
     for i, (pose, label) in enumerate(zip(walk.c2w, walk.labels, strict=True)):
-        chunk, first = divmod(i, CHUNK_LATENTS)
+        chunk, first = divmod(i, walk.chunk_latents)
         whole = chunk < walk.chunks
         if first == 0 and i:
             yield ""

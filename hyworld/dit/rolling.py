@@ -80,7 +80,7 @@ class RollingMemory(KVBuffers):
     def follow(self, frames: int, made: int, dropped: int) -> None:
         """Have the state of a twin in another process, which began or ended a chunk; its forwards are this one's."""
         if dropped > self.dropped:
-            self.frames = frames + dropped - self.dropped
+            self.frames = made - self.dropped  # `frames` may be those `behind_sink`
             self._drop(dropped - self.dropped)
         self.frames, self.made, self.dropped = frames, made, dropped
 

@@ -4,6 +4,7 @@ Only that one walks, speaks, reads and writes. It tells the others of every forw
 share its work: tokens, then heads, of the network (`tokens.py`), strips of the picture (`strips.py`).
 """
 
-from .job import RankLostError, follow_if_told, interrupt, leave, lost, ranks
+from .job import follow_if_told, interrupt, leave, lost, ranks
+from .peers import RankLostError
 
 __all__ = ["RankLostError", "follow_if_told", "interrupt", "leave", "lost", "ranks"]

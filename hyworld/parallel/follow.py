@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import warnings
 from dataclasses import replace
@@ -13,26 +14,27 @@ from torch import Tensor
 
 from ..dit import Inputs, KVMemory, RollingMemory, TextKV
 from ..gpu import current
-from ..pipeline import Pipeline
 from ..vae import VAECache
+from ..walk import Walker
 from ..walk.walker import fast_attention
 from . import orders
-from .job import joined, own_device
+from .job import own_device
 from .lead import answers
+from .peers import Peers
 from .share import decode_strip, gathered, networks, share_heads, strip_decoder
 
 
-def follow() -> NoReturn:
+def follow(job: Peers) -> NoReturn:
     """Obey until the leader ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader gets it too, and ends this process when it has finished
     warnings.simplefilter("ignore")  # the leader says what is to be said
-    job = joined()
     try:
         follower: Follower | None = None
         while True:
             order, ended, tensors = orders.receive()
             if isinstance(order, orders.Build):
                 follower = None  # freed before its successor is made
+                release()
                 follower = Follower(order)
             else:
                 assert follower is not None
@@ -44,15 +46,23 @@ def follow() -> NoReturn:
         job.give_up(" ".join(str(error).split()) or type(error).__name__)
 
 
+def release() -> None:
+    """Give freed memory back, for others on this GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 class Follower:
     """Has what the leader has, by the leader's numbers."""
 
     def __init__(self, build: orders.Build) -> None:
-        self._pipeline: Pipeline = build.make(*build.given, device=own_device(build.device), **build.options)
-        share_heads(self._pipeline)
-        self._device = self._pipeline.walker.device
-        self._networks = networks(self._pipeline)
-        self._decoder = strip_decoder(self._pipeline)
+        made = build.make(*build.given, device=own_device(build.device), **build.options)
+        self._walker: Walker = made.walker
+        share_heads(self._walker)
+        self._device = self._walker.device
+        self._networks = networks(self._walker)
+        self._decoder = strip_decoder(self._walker)
         self._told: dict[int, TextKV] = {}
         self._memories: dict[int, KVMemory | RollingMemory] = {}
         self._caches: dict[int, VAECache] = {}
@@ -78,6 +88,10 @@ class Follower:
         elif isinstance(order, orders.Copy):
             place = self._device if order.on_gpu else orders.CPU
             self._caches[order.copy] = tuple(tensor.to(place) for tensor in self._caches[order.number])
+        elif isinstance(order, orders.Rest):
+            self._told.clear()
+            self._memories.clear()
+            release()
         else:
             assert isinstance(order, orders.Ask)
             answers(order.question)
@@ -102,7 +116,7 @@ class Follower:
             memory = self._memories[state.number] = kind(
                 replace(config, num_heads=config.num_heads // dist.get_world_size()),
                 device=self._device,
-                dtype=self._pipeline.walker.dtype,
+                dtype=self._walker.dtype,
                 **state.sizes,
             )
         if isinstance(memory, RollingMemory):

@@ -12,9 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,21 +20,13 @@ import torch
 import torch.distributed as dist
 
 from ..errors import InputError
-
-GRACE = 4.0
-"""Seconds in which the walk may end by itself after a process was lost; it cannot if it waits for its GPU."""
+from .peers import FOREVER, GRACE, Peers
 
 STARTED = "HYWORLD_STARTED"
 """Environment variable with the name of a file: made once the processes watch each other, and in the end it has the
 leader's exit code; see `cli.launch`."""
 
 _END = b"."
-_FOREVER = timedelta(days=30)
-"""For who waits for the next order; a process that ends is noticed in other ways."""
-
-
-class RankLostError(RuntimeError):
-    """A process of this walk has ended: it cannot go on."""
 
 
 def ranks() -> int:
@@ -59,17 +49,12 @@ def own_device(device: str | torch.device) -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-class Job:
+class Job(Peers):
     """This process's place in the job, once it has joined."""
 
     def __init__(self) -> None:
-        self.lost: str | None = None
-        """What a user is told when a process has ended."""
-        self.noticed = False
-        """Whether the walk is ending because of that."""
-        self._out_of_step = False
-        found, number, size = next(dist.rendezvous("env://", timeout=_FOREVER))
-        self._store = dist.PrefixStore("hyworld", found)
+        found, number, size = next(dist.rendezvous("env://", timeout=FOREVER))
+        super().__init__(dist.PrefixStore("hyworld", found), number)
         backend = "gloo"
         if torch.cuda.is_available():
             backend = "cpu:gloo,cuda:nccl"
@@ -79,7 +64,7 @@ class Job:
             self._meet(size)
         else:
             self._call()
-        dist.init_process_group(backend, store=found, rank=number, world_size=size, timeout=_FOREVER)
+        dist.init_process_group(backend, store=found, rank=number, world_size=size, timeout=FOREVER)
 
     def _meet(self, size: int) -> None:
         local = os.environ.get("LOCAL_WORLD_SIZE") == str(size)
@@ -114,59 +99,17 @@ class Job:
                 selector.register(peer, selectors.EVENT_READ)
             while not (ended := selector.select(timeout=1.0)) and os.getppid() == launcher:
                 pass
-        who = "the program that started this walk"
         if ended:
             number = self._peers[ended[0][0].fileobj]  # type: ignore[index]
-            who = f"process {number + 1} of the {len(self._peers) + 1} that share this walk{self._why(number)}"
-        self.lost = f"{who[0].upper()}{who[1:]} has ended, so the walk ends here."
+            self.lose(number, len(self._peers) + 1)
+        else:
+            self.lost = "The program that started this walk has ended, so the walk ends here."
         time.sleep(GRACE)
         if not self.noticed:
             text = f"error: {self.lost} What was made is in the files that end in .part.mp4 and .part.world.\n"
             os.write(sys.stderr.fileno(), text.encode())
             _tell_launcher("1")
             os._exit(1)
-
-    def _why(self, number: int) -> str:
-        with suppress(Exception):  # the store ends with its process
-            if self._store.check([f"why/{number}"]):
-                return f" ({self._store.get(f'why/{number}').decode()})"
-        return ""
-
-    def give_up(self, why: str) -> NoReturn:
-        """In a process that does not lead: tell the leader why, who ends it."""
-        with suppress(Exception):
-            self._store.set(f"why/{rank()}", why)
-        time.sleep(GRACE / 2)  # the leader may have met the same, and says it better
-        os._exit(1)
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Raises `RankLostError` for what a collective raises when another process has ended.
-
-        What else is raised in the middle of shared work leaves the processes out of step: nothing is shared after it.
-        """
-        if self.lost is not None:
-            self.noticed = True
-            raise RankLostError(self.lost)
-        if self._out_of_step:
-            raise RankLostError("The processes that share this walk are out of step after an error: start it again.")
-        try:
-            yield
-        except BaseException as error:
-            collective = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
-            said = self.wait_for_loss() if collective else None
-            if said is not None:
-                raise RankLostError(said) from error
-            self._out_of_step = True
-            raise
-
-    def wait_for_loss(self, seconds: float = 1.0) -> str | None:
-        """`lost`, which may take a moment to be known."""
-        until = time.monotonic() + seconds
-        while self.lost is None and time.monotonic() < until:
-            time.sleep(0.02)
-        self.noticed = self.noticed or self.lost is not None
-        return self.lost
 
     def leave(self, code: int) -> NoReturn:
         """End this process, which leads, and with it the others."""
@@ -229,4 +172,4 @@ def follow_if_told(*, shares: bool) -> None:
         raise SystemExit(0)
     from .follow import follow
 
-    follow()
+    follow(joined())

@@ -17,8 +17,8 @@ from ..vae import CausalVAE, StreamingDecoder, VAECache
 from ..vae.stream import Past
 from ..walk import Network
 from . import orders
-from .job import Job
 from .numbers import Numbers
+from .peers import Peers
 from .share import decode_strip, gathered
 
 Answer = TypeVar("Answer")
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 class Crew:
     """The other processes. One thread at a time tells them what to do."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Peers) -> None:
         self.job = job
         self.numbers = Numbers()
 

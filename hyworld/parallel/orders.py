@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class Build(NamedTuple):
-    """Make the pipeline."""
+    """Make the pipeline, or `copies.Copies`."""
 
     make: Callable[..., Any]
     given: tuple[Any, ...]
@@ -75,7 +75,11 @@ class Ask(NamedTuple):
     question: Callable[[], Any]
 
 
-Order = Build | Tell | Forward | Decode | Copy | Ask
+class Rest(NamedTuple):
+    """Forget all prompts and memories: the next walk has its own."""
+
+
+Order = Build | Tell | Forward | Decode | Copy | Ask | Rest
 
 
 class _Message(NamedTuple):

@@ -1,4 +1,4 @@
-"""A pipeline whose work several processes share: what every one of them does to its own."""
+"""A walker whose work several processes share: what every one of them does to its own."""
 
 from __future__ import annotations
 
@@ -11,43 +11,48 @@ from torch import Tensor
 from ..dit import WanDiT
 from ..dit.graphs import GraphedNetwork
 from ..errors import InputError
-from ..pipeline import Pipeline
 from ..vae import CausalVAE, VAECache
 from ..vae.stream import Past
-from ..walk import Network
+from ..walk import Network, Walker
 from .shares import counts
 from .strips import OwnStrip
 from .tokens import TokenExchange
 
 
-def networks(pipeline: Pipeline) -> list[Network]:
+def networks(walker: Walker) -> list[Network]:
     """One, or two."""
-    walker = pipeline.walker
     return [walker.network] if walker.second is None else [walker.network, walker.second]
 
 
-def share_heads(pipeline: Pipeline) -> None:
-    """Let the networks exchange tokens and heads; raises `InputError` if the heads cannot be shared evenly."""
+def check_heads(heads: int, ranks: int) -> None:
+    """Raise `InputError` if so many heads cannot be shared evenly."""
+    if heads % ranks:
+        fitting = ", ".join(str(n) for n in range(2, heads + 1) if heads % n == 0)
+        raise InputError(f"The model has {heads} heads, which {ranks} GPUs cannot share: take {fitting} GPUs.")
+
+
+def share_heads(walker: Walker) -> None:
+    """Let the networks exchange tokens and heads; raises `InputError` as `check_heads`."""
     ranks, exchange = dist.get_world_size(), TokenExchange()
-    for network in networks(pipeline):
-        heads = network.config.num_heads
-        if heads % ranks:
-            fitting = ", ".join(str(n) for n in range(2, heads + 1) if heads % n == 0)
-            raise InputError(f"The model has {heads} heads, which {ranks} GPUs cannot share: take {fitting} GPUs.")
+    for network in networks(walker):
+        check_heads(network.config.num_heads, ranks)
         model = network.model if isinstance(network, GraphedNetwork) else network
         assert isinstance(model, WanDiT)
         model.kernels = model.kernels._replace(exchange=exchange)
-    pipeline.walker.share(ranks)
+    walker.share(ranks)
 
 
-def strip_decoder(pipeline: Pipeline) -> CausalVAE | None:
+def strip_decoder(walker: Walker) -> CausalVAE | None:
     """The decoder for this process's strip; None for a tiny one, which the leader runs alone: that is faster."""
-    decoding = pipeline.walker.decoding
-    if decoding is None or not isinstance(decoding.decoder, CausalVAE):
-        return None
-    vae = copy.copy(decoding.decoder)  # which shares its weights
-    vae.kernels = vae.kernels._replace(strip=OwnStrip(vae.kernels))
-    return vae
+    decoding = walker.decoding
+    return for_strip(decoding.decoder) if decoding is not None and isinstance(decoding.decoder, CausalVAE) else None
+
+
+def for_strip(vae: CausalVAE) -> CausalVAE:
+    """`vae`, with its weights, for this process's strip."""
+    own = copy.copy(vae)
+    own.kernels = vae.kernels._replace(strip=OwnStrip(vae.kernels))
+    return own
 
 
 @torch.no_grad()

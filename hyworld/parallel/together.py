@@ -24,13 +24,14 @@ def together(make: Callable[..., Pipeline], *given: Any, device: Any, **options:
     with crew.job.watched():
         crew.tell(orders.Build(make, given, options, "cpu" if device == "cpu" else "cuda"))
     pipeline = make(*given, device=device, **options)
-    share_heads(pipeline)
     walker = pipeline.walker
-    shared = [SharedNetwork(network, side, crew) for side, network in enumerate(networks(pipeline))]
+    share_heads(walker)
+    shared = [SharedNetwork(network, side, crew) for side, network in enumerate(networks(walker))]
     walker.network = shared[0]
+    walker.verify = crew.job.verify
     if len(shared) > 1:
         walker.second = shared[1]
-    vae = strip_decoder(pipeline)
+    vae = strip_decoder(walker)
     if vae is not None and walker.decoding is not None:
         walker.decoding.decoder = SharedDecoder(vae, walker.decoding.decoder, crew)
     return pipeline

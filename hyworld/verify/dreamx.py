@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..camera import Trajectory
 from ..camera.poses import integrate
-from ..camera.shares import runs_of
-from ..camera.tokens import DREAMX_SPEEDS, Speeds, motion_of
+from ..camera.shares import Runs, keys_of, runs_of
+from ..camera.tokens import DREAMX_SPEEDS, KEYS, Speeds, motion_of
 from ..config import PATCH, VAE_TEMPORAL_STRIDE, frames_in
 from ..dit import Inputs, RollingMemory, WanDiT
 from ..walk import Recipe, Rolling, Walker
@@ -95,15 +95,15 @@ def check_trajectories(folder: Path) -> Iterator[Item]:
         words, shares, pictures = spec["action_seq"], spec["action_speed_list"], spec["pixel_frames"]
         runs = runs_of(words, shares, pictures)
         name = f"trajectories.{i}"
-        yield compare_exactly(f"{name}.runs", [count for _, count in runs], [count for _, count in spec["runs"]])
+        held = [(keys_of(word), count) for word, count in spec["runs"]]
+        yield compare_exactly(f"{name}.runs", _held(runs), _held(held))
         motions = [motion_of(keys, PICTURE_SPEEDS) for keys, count in runs for _ in range(count)]
         yield compare(f"{name}.c2w", integrate(motions)[1:], data[f"{i}.c2w"], tol)
-        latents = len(data[f"{i}.viewmats"])
-        path = Trajectory.from_actions(words, shares, latents)
+        path = Trajectory.from_actions(words, shares, pictures)
         yield compare(f"{name}.viewmats", path.viewmats, data[f"{i}.viewmats"], tol)
         yield compare(f"{name}.Ks", path.intrinsics, data[f"{i}.Ks"], tol)
         if (wanted := data.get(f"{i}.viewmats_chunk_relative")) is not None:
-            origins = [path.c2w[max(0, k // n * n - 1)] for k in range(latents)]
+            origins = [path.c2w[max(0, k // n * n - 1)] for k in range(len(path))]
             yield compare(f"{name}.viewmats_chunk_relative", path.viewmats @ np.stack(origins), wanted, tol)
 
 
@@ -152,7 +152,7 @@ def check_rollout(folder: Path, device: torch.device, dtype: torch.dtype, tol: f
     walker = Walker(load_dit(folder / WEIGHTS, device=device, dtype=dtype), recipe=recipe, device=device, dtype=dtype)
     world = walker.begin(data["text"], first_frame=data["first_frame_latent"])
     words, shares = (json.loads(settings[name]) for name in ("action_seq", "action_speed_list"))
-    path = Trajectory.from_actions(words, shares, data["noise"].shape[2])
+    path = Trajectory.from_actions(words, shares, frames_in(data["noise"].shape[2]))
     noise = zip(data["noise"].split(n, dim=2), data["renoise"], strict=True)
     for cameras, (first, later) in zip(path.split(n), noise, strict=True):
         world = walker.step(world, cameras, noise=torch.stack([first, *later.unsqueeze(1)])).world
@@ -168,7 +168,8 @@ def check_colours(folder: Path, device: torch.device) -> Iterator[Item]:
     chunks = frames_in(DREAMX_5B.chunk_latents), VAE_TEMPORAL_STRIDE * DREAMX_5B.chunk_latents
     for name in sorted(data.keys() - {"video"}):
         reference, shown = None, []
-        for part in (video[:, :, : chunks[0]], *video[:, :, chunks[0] :].split(chunks[1], dim=2)):
+        later = video[:, :, chunks[0] :].split(chunks[1], dim=2) if video.shape[2] > chunks[0] else ()
+        for part in (video[:, :, : chunks[0]], *later):
             match = ColourMatch(reference, float(name.removeprefix("corrected_")))
             shown.append(match(part))
             reference = match.after
@@ -248,6 +249,12 @@ class _Watched:
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
+
+
+def _held(runs: Runs) -> list[list[int]]:
+    """The numbers of the keys held in each picture."""
+    numbers = {key: number for number, key in enumerate(KEYS)}
+    return [[numbers[key] for key in keys] for keys, count in runs for _ in range(count)]
 
 
 def _metadata(file: Path) -> dict[str, str]:

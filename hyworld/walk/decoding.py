@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..apart import apart
 from ..gpu import current
 from ..vae.stream import Past, StreamingDecoder, VAECache, to_uint8
 from .colour import ColourMatch
@@ -96,6 +98,7 @@ class Decoding:
     at_once: latents per call of the decoder; same frames. Default: 1 on a GPU, for the least memory; a chunk on a CPU,
         three times as fast.
     caches: default: its own.
+    beside: on a device that has nothing else to do, so that a chunk can be decoded while the next is made.
 
     A walker sets `colour_match`, see `Recipe`.
     """
@@ -108,12 +111,14 @@ class Decoding:
         dtype: torch.dtype = torch.float32,
         at_once: int | None = None,
         caches: DecoderCaches | None = None,
+        beside: bool = False,
     ) -> None:
         self.decoder = decoder
         self.device = torch.device(device)
         self.dtype = dtype
         self.at_once = at_once
         self.caches = caches or DecoderCaches()
+        self.beside = beside
         self.colour_match = 0.0
 
     @torch.no_grad()
@@ -156,12 +161,24 @@ class Decoding:
     def replay(self, world: World, first: int = 0) -> Iterator[Tensor]:
         """Frames of the chunks of `world` from the one of index `first` on: uint8 `[F, H, W, 3]` in host memory."""
         for n in range(first, world.chunks):
-            before, step = world.at_chunk(n), world.history[n]
-            self.prepare(before)
-            decoded = self.decode(before, step.latents)
-            frames = decoded.pictures.collect()
-            self.caches.put(step, decoded.cache)
-            yield frames
+            yield self._frames_of(world.at_chunk(n), world.history[n])
+
+    def apart(self, world: World, step: Step) -> Future[Tensor]:
+        """Frames of `step`, which follows `world`, as `replay` gives them; decoded on a thread, one at a time."""
+        inference = torch.is_inference_mode_enabled()  # of this thread
+
+        def decode() -> Tensor:
+            with torch.inference_mode(inference):
+                return self._frames_of(world, step)
+
+        return apart(decode)
+
+    def _frames_of(self, world: World, step: Step) -> Tensor:
+        self.prepare(world)
+        decoded = self.decode(world, step.latents)
+        frames = decoded.pictures.collect()
+        self.caches.put(step, decoded.cache)
+        return frames
 
     def _made_again(self, world: World) -> VAECache:
         past: Past | None = None

@@ -38,6 +38,10 @@ class Rolling:
     rotated: bool = True
     recall: MemoryConfig | None = None
 
+    def seen(self, past: int, chunk: int) -> tuple[int, ...]:
+        """Which of `past` latents a chunk of so many sees, unless one is recalled."""
+        return (*range(min(self.sink, past)), *range(max(self.sink, past + chunk - self.window), past))
+
 
 @dataclass(frozen=True)
 class Recipe:

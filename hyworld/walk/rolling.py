@@ -184,7 +184,7 @@ class RollingCache:
         """Which latents the next chunk of `world`, seen by `cameras`, sees."""
         n, sink = self._recipe.chunk_latents, self._rule.sink
         past, room = world.chunks * n, self._rule.window - n
-        kept = (*range(min(sink, past)), *range(max(sink, past - room), past))
+        kept = self._rule.seen(past, n)
         if self._rule.recall is None or self._points is None or not self._may_recall(world.chunks):
             return kept
         viewmats = torch.cat((world.viewmats, torch.from_numpy(cameras.viewmats)))

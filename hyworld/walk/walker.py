@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..camera import Trajectory
+from ..camera.units import other_pace
 from ..config import PATCH, DiTConfig
 from ..errors import InputError
 from ..fingerprint import Fingerprint
@@ -73,6 +75,7 @@ class Walker:
     fp8_memory: keys and values in fp8, for networks that attend in fp8.
     points: the cloud `[n, 3]` that measures the overlap of views; default: a fixed one.
     give_back_every: chunks on a CPU after which freed memory goes back to the system, see `heap`.
+    verify: called before a chunk is given out; raises if what it was made with is not to be trusted any more.
 
     Raises `InputError` for networks that are not for the recipe.
     """
@@ -111,15 +114,11 @@ class Walker:
         self._networks = Networks([network] if second is None else [network, second], recipe, self.device, dtype)
         self._conditioning = Conditioning(network.config, recipe, self.device, dtype)
         self._points = points
+        self.verify: Callable[[], None] = lambda: None
         self._cache = self._cache_rule(network.config)
 
     def share(self, ranks: int) -> None:
-        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`.
-
-        Raises `InputError` for a recipe that recalls older latents.
-        """
-        if isinstance(self.recipe.memory, Rolling) and self.recipe.memory.recall is not None:
-            raise InputError(f"The recipe {self.recipe.name} recalls on one GPU alone: leave --gpus out.")
+        """Keep the keys and values of `1 / ranks` of the heads: other processes keep the others, see `parallel`."""
         config = self.network.config
         self._cache = self._cache_rule(replace(config, num_heads=config.num_heads // ranks))
 
@@ -241,26 +240,76 @@ class Walker:
             if not chunks:
                 raise InputError("A walk of a model without cameras needs its length: give the number of chunks.")
             still = standing_still(self.recipe.chunk_latents)
-            return self._chunks(world, ((still, None) for _ in range(chunks)), words, on_progress)
+            return self._planned(world, ((still, None) for _ in range(chunks)), words, on_progress)
         if path is None:
             raise InputError("This model follows a camera path: give one, such as w-15.")
         notes: tuple[str, ...] = ()
         if isinstance(path, (str, Path)):
-            path = Trajectory.load(str(path))
+            path = Trajectory.load(str(path), self.recipe.speeds)
         elif isinstance(path, Trajectory):
             notes = path.notes  # its maker has seen them
         if isinstance(path, (list, tuple)):
-            return self._chunks(world, _paired(path[: chunks or None], path[1:]), words, on_progress)
+            return self._planned(world, _paired(path[: chunks or None], path[1:]), words, on_progress)
         if not isinstance(path, Trajectory):
             asked = islice(path, chunks or None)
             return self._chunks(world, ((part, foresee and foresee(part)) for part in asked), words, on_progress)
         n = self.recipe.chunk_latents
         onwards = world.onwards(path)
         walked = onwards.require_chunks(chunks, n, onwards=world.chunks > 0)
-        for note in (onwards if chunks else walked).notes[len(notes) :]:
+        other = other_pace(walked.c2w, self.recipe.speeds)
+        for note in (*(onwards if chunks else walked).notes[len(notes) :], *filter(None, [other])):
             warnings.warn(note, stacklevel=2)
         parts = walked.split(n)
-        return self._chunks(world, _paired(parts, parts[1:]), words, on_progress)
+        return self._planned(world, _paired(parts, parts[1:]), words, on_progress)
+
+    def _planned(
+        self,
+        world: World,
+        parts: Iterable[tuple[Trajectory, Trajectory | None]],
+        words: Mapping[int, Words] | None,
+        on_progress: OnProgress | None,
+    ) -> Iterator[Chunk]:
+        """The chunks of a path that nobody chooses on the way: where that can be, each is decoded beside the next."""
+        decoding = self.decoding
+        # Colours are matched to those of the chunk before, which the world holds.
+        if decoding is None or not decoding.beside or decoding.colour_match:
+            return self._chunks(world, parts, words, on_progress)
+        return self._decoded_beside(decoding, world, parts, words, on_progress)
+
+    def _decoded_beside(
+        self,
+        decoding: Decoding,
+        world: World,
+        parts: Iterable[tuple[Trajectory, Trajectory | None]],
+        words: Mapping[int, Words] | None,
+        on_progress: OnProgress | None,
+    ) -> Iterator[Chunk]:
+        chunk: Chunk | None = None
+        frames: Future[Tensor] | None = None
+
+        def report(progress: Progress) -> None:
+            if frames is not None and frames.done():
+                frames.result()  # raises what the decoder met
+            if on_progress is not None:
+                on_progress(progress)
+
+        made = self._chunks(world, parts, words, report, decode=False)
+        while True:
+            after, failed = None, None
+            try:
+                after = next(made, None)
+            except BaseException as error:  # what was made before is given out first
+                failed = error
+            if chunk is not None and frames is not None:
+                decoded = frames.result()
+                self.verify()
+                yield replace(chunk, frames=decoded)
+            if failed is not None:
+                raise failed
+            if after is None:
+                return
+            before = world if chunk is None else chunk.world
+            chunk, frames = after, decoding.apart(before, after.world.history[-1])
 
     def _chunks(
         self,
@@ -268,12 +317,14 @@ class Walker:
         parts: Iterable[tuple[Trajectory, Trajectory | None]],
         words: Mapping[int, Words] | None,
         on_progress: OnProgress | None,
+        *,
+        decode: bool = True,
     ) -> Iterator[Chunk]:
         for cameras, next_cameras in parts:
             now = words_at(words, world.chunks)
             if now is not None and now.text is not world.text:
                 world = self._fitted(world.told(now))
-            chunk = self._step(world, cameras, None, next_cameras, on_progress)
+            chunk = self._step(world, cameras, None, next_cameras, on_progress, decode=decode)
             world = chunk.world
             yield chunk
 
@@ -282,6 +333,7 @@ class Walker:
         assert self.decoding is not None, "a walker without a decoder has no frames"
         world = self._fitted(world)
         for n, frames in enumerate(self.decoding.replay(world, first), start=first):
+            self.verify()
             yield Chunk(n, frames, world.at_chunk(n + 1))
 
     def step(
@@ -316,8 +368,11 @@ class Walker:
         noise: Tensor | None,
         following: Trajectory | None,
         on_progress: OnProgress | None,
+        *,
+        decode: bool = True,
     ) -> Chunk:
         """See `step`; `world` is known to fit."""
+        decoding = self.decoding if decode else None
         n = self.recipe.chunk_latents
         for poses in (cameras,) if following is None else (cameras, following):
             if not isinstance(poses, Trajectory) or len(poses) != n:
@@ -327,8 +382,8 @@ class Walker:
         draw = self._draws(world, noise)
         report = on_progress or (lambda progress: None)
 
-        if self.decoding is not None:
-            self.decoding.prepare(world)
+        if decoding is not None:
+            decoding.prepare(world)
         with current(self.device), fast_attention(self.device):
             # All that comes from the host is sent before the first forward: later it would wait for the device.
             branches = self._networks.told(world.text, world.negative, world.clip)
@@ -343,11 +398,12 @@ class Walker:
             x = x.to(self.dtype)
         latents = HandOver()
         latents.push(x)
-        decoded = None if self.decoding is None else self.decoding.decode(world, x)
+        decoded = None if decoding is None else decoding.decode(world, x)
         if following is not None:
             self._cache.foresee(world, cameras, following)
         frames = None if decoded is None else decoded.pictures.collect()
         colours = None if decoded is None or decoded.colours is None else decoded.colours.cpu()
+        self.verify()
         told = Words(world.text, world.prompt)
         step = Step(latents.collect(), cameras.bare(), remembered, told, colours)
         if not step.latents.isfinite().all():
@@ -355,8 +411,8 @@ class Walker:
                 "The network returned NaN or infinity: choose bfloat16 instead of float16, attention auto, or check "
                 "weights and LoRAs."
             )
-        if self.decoding is not None and decoded is not None:
-            self.decoding.caches.put(step, decoded.cache)
+        if decoding is not None and decoded is not None:
+            decoding.caches.put(step, decoded.cache)
         if noise is not None and noise.ndim == 6:
             self._cache.noise_given(step, noise[-1])
         if self.device.type == "cpu" and (world.chunks + 1) % self.give_back_every == 0:

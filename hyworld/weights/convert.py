@@ -129,7 +129,7 @@ def _open(
     source: Path, *, allow_base: bool = False, head_dim: int | None = None, ema: bool | None = None
 ) -> tuple[OpenedDiT | OpenedVAE, bool]:
     """The checkpoint, and whether its head size is known; no shape depends on it, so copying works without it."""
-    if is_vae(map(clean_key, read_checkpoint(source).state)):
+    if is_vae(map(clean_key, read_checkpoint(source, ema=ema).state)):
         return open_vae(source), True
     try:
         return open_dit(source, allow_base=allow_base, head_dim=head_dim, ema=ema), True

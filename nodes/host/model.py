@@ -25,6 +25,8 @@ from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
+from ...hyworld.parallel.lead import SharedNetwork
+from ...hyworld.parallel.share import check_heads
 from ...hyworld.recipe_choice import adjusted, recipe_for
 from ...hyworld.walk.recipe import Recipe
 from ...hyworld.walk.recipes import RECIPES
@@ -32,6 +34,7 @@ from ...hyworld.weights import open_dit
 from .files import listed_file, names_alone
 from .forwards import Forwards
 from .fp8 import put_linears, take_linears
+from .gpus import check_gpus, ends_with
 
 TINY_NAME = "tiny (built in, no download)"
 RANDOM_NAME = "tiny-random (noise, for tests)"
@@ -87,6 +90,8 @@ class WorldPlayModel(comfy.model_base.BaseModel):
 
     def __init__(self, model_config: WorldPlayConfig, device: Any = None) -> None:
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
+        self.modes = Modes()
+        self.gpus = 1
         self.file = ""
         self.asked = Asked()
 
@@ -111,7 +116,8 @@ class WorldPlayModel(comfy.model_base.BaseModel):
                 "KSampler."
             )
         # Looked up only here: the compile node swaps the attribute during the call.
-        return self.diffusion_model(inputs._replace(latents=x, timestep=t))
+        network = kwargs.get("shared") or self.diffusion_model
+        return network(inputs._replace(latents=x, timestep=t))
 
 
 class WorldPlayConfig(comfy.supported_models_base.BASE):
@@ -152,19 +158,24 @@ def load_model(
     modes: Modes,
     asked: Asked = Asked(),  # noqa: B008
     weights: str = AUTO,
+    gpus: int = 1,
     *,
     disable_dynamic: bool = False,
 ) -> comfy.model_patcher.ModelPatcher:
     """Build the MODEL; its weights stay on the offload device until a sampler needs them.
 
     weights: of `WEIGHTS`.
+    gpus: how many share each walk, the host's own among them; on a CPU, processes.
     `disable_dynamic` (set by the host) asks for a patcher without dynamic memory.
 
     Raises:
-        InputError: no such file, another model, a recipe or settings that are not for it, or modes that cannot run.
+        InputError: no such file, another model, a recipe or settings that are not for it, modes that cannot run, or
+            GPUs that are not there or cannot share its heads.
     """
     check_modes(modes, comfy.model_management.get_torch_device())
+    check_gpus(gpus, comfy.model_management.get_torch_device())
     state, scales, config = _weights(name, allow_base, WEIGHTS[weights])
+    check_heads(config.sizes.num_heads, gpus)
     _check_recipe(config.sizes, name, asked)
     parameters = comfy.utils.calculate_parameters(state)
     rounding = fp8_rounding(modes)
@@ -197,12 +208,14 @@ def load_model(
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
     model.diffusion_model.kernels = network_kernels(modes, load_device)
     model.diffusion_model.fingerprint = config.fingerprint
-    model.file, model.asked = name, asked
+    model.file, model.asked, model.modes, model.gpus = name, asked, modes, gpus
+    if gpus > 1:
+        ends_with(patcher)
     slower = why_slower(modes.kernels, load_device)
     if slower is not None:
         logging.warning("HY-WorldPlay: %s", slower)
     # The host rebuilds the model from this, without dynamic memory, for its compile node.
-    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes, asked, weights))
+    patcher.cached_patcher_init = (load_model, (name, weight_dtype, allow_base, modes, asked, weights, gpus))
     return patcher
 
 
@@ -305,6 +318,8 @@ class HostNetwork:
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         self._patcher = patcher
+        self.shared: SharedNetwork | None = None
+        """The network as worker processes share it, while they do."""
         self._options = comfy.patcher_extension.copy_nested_dicts(patcher.model_options["transformer_options"])
         comfy.patcher_extension.merge_nested_dicts(
             self._options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False
@@ -335,18 +350,18 @@ class HostNetwork:
         return self._patcher.model.diffusion_model.kernels.fp8 is not None
 
     def text_keys_values(self, text: Tensor) -> TextKV:
-        return self._patcher.model.diffusion_model.text_keys_values(text)
+        return (self.shared or self._patcher.model.diffusion_model).text_keys_values(text)
 
     def image_keys_values(self, clip: Tensor) -> TextKV:
-        return self._patcher.model.diffusion_model.image_keys_values(clip)
+        return (self.shared or self._patcher.model.diffusion_model).image_keys_values(clip)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
-        if self._is_alone():
+        if self.shared is None and self._is_alone():
             ran, flow = self._forwards.run(inputs, self.dtype)
             if ran:
                 return flow
         return self._patcher.model.apply_model(
-            inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs
+            inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs, shared=self.shared
         )
 
     def _is_alone(self) -> bool:

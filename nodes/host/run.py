@@ -66,6 +66,11 @@ def was_cancelled(error: BaseException | None) -> bool:
     return isinstance(error, comfy.model_management.InterruptProcessingException)
 
 
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether they are one; without a number it is the first."""
+    return one.type == other.type and (one.index or 0) == (other.index or 0)
+
+
 def output_device() -> torch.device:
     """The device for node outputs."""
     return comfy.model_management.intermediate_device()

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+import comfy.utils
 import folder_paths
 import torch
 import torch.nn.functional as F
@@ -149,10 +150,25 @@ class HostVAE:
     def dtype(self) -> torch.dtype:
         return self._vae.vae_dtype
 
+    @property
+    def module(self) -> CausalVAE:
+        """The decoder; to be called only while the weights are in place."""
+        return self._ours
+
+    def weights_in_place(self) -> bool:
+        """Whether all weights are where they are needed, or come there by themselves."""
+        return self._fetches_weights or all(
+            p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters()
+        )
+
+    def weigh(self, name: str, device: torch.device) -> Tensor:
+        """The weight of that name on `device`."""
+        return comfy.utils.get_attr(self._ours, name).detach().to(device)
+
     def encode(self, video: Tensor) -> Tensor:
         """Video `[1, 3, f, H, W]` in [-1, 1] → normalised latents `[1, C, n, h, w]`, float32."""
         comfy.model_management.load_models_gpu([self.patcher])
-        if self._weights_in_place():
+        if self.weights_in_place():
             return self._ours.encode(video.to(self.device, self.dtype)).float()
         raw = self._vae.encode(video[0].movedim(0, -1) / 2 + 0.5)
         return self.normalise(raw.to(self.device).float())
@@ -161,7 +177,7 @@ class HostVAE:
         """See `StreamingDecoder.decode_stream`; raises the host's interrupt."""
         raise_if_interrupted()
         latents = latents.to(self.device, self.dtype)
-        if not self._weights_in_place():
+        if not self.weights_in_place():
             return self._decode_with_host_layers(latents, cache)
         if not (self._fetches_weights and self._has_room(latents)):
             return self._ours.decode_stream(latents, cache)
@@ -186,11 +202,6 @@ class HostVAE:
     def _statistics(self, like: Tensor) -> Tensor:
         statistics = torch.tensor((self.config.latents_mean, self.config.latents_std), device=like.device)
         return statistics.view(2, 1, -1, 1, 1, 1).to(like.dtype)
-
-    def _weights_in_place(self) -> bool:
-        return self._fetches_weights or all(
-            p.device == self.device and p.dtype == self.dtype for p in self._ours.parameters()
-        )
 
     def _decode_with_host_layers(self, latents: Tensor, cache: Past | None) -> tuple[Tensor, VAECache]:
         source = self._vae.first_stage_model

@@ -77,9 +77,12 @@ def test_speeds_are_shares_of_the_models_own():
 
 def test_actions_in_words():
     assert runs_of(["w", " ", "LW"], [1, 1, 2], 9) == [(("w",), 2), ((), 2), (("w", "right"), 5)]
+    # As its own program does: at least one picture for each, but none beyond the end; opposite keys cancel out.
+    assert runs_of(["w", "s"], [1, 999], 9) == [(("w",), 1), (("s",), 8)]
+    assert runs_of([*"wasdwasd"], [1] * 8, 6) == [((key,), 1) for key in "wasdwa"]
+    assert runs_of(["ik", "j l w w"], [1, 1], 2) == [((), 1), (("w",), 1)]
     for words, shares, said in (
         (["wx"], [1], "has letters that are no keys"),
-        (["ik"], [1], "opposite"),
         (["w", "s"], [1], "a share above 0 for each"),
         (["w"], [0], "a share above 0 for each"),
     ):
@@ -90,12 +93,18 @@ def test_actions_in_words():
 def test_action_words_in_json(tmp_path):
     text = '{"action_seq": ["w", "wj"], "action_speed_list": [4, 6], "num_output_frames": 18, "caption": "a street"}'
     (tmp_path / "walk.json").write_text(text)
-    want = Trajectory.from_actions(["w", "wj"], [4, 6], 18)
+    want = Trajectory.from_actions(["w", "wj"], [4, 6], 69)
     for source in (text, str(tmp_path / "walk.json")):
         read = Trajectory.load(source)
         assert np.array_equal(read.c2w, want.c2w)
         assert np.array_equal(read.intrinsics, want.intrinsics)
     assert len(Trajectory.load('{"action_seq": ["w"], "action_speed_list": [1]}')) == 21
+
+
+def test_action_words_go_on_with_a_whole_first_step():
+    start = Trajectory.from_tokens("w-3", DREAMX_SPEEDS)
+    then = Trajectory.load('{"action_seq": ["wl", "i"], "action_speed_list": [9, 4], "num_output_frames": 4}')
+    assert np.allclose(start.join(then).c2w, Trajectory.from_tokens("w-3, wl-2, i-1", DREAMX_SPEEDS).c2w, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def test_keys_combine() -> None:
     assert motions("left+orbit_left-1") == [Motion(yaw=-TURN, orbit=-TURN)]
 
 
+@pytest.mark.parametrize(
+    ("word", "keys"),
+    [("i", "up"), ("k", "down"), ("j", "left"), ("L", "right"), ("wjd", "w+left+d"), ("up+wl", "up+w+right")],
+)
+def test_dreamx_letters_are_keys_too(word: str, keys: str) -> None:
+    assert motions(f"{word}-2") == motions(f"{keys}-2")
+
+
 def test_speeds_scale_the_motion() -> None:
     fast = Speeds(move=0.5, turn_deg=10)
     assert motions("w+left-1", fast) == [Motion(forward=0.5, yaw=-math.radians(10))]
@@ -87,7 +95,8 @@ def test_less_than_a_latent_adds_nothing_but_a_note(count: str) -> None:
         ("w-1, foo-3", 'Token 2 of the camera path, "foo-3", has the unknown key "foo"'),
         ("rigth-3", '"rigth" (did you mean "right"?)'),
         ("orbit left-3", '"orbit left" (did you mean "orbit_left"?)'),
-        ("ww-3", '(did you mean "w"?)'),
+        ("ww-3", 'has the key "w" twice'),
+        ("wjl-3", 'has the opposite keys "left" and "right"'),
         ("forward-3", '"forward" (did you mean "w"?)'),
         ("w+s-2", 'Token 1 of the camera path, "w+s-2", has the opposite keys "w" and "s"'),
         ("d+w+a-2", 'has the opposite keys "d" and "a"'),

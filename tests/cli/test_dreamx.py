@@ -79,6 +79,7 @@ def test_its_settings(hyworld, files: Path, tmp_path: Path):
         ("DreamX-World-5B-Cam", "vae22", [], "the bidirectional model"),
         ("dreamx", "vae22", ["--recipe", "worldplay"], "choose dreamx_5b, dreamx_5b_bf16"),
         ("dreamx", "vae22", ["--pose", "w-1"], "but one chunk takes 3"),
+        ("dreamx", "vae22", ["--pose", "wjl-5"], 'has the opposite keys "left" and "right"'),
         ("dreamx", "vae22", ["--steps", "3"], "is distilled to 4 steps"),
     ],
 )

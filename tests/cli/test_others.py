@@ -78,6 +78,21 @@ def test_trajectory_scales(hyworld, tmp_path: Path):
     assert json.loads((tmp_path / "path.json").read_text())["8"]["extrinsic"][2][3] == pytest.approx(0.64)
 
 
+def test_trajectory_at_dreamx_pace(hyworld, tmp_path: Path):
+    done = hyworld("trajectory", "wl-5, i-9", "--pace", "DreamX-World", "--json", "path.json")
+    assert done.returncode == 0, done.stderr
+    assert "15 latents: 5 chunks, 57 frames" in done.stdout
+    assert "remembers 1-3, 7-12" in done.stdout
+    assert json.loads((tmp_path / "path.json").read_text())["1"]["extrinsic"][2][3] == pytest.approx(0.075, rel=1e-3)
+    again = hyworld("trajectory", "path.json", "--pace", "DreamX-World")
+    assert again.stderr == ""
+    assert "5 chunks" in again.stdout
+    other = hyworld("trajectory", "path.json")
+    assert "as made for DreamX-World, but WorldPlay was trained with 0.08" in other.stderr
+    scaled = hyworld("trajectory", "path.json", "--pace", "DreamX-World", "--scale", "auto")
+    assert "scaled by 1 to 0.3" in scaled.stderr
+
+
 def test_a_name_taken_meanwhile_is_not_replaced(hyworld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """By another command, after this one saw that it was free."""
 

@@ -242,3 +242,31 @@ def test_recorded_forwards_are_bit_identical_on_a_gpu(rotated: bool):
             memory.commit()
         outcomes.append(torch.stack(flows))
     assert torch.equal(*outcomes)
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+def test_a_twin_follows_a_memory_that_drops_and_recalls(rotated: bool):
+    """As one in another process, told the state before every forward, also of those behind the sink."""
+    n, capacity = 2, 7
+    memory, twin = (rolling(n, capacity - 1, 1, rotated=rotated) for _ in range(2))
+    held: list[list[float]] = []
+
+    def forward(mark: float) -> None:
+        twin.follow(memory.frames, memory.made, memory.dropped)
+        for one in (memory, twin):
+            k, v = one._until(0, one.frames + n)
+            first = one.frames * (TOKENS if rotated else 1)
+            for kept in (k, v):
+                kept.narrow(2 if rotated else 1, first, kept.shape[2 if rotated else 1] - first).fill_(mark)
+
+    for chunk in range(6):
+        memory.begin()
+        if chunk > 3:
+            with memory.behind_sink():
+                forward(100.0 + chunk)
+        forward(float(chunk))
+        for mine, other in zip(memory._until(0, memory.frames + n), twin._until(0, memory.frames + n), strict=True):
+            assert torch.equal(mine, other)
+        held.append(memory._until(0, memory.frames + n)[0].unique().tolist())
+        memory.commit()
+    assert held[-1] == [0.0, 4.0, 5.0, 105.0], "the sink, two chunks, and what was recalled"

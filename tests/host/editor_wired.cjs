@@ -113,6 +113,27 @@ async function walkingOn(page) {
   return seen;
 }
 
+/** A path for DreamX-World: its chunks, its pace, its keys. */
+async function dreamx(page) {
+  await build(page, {
+    camera: ["HYWorldCameraTrajectory", 0],
+    first: ["HYWorldStreamingSampler", 600],
+    second: ["HYWorldStreamingSampler", 1000],
+  });
+  await setWidget(page, "camera", "w-7, wl-4");
+  const index = await page.evaluate(() => the.camera.widgets.findIndex(({ name }) => name === "pace"));
+  await setWidget(page, "camera", "DreamX-World", index);
+  const seen = { fresh: await said(page, "camera", "dreamx") };
+  await page.locator(".hyw-stage").first().click({ position: { x: 240, y: 30 } });
+  await page.keyboard.press("j");
+  await page.keyboard.press("Escape");
+  seen.pressed = await said(page, "camera");
+  await connect(page, "first", 3, "second", "world");
+  await connect(page, "camera", 0, "second", "trajectory");
+  seen.continued = await said(page, "camera", "dreamx_continued");
+  return seen;
+}
+
 /** Run the graph; what ran before is not run again. */
 async function run(page) {
   await page.evaluate(() => {
@@ -227,6 +248,8 @@ inBrowser({ ...scene, width: 1500, height: 1200 }, async (page) => {
     path: await linked(page, "HYWorldCameraTrajectory", "path", { own: "w-11", linked: "w-3, right-4" }),
     keys: await linked(page, "HYWorldActionSequence", "keys", { own: "W*11", linked: "W*3, →*4" }),
     sizes: await sizes(page),
+    // Last: this front end gives a new node the widgets' values of an old one with its number.
+    dreamx: await dreamx(page),
   };
   await useVue(page, false);
   return seen;

@@ -38,6 +38,11 @@ class ComfyServer:
         self.url = ""
 
     @property
+    def folder(self) -> Path:
+        """All that it has."""
+        return self._folder
+
+    @property
     def input(self) -> Path:
         """The folder Load Image reads from."""
         return self._folder / "input"

@@ -97,6 +97,17 @@ def test_the_second_part_of_a_join_has_no_first_latent(seen: dict[str, Any]) -> 
     assert part["message"] == "A part of a joined path, counted alone."
 
 
+def test_a_path_for_dreamx_world(seen: dict[str, Any]) -> None:
+    """Chunks of 3 latents, its letters in the text and on the keyboard, 6 degrees a latent."""
+    fresh, pressed, on = (seen["dreamx"][when] for when in ("fresh", "pressed", "continued"))
+    assert fresh["counts"] == "12 latents · 4 chunks · 45 frames · 2.8 s"
+    assert (fresh["message"], fresh["chunks"]) == ("", ["1", "2", "3", "4"])
+    assert (fresh["segments"], fresh["bearing"]) == (["W7", "W→4"], 4 * 6)
+    assert pressed["text"] == "w-7, wl-4, left-1"
+    assert pressed["bearing"] == 3 * 6
+    assert on["counts"] == "12 latents · 4 chunks · 48 frames · 3.0 s"
+
+
 @pytest.mark.parametrize("editor", ["path", "keys"])
 def test_a_linked_text_is_shown_after_it_ran(seen: dict[str, Any], editor: str) -> None:
     own, before, after = (seen[editor][when] for when in ("own", "before", "after"))

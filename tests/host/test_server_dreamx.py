@@ -1,9 +1,10 @@
-"""The template `dreamx_5b` on a real server, with a small random model of its kind, VAE and CLIP of Tiny World."""
+"""The template `dreamx_5b` and a Live Walk on a real server: a small random model, VAE and CLIP of Tiny World."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from safetensors.torch import save_file
 
@@ -15,8 +16,11 @@ from hyworld.weights.random import randomise
 
 from .client import Client, Prompt
 from .conftest import street_picture
+from .live_walker import walker_of
 from .results import text, video
 from .server import REPOSITORY, ComfyServer
+from .test_server_live import LIVE, again, live, newest
+from .walks import changed, node
 
 pytestmark = pytest.mark.host
 
@@ -35,12 +39,18 @@ CONFIG = DiTConfig(
 
 
 @pytest.fixture
-def prompt(server: ComfyServer) -> Prompt:
-    """The template, with stand-ins for its large files."""
+def model(server: ComfyServer) -> str:
+    """The name of the model's file, in its folder."""
     folder = server.models / "diffusion_models"
     folder.mkdir(exist_ok=True)
     state = randomise(WanDiT(CONFIG), 0).state_dict()
     save_file(state, folder / MODEL, {"config": json.dumps({"hd": CONFIG.head_dim})})
+    return MODEL
+
+
+@pytest.fixture
+def prompt(server: ComfyServer, model: str) -> Prompt:
+    """The template, with stand-ins for its large files."""
     prompt: Prompt = json.loads(TEMPLATE.read_text())
     outputs = {"VAELoader": 0, "CLIPLoader": 1}
     for number, entry in list(prompt.items()):
@@ -81,3 +91,38 @@ def test_a_path_at_worldplays_pace_is_named_in_the_node(prompt: Prompt, client: 
     assert run.status == "success", run.error
     (sampler,) = [number for number, entry in prompt.items() if entry["class_type"] == "HYWorldStreamingSampler"]
     assert "0.08 units per latent, as made for WorldPlay, but DreamX-World was trained with 0.3" in text(run, sampler)
+
+
+def test_a_live_walk_goes_back_another_way_hears_words_and_is_walked_again(
+    server: ComfyServer, client: Client, model: str
+) -> None:
+    prompt = changed(again(live(clip=["world", 1]), positive=["schedule", 0]), "model", model_name=model)
+    prompt["rain"] = node("CLIPTextEncode", clip=["world", 1], text="it starts to rain")
+    prompt["schedule"] = node("HYWorldPromptSchedule", first=["prompt", 0], second=["rain", 0], second_after=1)
+    run = client.queue(prompt)
+    walker = walker_of(client, run, server.url)
+    walked = walker.walk("w", to=2)
+    assert (walker.state["chunk_latents"], walker.state["speeds"]) == (3, {"move": 0.3, "turn": 6})
+    walked = walker.walk("left", to=walked + 1)
+    walker.say("back", chunks=1)
+    walker.stands(1)
+    assert walker.state["furthest"] == walked
+    walker.say("words", text="it starts to rain")
+    walker.until(lambda message: message["type"] == "state" and message["words"] == "it starts to rain")
+    walked = walker.walk("right", "w", to=3)
+    walker.say("stop")
+    client.follow(run)
+    assert run.status == "success", run.error
+
+    world = newest(server, "walked")
+    assert world.chunks == walked
+    path = Trajectory.from_tokens("w-2, wl-6", DREAMX_SPEEDS)
+    np.testing.assert_allclose(world.path.c2w[:9], path.c2w, atol=1e-9)
+    assert [step.words.prompt for step in world.history if step.words][:3] == [
+        "a quiet street",
+        *2 * ["it starts to rain"],
+    ]
+    assert newest(server, "again") == world, "the recorded path leads elsewhere"
+    film, rate = video(client, run, "film")
+    assert (film.shape, rate) == ((12 * walked - 3, 64, 96, 3), 16)
+    assert run.outputs[LIVE]["text"][1:] == ["from chunk 1: a quiet street", "from chunk 2: it starts to rain"]

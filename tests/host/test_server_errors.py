@@ -89,7 +89,7 @@ REJECTED: dict[str, tuple[Prompt, str, str]] = {
     "unknown attention": (
         changed(walk(), "model", attention="fast"),
         "model",
-        "There is no attention backend 'fast': choose one of auto, flash, sage.",
+        "There is no attention backend 'fast': choose one of auto, flash, sage, fp8.",
     ),
     "words for a number": (
         walk(chunks="many"),

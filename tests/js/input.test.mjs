@@ -147,6 +147,7 @@ const key = (code, more = {}) => ({ code, key: code.replace(/^Key/, "").toLowerC
 test("keys count by their place, and not with Ctrl", () => {
   assert.equal(pathKey(key("KeyW", { key: "z" })), "w");
   assert.equal(pathKey(key("ArrowUp")), "up");
+  assert.deepEqual(["KeyI", "KeyK", "KeyJ", "KeyL"].map((code) => pathKey(key(code))), ["up", "down", "left", "right"]);
   assert.equal(pathKey(key("KeyW", { ctrlKey: true })), undefined);
   assert.equal(pathKey(key("KeyR")), undefined);
 });

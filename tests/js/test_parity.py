@@ -20,7 +20,22 @@ from hyworld.camera.keys import ARROWS, parse_keys, trajectory_from_keys
 from hyworld.camera.tokens import DREAMX_SPEEDS, compatible
 
 HERE = Path(__file__).parent
-WORDS = [*KEYS, *ARROWS, "W", "Right", "idle", "none", "jump", "forward", "rigt", "orbit_rigth", "x" * 50]
+LETTERS = ["i", "k", "j", "l", "wj", "DI", "wasd", "lk"]
+WORDS = [
+    *KEYS,
+    *ARROWS,
+    *LETTERS,
+    "W",
+    "Right",
+    "idle",
+    "none",
+    "jump",
+    "will",
+    "forward",
+    "rigt",
+    "orbit_rigth",
+    "x" * 50,
+]
 COUNTS = ["1", "3", "12", "2.5", "0", ".9", "1e1", "1_0", "-2", "x", "nan", "inf", "1e9", "99999", "+4", "0x4", ""]
 
 
@@ -50,7 +65,7 @@ def texts(count_sign: str, separators: list[str]) -> list[str]:
 
     def entry() -> str:
         right = dice.random() < 0.8
-        keys = dice.sample(list(KEYS) if right else WORDS, dice.choice([1, 1, 1, 2, 2, 3]))
+        keys = dice.sample([*KEYS, *LETTERS] if right else WORDS, dice.choice([1, 1, 1, 2, 2, 3]))
         count = str(dice.randint(1, 9)) if right else dice.choice(COUNTS)
         sign = count_sign if dice.random() < 0.97 else dice.choice(["", "--", "–", "**"])
         return dice.choice(["", "", " ", "\n"]) + dice.choice(["+", " + "]).join(keys) + sign + count

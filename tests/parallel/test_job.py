@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hyworld.errors import InputError
-from hyworld.parallel.job import Job, RankLostError, own_device
+from hyworld.parallel import RankLostError
+from hyworld.parallel.job import Job, own_device
 
 
 @pytest.fixture

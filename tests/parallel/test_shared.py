@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from hyworld.config import MemoryConfig
-from hyworld.errors import InputError
 from hyworld.parallel.shares import counts, span
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,12 +42,3 @@ def test_several_processes_walk_as_one(tmp_path: Path, alone: walks.Walked, rank
             assert (several != one).float().mean() < 1e-3, name
         else:
             assert (several - one).norm() / one.norm() < 1e-5, name
-
-
-def test_what_recalls_older_latents_is_not_shared():
-    pipeline = walks.streaming("camera branch", device="cpu")
-    walker = pipeline.walker
-    rule = replace(walker.recipe.memory, window=6, recall=MemoryConfig())
-    walker.recipe = replace(walker.recipe, memory=rule)
-    with pytest.raises(InputError, match="recalls on one GPU alone: leave --gpus out"):
-        walker.share(2)

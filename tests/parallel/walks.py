@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from hyworld import Pipeline, Trajectory, World
-from hyworld.config import DiTConfig, Wan21VAEConfig
+from hyworld.config import DiTConfig, MemoryConfig, Wan21VAEConfig
 from hyworld.dit import PLAIN, WanDiT
 from hyworld.dit.fp8_attention import PLAIN_FP8
 from hyworld.modes import Modes
@@ -45,6 +45,11 @@ STREAMS = {
     "two networks": replace(STREAM, memory=Rolling(window=3, sink=2), boundary=900.0),
     "fp8": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=True)),
     "camera branch": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=False), camera_branch=True),
+    "recall": replace(
+        STREAM,
+        memory=Rolling(window=6, sink=1, rotated=False, recall=MemoryConfig(points=64)),
+        camera_branch=True,
+    ),
 }
 
 Walked = dict[str, torch.Tensor]

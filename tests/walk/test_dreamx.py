@@ -109,6 +109,14 @@ def test_cameras_change_the_picture():
     assert not torch.equal(ends[0].latents, ends[1].latents)
 
 
+def test_a_path_in_words_is_walked_at_its_own_pace():
+    one = walker()
+    told = walked(one, begun(one), "w-4, w+left-1")[-1]
+    assert told == walked(one, begun(one), PATH, 2)[-1]
+    with pytest.warns(UserWarning, match="as made for WorldPlay, but DreamX-World was trained with 0.3"):
+        one.walk(begun(one), Trajectory.from_tokens("w-8"))
+
+
 def test_rounded_timesteps_are_told_as_its_own_program_does():
     one = walker(DREAMX_5B_BF16)
     walked(one, begun(one), PATH, 1)

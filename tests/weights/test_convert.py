@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyworld.config import DiTConfig
+from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.fp8 import MARKER, is_quantised_layer
 from hyworld.weights import convert, dit_shapes, dit_to_diffusers, dit_to_native, load_dit, load_vae, vae_to_diffusers
+from hyworld.weights.random import randomise
 from hyworld.weights.recognise import is_camera_tensor
 from hyworld.weights.writer import SafetensorsWriter
 
@@ -43,6 +45,16 @@ def test_released_pickle_to_one_file(
     assert report.bytes == target.stat().st_size
     assert [file.name for file in tmp_path.iterdir()] == ["out.safetensors"]
     assert load_dit(target, dtype=None).config == golden_config
+
+
+def test_averaged_weights_alone(tmp_path: Path) -> None:
+    """As a file of DreamX-World's may have them."""
+    config = DiTConfig(2, 24, 1, ffn_dim=64, latent_channels=6, text_dim=32, freq_dim=32, camera_width=24)
+    state = randomise(WanDiT(config), 0).state_dict()
+    source, target = tmp_path / "model.pt", tmp_path / "out.safetensors"
+    torch.save({"generator_ema": {f"model.{name}": tensor for name, tensor in state.items()}}, source)
+    assert convert(source, target, dtype="fp32", head_dim=24).config == config
+    assert all(torch.equal(tensor, state[name]) for name, tensor in load_file(target).items())
 
 
 def test_metadata(tmp_path: Path, golden_pickle: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...config import frames_in
 from ...errors import InputError
 from ..pose_json import PoseData, default_intrinsics
 from ..shares import poses_of_actions
@@ -27,7 +28,7 @@ def read(data: Mapping[str, Any], name: str) -> PoseData:
     if not isinstance(latents, int) or latents < 1:
         raise InputError(f'{name} must have a whole number of latents as its "{LATENTS}", got {latents!r:.40}.')
     try:
-        c2w = poses_of_actions(words, shares, latents)
+        path = [poses_of_actions(words, shares, frames_in(latents), onwards=later) for later in (False, True)]
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return PoseData(c2w, default_intrinsics(len(c2w)))
+    return PoseData(path[0], default_intrinsics(latents), onwards=path[1])

@@ -7,6 +7,9 @@ from typing import Any
 import comfy.lora
 import torch
 from checks_lora import kohya, low_rank, merged, peft, with_lora
+from checks_saving import saved
+from checks_wrappers import Recorder
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from torch import Tensor
 from workbench import (
     SEED,
@@ -158,3 +161,48 @@ def check_fp8_weights_walk() -> str:
     model = dreamx_model()
     rounded = made(dreamx_model("dreamx_fp8.safetensors", weight_dtype="fp8_e4m3fn"))
     return differ(rounded.world.latents, made(model).world.latents, "rounded weights and exact ones")
+
+
+def check_words_change_and_a_world_is_rewound_and_branched_from() -> str:
+    model = dreamx_model()
+    first = prompt(24)
+    (words,) = run_node("HYWorldPromptSchedule", first=first, second=[[first[0][0] + 1, {}]], second_after=2)
+    whole = made(model, positive=words)
+    told = differ(whole.world.latents[:, :, 6:], made(model).world.latents[:, :, 6:], "with other words after chunk 2")
+    (back,) = run_node("HYWorldRewindWorld", world=whole.world, chunks=2)
+    again = made(model, path_of("w+left-3"), world=back, positive=words)
+    other = made(model, path_of("s+right-3"), world=back, positive=words)
+    return " ".join(
+        (
+            told,
+            close(again.world.latents, whole.world.latents, 1e-5, "rewound and walked again"),
+            same(other.world.latents[:, :, :6], whole.world.latents[:, :, :6], "the branch's past"),
+            differ(other.world.latents, whole.world.latents, "the branch and the walk"),
+        )
+    )
+
+
+def check_it_walks_compiled() -> str:
+    config, recorder = small_config(num_layers=1, latent_channels=48, camera_width=16), Recorder()
+    model, path = load(write_state("one_layer.safetensors", random_state(config), config)), path_of()
+    with torch.inference_mode():
+        compiled = model.clone()
+        set_torch_compile_wrapper(compiled, backend=recorder)
+    walked = made(compiled, path)
+    forwards = 3 * 4 + 2
+    require(recorder.runs == forwards, f"each of {forwards} forwards is one graph: {recorder.runs} ran")
+    require(recorder.graphs < 8, f"fewer graphs than torch's limit of recompilations: {recorder.graphs}")
+    return f"{recorder.graphs} graphs. " + close(
+        walked.world.latents, made(model, path).world.latents, 1e-5, "compiled"
+    )
+
+
+def check_a_saved_model_loads_with_the_same_tensors() -> str:
+    config = small_config(num_heads=12, head_dim=128, num_layers=1, latent_channels=48, camera_width=48)
+    state = random_state(config)
+    again = load(saved(load(write_state("wide_dreamx.safetensors", state)), "saved_dreamx"))
+    found = again.model.diffusion_model.state_dict()
+    require(again.model.recipe(two=False).name == "dreamx_5b", "it is still of its kind")
+    require(found.keys() == state.keys(), f"{len(state)} tensors come back, found {len(found)}")
+    require(all(torch.equal(found[name], state[name]) for name in state), "as they were")
+    return f"{len(state)} tensors equal"

@@ -97,7 +97,7 @@ def check_streamed_frames_equal_the_hosts() -> str:
     require(frames.shape == (1, 1 + 4 * (LATENTS - 1), 16 * CELLS, 16 * CELLS, 3), f"9 frames: {list(frames.shape)}")
     require(0.05 < float(frames.std()) < 0.45, f"pictures, not one colour: deviation {float(frames.std()):.2f}")
     vae = host_vae()
-    require(vae._weights_in_place(), "the weights are where they compute")
+    require(vae.weights_in_place(), "the weights are where they compute")
     return " ".join(
         close(decoded(vae.decode_stream, pieces), frames, EXACT, f"streamed as {pieces} and the host's decode")
         for pieces in ([1, 1, 1], [3])
@@ -156,7 +156,7 @@ def check_encoding_equals_the_hosts() -> str:
         host = full_size_vae().encode(video[0].movedim(0, -1) / 2 + 0.5)
         require(ours.shape == host.shape == (1, 48, 2, 2, 2), f"5 frames are 2 latents: {list(ours.shape)}")
         evidence = close(vae.denormalise(ours), host.float(), EXACT, "encode and the host's encode")
-        vae._weights_in_place = lambda: False
+        vae.weights_in_place = lambda: False
         return evidence + " " + close(vae.encode(video), ours, EXACT, "encode by the host where weights wait elsewhere")
 
 
@@ -283,9 +283,9 @@ def check_weights_moved_by_the_host_are_moved_for_us() -> str:
         vae.first_stage_model.to(torch.bfloat16)
     ours = list(kept._ours.parameters())
     require(all(p.dtype == torch.bfloat16 for p in ours), "weights moved in the host's module are moved in ours")
-    require(not kept._weights_in_place(), "which is not what the VAE computes in, so its own layers would decode")
+    require(not kept.weights_in_place(), "which is not what the VAE computes in, so its own layers would decode")
     vae.vae_dtype = torch.bfloat16
-    require(kept._weights_in_place() and kept.dtype == torch.bfloat16, "until the VAE computes in bfloat16")
+    require(kept.weights_in_place() and kept.dtype == torch.bfloat16, "until the VAE computes in bfloat16")
     streamed = close(decoded(kept.decode_stream, [1, 2]), exact, 0.05, "bfloat16 beside float32", least=1e-4)
     layers = decoded(kept._decode_with_host_layers, [1, 2])
     return f"{streamed} " + close(layers, exact, 0.05, "the host's layers in bfloat16 beside float32", least=1e-4)

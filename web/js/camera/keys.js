@@ -20,6 +20,9 @@ export const KEYS = Object.freeze({
 
 export const KEY_NAMES = Object.freeze(Object.keys(KEYS));
 
+/** DreamX-World's keys, which are written together as one word (`wl`), and ours. */
+const LETTERS = { w: "w", s: "s", a: "a", d: "d", i: "up", k: "down", j: "left", l: "right" };
+
 export const MAX_LATENTS = 100_000;
 
 /** Words people try that are too far from the key's name for `closest`. */
@@ -63,6 +66,12 @@ export function compatible(keys) {
   const kept = [];
   for (const key of [...keys].reverse()) if (!kept.includes(key) && !kept.some((k) => opposed(k, key))) kept.push(key);
   return inOrder(kept);
+}
+
+/** Words of `LETTERS` as the keys that they stand for; others stay as they are. */
+export function spelledOut(parts) {
+  const isWord = (part) => !isKey(part) && [...part].every((letter) => Object.hasOwn(LETTERS, letter));
+  return parts.flatMap((part) => (isWord(part) ? [...part].map((letter) => LETTERS[letter]) : [part]));
 }
 
 /** Throws a `ReadError` with the end of a sentence unless the keys are known, different and not opposed. */

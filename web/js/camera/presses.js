@@ -4,14 +4,14 @@
  * The grammar and the sentences of `hyworld/camera/keys.py`.
  */
 
-import { KEY_NAMES, MAX_LATENTS, ReadError, checkKeys, inOrder } from "./keys.js";
+import { KEY_NAMES, MAX_LATENTS, ReadError, checkKeys, inOrder, spelledOut } from "./keys.js";
 
 const NAMES = { "↑": "up", "↓": "down", "←": "left", "→": "right" };
 const IDLE = ["idle", "none"];
 const ARROWS = Object.fromEntries(Object.entries(NAMES).map(([arrow, key]) => [key, arrow]));
 const EXAMPLE =
-  `the keys are ${KEY_NAMES.join(", ")} (or ${Object.keys(NAMES).join(" ")}) and idle, ` +
-  'written like "W*8, W+→*4, idle*2"';
+  `the keys are ${KEY_NAMES.join(", ")} (up, down, left, right also ${Object.keys(NAMES).join(" ")} or i, k, j, l) ` +
+  'and idle, written like "W*8, W+→*4, idle*2"';
 
 /** @type {import("./notation.js").Notation} */
 export const presses = Object.freeze({
@@ -30,8 +30,9 @@ export const presses = Object.freeze({
     const count = Number(countText);
     if (count < 1 || count > MAX_LATENTS) throw new ReadError(`has a count that is not between 1 and ${MAX_LATENTS}`);
     if (IDLE.includes(keysText)) return { keys: [], count };
-    const keys = keysText.split("+").map((key) => NAMES[key.trim()] ?? key.trim());
-    if (keys.includes("")) throw new ReadError("lacks a key");
+    const parts = keysText.split("+").map((part) => NAMES[part.trim()] ?? part.trim());
+    if (parts.includes("")) throw new ReadError("lacks a key");
+    const keys = spelledOut(parts);
     checkKeys(keys);
     return { keys, count };
   },

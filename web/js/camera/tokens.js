@@ -4,9 +4,11 @@
  * The grammar and the sentences of `hyworld/camera/tokens.py`.
  */
 
-import { KEY_NAMES, MAX_LATENTS, ReadError, checkKeys, inOrder, shortened } from "./keys.js";
+import { KEY_NAMES, MAX_LATENTS, ReadError, checkKeys, inOrder, shortened, spelledOut } from "./keys.js";
 
-const EXAMPLE = `the keys are ${KEY_NAMES.join(", ")}, and a token is written like "w-4" or "w+right-4"`;
+const EXAMPLE =
+  `the keys are ${KEY_NAMES.join(", ")} (i, k, j, l are up, down, left, right), and a token is written like ` +
+  '"w-4", "w+right-4" or "wl-4"';
 const DASHES = /[‐‑‒–—−]/g;
 const NUMBER = /^[+-]?(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:e[+-]?\d+(?:_\d+)*)?$/;
 const NOT_FINITE = /^[+-]?(?:inf(?:inity)?|nan)$/;
@@ -27,8 +29,9 @@ export const tokens = Object.freeze({
     if (dash < 0 || !countText) throw new ReadError("lacks a count");
     if (!keysText) throw new ReadError("lacks a key");
     if (keysText.endsWith("-")) throw new ReadError(`has the negative count -${shortened(countText)}`);
-    const keys = keysText.split("+").map((key) => key.trim());
-    if (keys.includes("")) throw new ReadError('has a "+" with no key beside it');
+    const parts = keysText.split("+").map((part) => part.trim());
+    if (parts.includes("")) throw new ReadError('has a "+" with no key beside it');
+    const keys = spelledOut(parts);
     checkKeys(keys);
     return { keys, count: readCount(countText) };
   },

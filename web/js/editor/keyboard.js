@@ -2,7 +2,7 @@
  * Which key of a keyboard or gamepad is which key of a path, and how a key event is kept from the graph.
  */
 
-/** By place on the keyboard, as in games: W A S D lie together on every layout. */
+/** By place on the keyboard, as in games: W A S D and I J K L, DreamX-World's keys, lie together on every layout. */
 const BY_PLACE = {
   KeyW: "w",
   KeyA: "a",
@@ -14,6 +14,10 @@ const BY_PLACE = {
   ArrowDown: "down",
   ArrowLeft: "left",
   ArrowRight: "right",
+  KeyI: "up",
+  KeyK: "down",
+  KeyJ: "left",
+  KeyL: "right",
 };
 
 /** The path key of a keyboard event; undefined for any other, and while Ctrl, Alt or Meta is down. */

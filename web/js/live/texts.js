@@ -8,7 +8,7 @@ const ENGLISH = {
   live: "Live walk",
   picture: "The world",
   screen:
-    "Walk. Hold W A S D to move, the arrow keys to turn, Q or E to orbit. Space lets time go on or stand still, Backspace goes one chunk back, F fills the screen, Escape leaves.",
+    "Walk. Hold W A S D to move, the arrow keys or I J K L to turn, Q or E to orbit. Space lets time go on or stand still, Backspace goes one chunk back, F fills the screen, Escape leaves.",
   screenStill:
     "The world. Space lets time go on or stand still, Backspace goes one chunk back, F fills the screen, Escape leaves.",
   hint: "Click here, then hold W A S D or the arrow keys",
@@ -50,7 +50,7 @@ const CHINESE = {
   live: "实时行走",
   picture: "世界",
   screen:
-    "行走。按住 W A S D 移动，方向键转向，Q 或 E 环绕。空格让时间继续或静止，退格键退回一块，F 全屏，Esc 离开。",
+    "行走。按住 W A S D 移动，方向键或 I J K L 转向，Q 或 E 环绕。空格让时间继续或静止，退格键退回一块，F 全屏，Esc 离开。",
   screenStill: "世界。空格让时间继续或静止，退格键退回一块，F 全屏，Esc 离开。",
   hint: "点击此处，然后按住 W A S D 或方向键",
   hintTouch: "左半边移动，右半边转向。",
