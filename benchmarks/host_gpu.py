@@ -1,10 +1,12 @@
 """The nodes at full size on an NVIDIA GPU, in process, with random weights: times, memory, reuse and unloading.
 
     python benchmarks/host_gpu.py COMFYUI_FOLDER [--size 704x1280] [--chunks 6] [--weight-dtype fp8_e4m3fn]
-        [--linears fp8] [--kv-memory fast] [--card-gb 24] [--legacy] [--compile] [--output result.json]
+        [--linears fp8] [--speed fast] [--kv-memory fast] [--card-gb 24] [--legacy] [--compile] [--output result.json]
+    python benchmarks/host_gpu.py COMFYUI_FOLDER --against-bench [--size 704x1280 480x832] [--modes exact fast]
 
 `--card-gb` makes ComfyUI and PyTorch behave as on a card of that size; `--legacy` switches dynamic VRAM off
-(0.33 and later). Files are made once in `--models` (16 GB of disk). Results: docs/benchmarks.md.
+(0.33 and later). `--against-bench` measures each mode in the nodes and as `hyworld bench` does, in turns. Files are
+made once in `--models` (16 GB of disk). Results: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,27 +70,34 @@ def load_pack() -> Any:
     return importlib.import_module("hy_worldplay_pack.nodes")
 
 
-def make_files(models: Path) -> tuple[Path, Path]:
-    """Write a full-size network and VAE with random bf16 weights; returns both files."""
+NETWORK, VAE, TINY = "worldplay_5b.safetensors", "wan2.2_vae.safetensors", "taew2_2.safetensors"
+
+
+def make_files(models: Path) -> None:
+    """Write a full-size network, VAE and tiny decoder with random bf16 weights."""
+    import torch
+    from hy_worldplay_pack.hyworld.bench.released import tiny_decoder_of
     from hy_worldplay_pack.hyworld.config import WAN_5B
     from hy_worldplay_pack.hyworld.dit import WanDiT
-    from hy_worldplay_pack.hyworld.vae import Wan22VAE
+    from hy_worldplay_pack.hyworld.vae import TinyDecoder, Wan22VAE
     from hy_worldplay_pack.hyworld.weights.random import randomise
     from safetensors.torch import save_file
 
-    dit, vae = models / "diffusion_models" / "worldplay_5b.safetensors", models / "vae" / "wan2.2_vae.safetensors"
-    for file, network, seed in ((dit, WanDiT, 0), (vae, Wan22VAE, 1)):
+    for seed, (folder, name, network, sizes) in enumerate(
+        (
+            ("diffusion_models", NETWORK, WanDiT, WAN_5B.dit),
+            ("vae", VAE, Wan22VAE, WAN_5B.vae),
+            ("vae_approx", TINY, TinyDecoder, tiny_decoder_of(WAN_5B)),
+        )
+    ):
+        file = models / folder / name
         if file.exists():
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
-        import torch
-
-        module = network(WAN_5B.dit if network is WanDiT else WAN_5B.vae, device="cuda", dtype=torch.bfloat16)
-        randomise(module, seed, device="cuda")
+        module = randomise(network(sizes, device="cuda", dtype=torch.bfloat16), seed, device="cuda")
         save_file({name: tensor.cpu().contiguous() for name, tensor in module.state_dict().items()}, file)
         del module
         torch.cuda.empty_cache()
-    return dit, vae
 
 
 class UsedMemory:
@@ -118,83 +128,148 @@ def used() -> int:
     return total - free
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("comfy", type=Path)
-    parser.add_argument("--size", default="704x1280")
-    parser.add_argument("--chunks", type=int, default=6)
-    parser.add_argument("--weight-dtype", default="default")
-    parser.add_argument("--linears", default="exact")
-    parser.add_argument("--kv-memory", default="auto")
-    parser.add_argument("--compile", action="store_true", help="put the host's compile node before the sampler")
-    parser.add_argument("--card-gb", type=float)
-    parser.add_argument("--legacy", action="store_true")
-    parser.add_argument("--models", type=Path, default=Path("/tmp/hyworld_models"))
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    height, width = (int(side) for side in options.size.split("x"))
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+class Nodes:
+    """The node classes as a workflow uses them, over the files that `make_files` wrote."""
 
-    start_host(options.comfy.resolve(), options.card_gb, options.legacy)
-    nodes = load_pack()
+    def __init__(self, models: Path) -> None:
+        self._nodes = load_pack()
+        import comfy.sd
+        import comfy.utils
+        import folder_paths
+        import torch
+
+        make_files(models)
+        for kind in ("diffusion_models", "vae", "vae_approx"):
+            folder_paths.add_model_folder_path(kind, str(models / kind))
+        # As if images alone were wired.
+        prompt = {"1": {"inputs": {sys.modules["hy_worldplay_pack.nodes.idle_inputs"].KEPT: "0"}}}
+        hidden = {"hidden": SimpleNamespace(unique_id="1", prompt=prompt)}
+        self._sampler = type("Sampler", (self._nodes.StreamingSampler,), hidden)
+        self._first = type("First", (self._nodes.EncodeFirstFrame,), hidden)
+        self._camera = type("Camera", (self._nodes.CameraTrajectory,), hidden)
+        sys.modules[self._nodes.CameraTrajectory.__module__].ui = SimpleNamespace(PreviewImage=lambda *_, **__: None)
+        self._pipeline = sys.modules["hy_worldplay_pack.hyworld.pipeline"].Pipeline
+        self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(models / "vae" / VAE)))
+        self._positive = [[torch.zeros(1, 512, 4096), {"pooled_output": None}]]
+        self._positive[0][0][:, :40] = torch.randn(1, 40, 4096) * 0.1
+        self._picture = torch.rand(1, 90, 160, 3)
+
+    def load(self, weight_dtype: str = "default", **inputs: Any) -> Any:
+        """MODEL of Load HY-WorldPlay Model."""
+        (model,) = self._nodes.LoadModel.execute(NETWORK, weight_dtype, "auto", **inputs).args
+        return model
+
+    def walk(
+        self, model: Any, size: tuple[int, int], chunks: int, seed: int, *, decoder: str = "full (the VAE)",
+        kv_memory: str = "auto",
+    ) -> tuple[list[float], Any, int]:  # fmt: skip
+        """Seconds of each chunk through the Streaming Sampler; the frames and their number."""
+        import torch
+
+        height, width = size
+        first_frame, _ = self._first.execute(self._picture, self.vae, width, height).args
+        trajectory = self._camera.execute("w-7, right-8, w-8, left-8, right-8, s-8, left-8, s-8").args[0]
+        moments = [time.perf_counter()]
+        walk = self._pipeline.walk
+
+        def timed(pipeline: Any, *args: Any, **kwargs: Any) -> Any:
+            for chunk in walk(pipeline, *args, **kwargs):
+                torch.cuda.synchronize()
+                moments.append(time.perf_counter())
+                yield chunk
+
+        self._pipeline.walk = timed
+        try:
+            images, _, frames, *_ = self._sampler.execute(
+                model, self._positive, self.vae, trajectory=trajectory, chunks=chunks, seed=seed, decoder=decoder,
+                preview=False, first_frame=first_frame, kv_memory=kv_memory,
+            ).args  # fmt: skip
+        finally:
+            self._pipeline.walk = walk
+        return [b - a for a, b in itertools.pairwise(moments)], images, frames
+
+
+MODES: dict[str, tuple[dict[str, Any], str]] = {
+    "exact": ({}, "full"),
+    "fp8 linears": ({"linears": "fp8"}, "full"),
+    "fast": ({"speed": "fast"}, "full"),
+    "fastest": ({"speed": "fast"}, "tiny"),
+}
+"""What the loader is given in each mode, and the decoder."""
+
+
+def against_bench(nodes: Nodes, sizes: list[tuple[int, int]], names: list[str], chunks: int) -> list[dict[str, Any]]:
+    """Milliseconds of a chunk with a full memory in the nodes and in `hyworld bench`, one mode after another."""
+    import comfy.model_management
+    import torch
+    from hy_worldplay_pack.hyworld.bench.measure import Memory, attach, path_of, release, settled_from, time_chunk
+    from hy_worldplay_pack.hyworld.bench.workload import Setup, source_for, start
+    from hy_worldplay_pack.hyworld.modes import Modes, at_speed
+
+    source = source_for("wan_5b", "cuda", "bfloat16", None, None, None)
+    rows, model, loaded = [], None, None
+    for name in names:
+        inputs, decoder = MODES[name]
+        modes = at_speed(inputs.get("speed", "exact"), Modes(linears=inputs.get("linears", "exact")))
+        settled = settled_from(source.known_recipe)
+        for size in sizes:
+            comfy.model_management.unload_all_models()
+            release(source.device)
+            with torch.inference_mode(False), torch.no_grad():
+                setup = Setup(size, chunks, modes, decoder)
+                pipeline = source.build(setup)
+                probe, memory = attach(pipeline), Memory(source.device)
+                walk = pipeline.walk(start(pipeline, source, setup), path_of(pipeline, chunks), chunks)
+                bench = [time_chunk(walk, probe, memory).ms for _ in range(chunks)]
+            del walk, pipeline, probe
+            release(source.device)
+            if model is None or loaded != inputs:
+                model = None
+                model, loaded = nodes.load(**inputs), inputs
+            seconds, *_ = nodes.walk(
+                model, size, chunks, len(rows) + 1, decoder=TINY if decoder == "tiny" else "full (the VAE)"
+            )
+            row = {
+                "mode": name,
+                "size": f"{size[0]}x{size[1]}",
+                "bench_ms": round(median(bench[settled:]), 1),
+                "nodes_ms": round(1000 * median(seconds[settled:]), 1),
+                "nodes_chunks_ms": [round(1000 * each) for each in seconds],
+            }
+            row["ratio"] = round(row["nodes_ms"] / row["bench_ms"], 3)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    print("mode         size      bench ms  nodes ms  ratio")
+    for row in rows:
+        print("{mode:11}  {size:8}  {bench_ms:8.1f}  {nodes_ms:8.1f}  {ratio:.3f}".format(**row))
+    return rows
+
+
+def walked_twice(nodes: Nodes, options: argparse.Namespace) -> dict[str, Any]:
+    """One mode: two walks with the model loaded once, and what is left when everything is unloaded."""
     import comfy.model_management as mm
-    import comfy.sd
-    import comfy.utils
-    import folder_paths
     import torch
 
-    make_files(options.models)
-    for kind in ("diffusion_models", "vae"):
-        folder_paths.add_model_folder_path(kind, str(options.models / kind))
-    sampler = type("Sampler", (nodes.StreamingSampler,), {"hidden": SimpleNamespace(unique_id=None, prompt=None)})
-    first = type("First", (nodes.EncodeFirstFrame,), {"hidden": SimpleNamespace(unique_id=None, prompt=None)})
-    camera = type("Camera", (nodes.CameraTrajectory,), {"hidden": SimpleNamespace(unique_id=None, prompt=None)})
-    camera_module = sys.modules[nodes.CameraTrajectory.__module__]
-    camera_module.ui = SimpleNamespace(PreviewImage=lambda *_, **__: None)
-
-    with torch.inference_mode(), UsedMemory() as watch:
+    ((height, width),) = sizes_of(options.size)
+    with UsedMemory() as watch:
         torch.zeros(1, device="cuda")
         baseline = used()
         began = time.perf_counter()
-        file = "worldplay_5b.safetensors"
-        (model,) = nodes.LoadModel.execute(file, options.weight_dtype, "auto", linears=options.linears).args
+        model = nodes.load(options.weight_dtype, linears=options.linears, speed=options.speed)
         if options.compile:
             from comfy_api.torch_helpers import set_torch_compile_wrapper
 
             model = model.clone()
             set_torch_compile_wrapper(model, backend="inductor")
-        vae_file = str(options.models / "vae" / "wan2.2_vae.safetensors")
-        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(vae_file))
         loaded = time.perf_counter() - began
-        positive = [[torch.zeros(1, 512, 4096), {"pooled_output": None}]]
-        positive[0][0][:, :40] = torch.randn(1, 40, 4096) * 0.1
-        picture = torch.rand(1, 90, 160, 3)
-        first_frame, _ = first.execute(picture, vae, width, height).args
-        trajectory = camera.execute("w-7, right-8, w-8, left-8").args[0]
-
         runs = []
         for seed in (1, 2):
-            moments = [time.perf_counter()]
-            pipeline = sys.modules[nodes.StreamingSampler.__module__].Pipeline
-            walk = pipeline.walk
-
-            def timed(self: Any, *args: Any, walk: Any = walk, moments: list = moments, **kwargs: Any) -> Any:
-                for chunk in walk(self, *args, **kwargs):
-                    torch.cuda.synchronize()
-                    moments.append(time.perf_counter())
-                    yield chunk
-
-            pipeline.walk = timed
-            try:
-                images, _, frames, _ = sampler.execute(
-                    model, positive, vae, trajectory, options.chunks, seed, "full (the VAE)", False,
-                    first_frame=first_frame, kv_memory=options.kv_memory,
-                ).args  # fmt: skip
-            finally:
-                pipeline.walk = walk
+            seconds, images, frames = nodes.walk(
+                model, (height, width), options.chunks, seed, kv_memory=options.kv_memory
+            )
             runs.append(
                 {
-                    "seconds_per_chunk": [round(b - a, 2) for a, b in itertools.pairwise(moments)],
+                    "seconds_per_chunk": [round(each, 2) for each in seconds],
                     "frames": frames,
                     "finite": bool(torch.isfinite(images).all()),
                     "used_after_gb": round((used() - baseline) / 1e9, 2),
@@ -203,23 +278,67 @@ def main() -> None:
         mm.unload_all_models()
         mm.soft_empty_cache()
         torch.cuda.empty_cache()
-        result = {
-            "gpu": torch.cuda.get_device_name(),
-            "comfyui": importlib.import_module("comfyui_version").__version__,
-            "torch": torch.__version__,
-            "patcher": type(model).__name__,
-            "size": options.size,
-            "weight_dtype": options.weight_dtype,
-            "linears": options.linears,
-            "kv_memory": options.kv_memory,
-            "compiled": options.compile,
-            "card_gb": options.card_gb,
-            "load_seconds": round(loaded, 1),
-            "runs": runs,
-            "peak_gb": round((watch.peak - baseline) / 1e9, 2),
-            "peak_torch_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
-            "after_unloading_gb": round((used() - baseline) / 1e9, 2),
-        }
+    return {
+        "patcher": type(model).__name__,
+        "size": f"{height}x{width}",
+        "weight_dtype": options.weight_dtype,
+        "linears": options.linears,
+        "speed": options.speed,
+        "kv_memory": options.kv_memory,
+        "compiled": options.compile,
+        "load_seconds": round(loaded, 1),
+        "runs": runs,
+        "peak_gb": round((watch.peak - baseline) / 1e9, 2),
+        "peak_torch_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2),
+        "after_unloading_gb": round((used() - baseline) / 1e9, 2),
+    }
+
+
+def sizes_of(texts: list[str]) -> list[tuple[int, int]]:
+    """(height, width) of texts such as 704x1280."""
+    pairs = [text.split("x") for text in texts]
+    return [(int(height), int(width)) for height, width in pairs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comfy", type=Path)
+    parser.add_argument("--size", nargs="+", default=["704x1280"])
+    parser.add_argument("--chunks", type=int, default=0, help="default: 6, and 11 against bench")
+    parser.add_argument("--weight-dtype", default="default")
+    parser.add_argument("--linears", default="exact")
+    parser.add_argument("--speed", default="exact")
+    parser.add_argument("--kv-memory", default="auto")
+    parser.add_argument("--compile", action="store_true", help="put the host's compile node before the sampler")
+    parser.add_argument("--against-bench", action="store_true")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES), help="against bench")
+    parser.add_argument("--card-gb", type=float)
+    parser.add_argument("--legacy", action="store_true")
+    parser.add_argument("--models", type=Path, default=Path("/tmp/hyworld_models"))
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    options.chunks = options.chunks or (11 if options.against_bench else 6)
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+
+    start_host(options.comfy.resolve(), options.card_gb, options.legacy)
+    import torch
+
+    with torch.inference_mode():
+        nodes = Nodes(options.models)
+        if options.against_bench:
+            measured: Any = {
+                "against_bench": against_bench(nodes, sizes_of(options.size), options.modes, options.chunks)
+            }
+        else:
+            measured = walked_twice(nodes, options)
+    result = {
+        "gpu": torch.cuda.get_device_name(),
+        "comfyui": importlib.import_module("comfyui_version").__version__,
+        "torch": torch.__version__,
+        "dynamic": type(nodes.vae.patcher).__name__ == "ModelPatcherDynamic",
+        "card_gb": options.card_gb,
+        **measured,
+    }
     print(json.dumps(result))
     if options.output:
         options.output.write_text(json.dumps(result, indent=2) + "\n")

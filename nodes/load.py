@@ -96,7 +96,8 @@ class LoadModel(io.ComfyNode):
                     default="exact",
                     optional=True,
                     tooltip="fp8 multiplies in float8 with a scale for every row: faster on Hopper and Blackwell cards "
-                    "(RTX 50), at a few percent of error. Works with every weight_dtype and with LoRAs.",
+                    "(RTX 50), at a few percent of error. The large weights are then kept in fp8, whatever "
+                    "weight_dtype says; LoRAs work.",
                 ),
                 io.Combo.Input(
                     "recipe",

@@ -9,7 +9,7 @@ from typing import Any
 from ..hyworld.walk import Walker
 from ..hyworld.walk import World as WorldValue
 from .host.gpus import shared
-from .host.run import explains_out_of_memory, load_together, memory_for_walk, running
+from .host.run import Together, explains_out_of_memory, memory_for_walk, running
 from .host.vae import HostDecoder, HostVAE
 
 
@@ -19,23 +19,21 @@ def in_memory(
 ) -> Iterator[Callable[[], None]]:
     """A context in which models and decoder are loaded for a walk in `world`, and too little memory is explained.
 
-    Gives the function that loads them again, for whatever else may have taken their place since.
+    Gives the function that loads them again, if something else has taken their place since.
     """
     if models[0].model.gpus > 1:
         walker.share(models[0].model.gpus)
     needed = memory_for_walk(walker, world, tiny=decoder is not vae)
-
-    def load() -> None:
-        load_together([*models, decoder.patcher], memory_required=needed)
+    together = Together([*models, decoder.patcher], memory_required=needed)
 
     with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)):
         try:
-            load()
+            together.load()
             with ExitStack() as stack:
                 stack.enter_context(shared(walker, models, vae, decoder, world, memory=needed))
                 for model in models:
                     stack.enter_context(running(model))
-                yield load
+                yield together.load
         finally:
             walker.decoding.caches.park()
 

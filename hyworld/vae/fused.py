@@ -112,7 +112,8 @@ _PHASES: WeakKeyDictionary[nn.Conv2d, tuple[tuple[int, int], Tensor]] = WeakKeyD
 
 
 def _phases_of(conv: nn.Conv2d) -> Tensor:
-    made_of = (conv.weight.data_ptr(), conv.weight._version)
+    weight = conv.weight
+    made_of = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)  # a host's count no changes
     kept = _PHASES.get(conv)
     if kept is None or kept[0] != made_of:
         _PHASES[conv] = kept = (made_of, _phases(conv.weight))

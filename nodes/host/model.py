@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import comfy.cli_args
@@ -15,6 +14,7 @@ import comfy.supported_models_base
 import comfy.utils
 import folder_paths
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...hyworld import builtin
@@ -23,7 +23,7 @@ from ...hyworld.cpu import multiplies_bfloat16
 from ...hyworld.dit import PLAIN, Inputs, TextKV, WanDiT
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
-from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, QuantiseRows, dequantise_state, marker, scale_name
+from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, dequantise_state, marker, scale_name
 from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
 from ...hyworld.parallel.lead import SharedNetwork
 from ...hyworld.parallel.share import check_heads
@@ -32,7 +32,8 @@ from ...hyworld.walk.recipe import Recipe
 from ...hyworld.walk.recipes import RECIPES
 from ...hyworld.weights import open_dit
 from .files import listed_file, names_alone
-from .fp8 import Fp8Products
+from .forwards import Forwards
+from .fp8 import put_linears, take_linears
 from .gpus import check_gpus, ends_with
 
 TINY_NAME = "tiny (built in, no download)"
@@ -89,7 +90,6 @@ class WorldPlayModel(comfy.model_base.BaseModel):
 
     def __init__(self, model_config: WorldPlayConfig, device: Any = None) -> None:
         super().__init__(model_config, comfy.model_base.ModelType.FLOW, device=device, unet_model=HostedDiT)
-        self.fp8_rounding: QuantiseRows | None = None
         self.modes = Modes()
         self.gpus = 1
         self.file = ""
@@ -115,10 +115,9 @@ class WorldPlayModel(comfy.model_base.BaseModel):
                 "This model walks chunk by chunk: sample it with the HY-WorldPlay Streaming Sampler, not with a "
                 "KSampler."
             )
-        with nullcontext() if self.fp8_rounding is None else Fp8Products(self.fp8_rounding):
-            # Looked up only here: the compile node swaps the attribute during the call.
-            network = kwargs.get("shared") or self.diffusion_model
-            return network(inputs._replace(latents=x, timestep=t))
+        # Looked up only here: the compile node swaps the attribute during the call.
+        network = kwargs.get("shared") or self.diffusion_model
+        return network(inputs._replace(latents=x, timestep=t))
 
 
 class WorldPlayConfig(comfy.supported_models_base.BASE):
@@ -175,10 +174,14 @@ def load_model(
     """
     check_modes(modes, comfy.model_management.get_torch_device())
     check_gpus(gpus, comfy.model_management.get_torch_device())
-    state, config = _weights(name, weight_dtype, allow_base, WEIGHTS[weights])
+    state, scales, config = _weights(name, allow_base, WEIGHTS[weights])
     check_heads(config.sizes.num_heads, gpus)
     _check_recipe(config.sizes, name, asked)
-    state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype])
+    parameters = comfy.utils.calculate_parameters(state)
+    rounding = fp8_rounding(modes)
+    linears = {} if rounding is None else take_linears(state, scales)
+    state = _with_scales(state, scales, weight_dtype)
+    state, wanted = _dtype_for(config, state, WEIGHT_DTYPES[weight_dtype], parameters)
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     quantised = getattr(config, "quant_config", None) is not None
@@ -191,8 +194,12 @@ def load_model(
     config.set_inference_dtype(wanted, cast)
 
     model = config.get_model(state)
+    if rounding is not None:
+        computes = wanted if cast is None else cast
+        biases = {layer: state.pop(f"{layer}.bias").to(offload_device, computes, copy=True) for layer in linears}
+        put_linears(model.diffusion_model, linears, biases, rounding, load_device)
     patcher_class = comfy.model_patcher.ModelPatcher
-    if not disable_dynamic:
+    if not (disable_dynamic or linears):  # dynamic memory patches weights without asking their layer
         # Looked up at call time: the host rebinds it while it starts.
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", patcher_class)
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
@@ -201,7 +208,6 @@ def load_model(
     _fill(model, state, assign=hasattr(patcher, "is_dynamic") and patcher.is_dynamic())
     model.diffusion_model.kernels = network_kernels(modes, load_device)
     model.diffusion_model.fingerprint = config.fingerprint
-    model.fp8_rounding = fp8_rounding(modes)
     model.file, model.asked, model.modes, model.gpus = name, asked, modes, gpus
     if gpus > 1:
         ends_with(patcher)
@@ -235,35 +241,44 @@ def _check_recipe(sizes: DiTConfig, name: str, asked: Asked) -> None:
 
 
 def _weights(
-    name: str, weight_dtype: str, allow_base: bool, ema: bool | None
-) -> tuple[dict[str, Tensor], WorldPlayConfig]:
+    name: str, allow_base: bool, ema: bool | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor], WorldPlayConfig]:
+    """Weights, the scales of those in scaled fp8 by the same names, and the architecture."""
     if name in BUILT_IN:
         preset = builtin.preset(BUILT_IN[name])
         if preset.name != BUILT_IN[name]:
             logging.warning("HY-WorldPlay: %s", builtin.NOT_TRAINED)
         dit = builtin.dit(preset)
-        return dict(dit.state_dict()), WorldPlayConfig(dit.config, dit.fingerprint)
+        return dict(dit.state_dict()), {}, WorldPlayConfig(dit.config, dit.fingerprint)
     path = listed_file("diffusion_models", name, "choose another")
     with names_alone(path, name):
         opened = open_dit(path, allow_base=allow_base, ema=ema)
     state = dict(opened.state)
     # An old host's Save Model writes a scale of 1 for every other Linear too; a new one would read those as fp8.
-    used = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
-    scales = {scale_name(name): scale for name, scale in used.items()}
+    scales = {name: scale for name, scale in opened.scales.items() if state[name].dtype in FP8_DTYPES}
+    return state, scales, WorldPlayConfig(opened.config, opened.fingerprint)
+
+
+def _with_scales(state: dict[str, Tensor], scales: dict[str, Tensor], weight_dtype: str) -> dict[str, Tensor]:
+    """The weights as this host reads them, with the scales of those in it."""
+    used = {name: scale for name, scale in scales.items() if name in state}
+    if not used:
+        return state
+    named = {**state, **{scale_name(name): scale for name, scale in used.items()}}
     # The host reads only float8_e4m3fn with one scale per matrix; other weights are dequantised.
     known = all(scale.numel() == 1 and state[name].dtype == FP8 for name, scale in used.items())
-    if scales and (weight_dtype in ("bf16", "fp16") or not known):
-        wide = torch.float16 if weight_dtype == "fp16" else torch.bfloat16
-        state = dequantise_state({**state, **scales}, wide)
-    elif scales:
-        state.update({**scales, MARKER: marker()})
-    return state, WorldPlayConfig(opened.config, opened.fingerprint)
+    if known and weight_dtype not in ("bf16", "fp16"):
+        return {**named, MARKER: marker()}
+    return dequantise_state(named, torch.float16 if weight_dtype == "fp16" else torch.bfloat16)
 
 
 def _dtype_for(
-    config: WorldPlayConfig, state: dict[str, Tensor], asked: torch.dtype | None
+    config: WorldPlayConfig, state: dict[str, Tensor], asked: torch.dtype | None, parameters: int
 ) -> tuple[dict[str, Tensor], torch.dtype]:
-    """Declare scaled fp8 weights as this host version expects; returns the state and the dtype of the rest."""
+    """Declare scaled fp8 weights as this host version expects; returns the state and the dtype of the rest.
+
+    parameters: of the whole network.
+    """
     stored: torch.dtype | None = comfy.utils.weight_dtype(state)
     if MARKER in state:
         stored = asked = None
@@ -275,7 +290,7 @@ def _dtype_for(
             config.quantised_the_old_way = True
     if asked is None:
         asked = comfy.model_management.unet_dtype(
-            model_params=comfy.utils.calculate_parameters(state),
+            model_params=parameters,
             supported_dtypes=config.supported_inference_dtypes,
             weight_dtype=stored,
         )
@@ -299,7 +314,7 @@ def _fill(model: WorldPlayModel, state: dict[str, Tensor], *, assign: bool) -> N
 
 
 class HostNetwork:
-    """A `Network` for `Walker` whose forwards go through the host's APPLY_MODEL wrappers."""
+    """A `Network` for `Walker`: the host's, with APPLY_MODEL wrappers, or ours over its tensors, see `Forwards`."""
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
         self._patcher = patcher
@@ -309,6 +324,7 @@ class HostNetwork:
         comfy.patcher_extension.merge_nested_dicts(
             self._options.setdefault("wrappers", {}), patcher.wrappers, copy_dict1=False
         )
+        self._forwards = Forwards(patcher)
 
     @property
     def config(self) -> DiTConfig:
@@ -340,9 +356,18 @@ class HostNetwork:
         return (self.shared or self._patcher.model.diffusion_model).image_keys_values(clip)
 
     def __call__(self, inputs: Inputs) -> Tensor | None:
+        if self.shared is None and self._is_alone():
+            ran, flow = self._forwards.run(inputs, self.dtype)
+            if ran:
+                return flow
         return self._patcher.model.apply_model(
             inputs.latents, inputs.timestep, transformer_options=self._options, inputs=inputs, shared=self.shared
         )
+
+    def _is_alone(self) -> bool:
+        """Whether no other node wants to see its forwards."""
+        wrappers = comfy.patcher_extension.get_all_wrappers(WrappersMP.APPLY_MODEL, self._options)
+        return not wrappers and not self._patcher.is_injected
 
 
 def require_worldplay(model: Any) -> comfy.model_patcher.ModelPatcher:

@@ -15,21 +15,46 @@ from ...hyworld.walk import WORLDPLAY, Walker, World
 from .server import server
 
 
-def load_together(models: Sequence[Any], *, memory_required: int) -> None:
-    """Load networks and VAE to the GPU in one request, so that none evicts another (memory in bytes)."""
-    comfy.model_management.load_models_gpu(list(models), memory_required=memory_required)
+class Together:
+    """Networks and VAE, loaded to the GPU in one request, so that none evicts another (memory in bytes)."""
+
+    def __init__(self, models: Sequence[Any], *, memory_required: int) -> None:
+        self._models = list(models)
+        self._memory_required = memory_required
+        self._loaded: list[Any] = []
+
+    def load(self) -> None:
+        """Load them, unless they are as this left them: to ask again may move weights, and takes time."""
+        if self._loaded and self._loaded == [_load_state(model) for model in self._models]:
+            return
+        comfy.model_management.load_models_gpu(list(self._models), memory_required=self._memory_required)
+        self._loaded = [_load_state(model) for model in self._models]
+
+
+def _load_state(patcher: Any) -> tuple[Any, ...]:
+    model = patcher.model
+    known = any(loaded.model is patcher for loaded in comfy.model_management.current_loaded_models)
+    return known, model.device, model.model_loaded_weight_memory, model.current_weight_patches_uuid
 
 
 def memory_for_walk(walker: Walker, world: World, *, tiny: bool) -> int:
     """Bytes a walk in `world` needs beside the weights: keys and values, and activations."""
     keys_values, activations = walker.bytes_needed(world.latent_shape[1:])
-    height, width = world.size
+    decoding = memory_for_decoding(
+        walker.network.config.latent_channels, world.spatial_stride, world.size, walker.dtype, tiny=tiny
+    )
+    return keys_values + max(activations, decoding)
+
+
+def memory_for_decoding(
+    channels: int, spatial_stride: int, size: tuple[int, int], dtype: torch.dtype, *, tiny: bool = False
+) -> int:
+    """Bytes that a decoder of this kind needs beside its weights for (height, width)."""
     # The host's own estimates: 8000 bytes a pixel for the Wan 2.2 VAE, of which smaller ones of its kind take their
     # share, and 7000 for that of Wan 2.1. Tiny decoders have a quarter of the channels.
-    channels = walker.network.config.latent_channels
-    is_22 = world.spatial_stride == WORLDPLAY.spatial_stride
+    is_22 = spatial_stride == WORLDPLAY.spatial_stride
     of_pixel = (8000 * channels / WAN_5B.dit.latent_channels if is_22 else 7000) / (4 if tiny else 1)
-    return keys_values + max(activations, int(of_pixel * height * width * walker.dtype.itemsize))
+    return int(of_pixel * size[0] * size[1] * dtype.itemsize)
 
 
 def raise_if_interrupted() -> None:

@@ -24,7 +24,8 @@ from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.walk.decoding import DecoderCaches
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
 from .files import listed_file, names_alone
-from .run import raise_if_interrupted
+from .resident import Resident
+from .run import memory_for_decoding, raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
 BUILT_IN_DECODER = "tiny (built-in world)"
@@ -110,6 +111,7 @@ class HostVAE:
             self._ours = make_vae(vae_config_from(source.state_dict(), {}), device="meta").eval()
             _share_parameters(source, self._ours)
         set_vae_kernels(self._ours, "auto", self.device, shared=True)
+        self._resident = Resident(self.device, _without_weights)
 
     @property
     def config(self) -> VAEConfig:
@@ -177,7 +179,16 @@ class HostVAE:
         latents = latents.to(self.device, self.dtype)
         if not self.weights_in_place():
             return self._decode_with_host_layers(latents, cache)
-        return self._ours.decode_stream(latents, cache)
+        if not (self._fetches_weights and self._has_room(latents)):
+            return self._ours.decode_stream(latents, cache)
+        with self._resident.of(self._ours, self.dtype) as plain:
+            return (plain or self._ours).decode_stream(latents, cache)
+
+    def _has_room(self, latents: Tensor) -> bool:
+        """Whether there is memory to decode while no weight can leave."""
+        height, width = (side * self.spatial_stride for side in latents.shape[-2:])
+        needed = memory_for_decoding(self.latent_channels, self.spatial_stride, (height, width), self.dtype)
+        return comfy.model_management.get_free_memory(self.device) > needed
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw VAE latents (LATENT sockets) → normalised latents (the network's)."""
@@ -270,6 +281,12 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     path = listed_file("vae_approx", name, f"choose {FULL_DECODER}")
     with names_alone(path, name):
         return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
+
+
+def _without_weights(ours: CausalVAE) -> CausalVAE:
+    plain = make_vae(ours.config, device="meta").eval().requires_grad_(False)
+    plain.kernels = ours.kernels
+    return plain
 
 
 def _share_parameters(source: nn.Module, target: nn.Module) -> None:

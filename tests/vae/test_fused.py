@@ -153,3 +153,12 @@ def test_the_decoder_stays_channels_last(config: VAEConfig):
         vae.decode_stream(torch.randn(1, config.z_dim, 2, 4, 6), cache)
     assert len(seen) > 100
     assert [name for name, channels_last in seen if not channels_last] == []
+
+
+def test_weights_of_a_host_that_count_no_changes(fused):
+    """ComfyUI loads weights in inference mode."""
+    with torch.inference_mode():
+        conv = nn.Conv2d(16, 16, 3, padding=1, device=DEVICE)
+    x = video(1, 16, 2, 6, 6)
+    with torch.no_grad():
+        close(fused.double(conv, x, None), PLAIN.double(conv, x, None))

@@ -110,6 +110,29 @@ def check_frames_from_the_hosts_layers_equal_the_hosts() -> str:
     return close(frames, hosts_frames(), EXACT, "one latent, then two, by the host's layers and the host's decode")
 
 
+def check_the_engines_decoder_over_layers_that_fetch_their_weights() -> str:
+    """As the host's dynamic memory has them, played on a CPU, where all weights lie in place."""
+    module, vae = pack("nodes.host.vae"), full_size_vae()
+    patcher, decoders, made = vae.patcher, [], module._without_weights
+    places = {"load_device": patcher.load_device, "offload_device": patcher.offload_device}
+    module._without_weights = lambda ours: decoders.append(made(ours)) or decoders[-1]
+    try:
+        vae.patcher = SimpleNamespace(is_dynamic=lambda: True, **places)
+        with torch.inference_mode():
+            hosted, short = module.HostVAE(vae), module.HostVAE(vae)
+        vae.patcher = patcher
+        short._has_room = lambda _: False
+        frames, layers = decoded(hosted.decode_stream, [1, 1, 1]), decoded(short.decode_stream, [3])
+    finally:
+        vae.patcher, module._without_weights = patcher, made
+        vars(vae).pop("_hyworld_streaming", None)
+    require(hosted._fetches_weights and len(decoders) == 1, f"one plain decoder for the stream: {len(decoders)}")
+    kinds = {type(layer).__module__ for layer in decoders[0].modules() if isinstance(layer, torch.nn.Conv3d)}
+    require(not any(kind.startswith("comfy") for kind in kinds), f"of torch's own layers: {kinds}")
+    found = close(frames, hosts_frames(), EXACT, "frames of the plain decoder and of the host's decode")
+    return f"{found} " + close(layers, hosts_frames(), EXACT, "where memory is short, of the host's layers")
+
+
 def check_a_stream_may_change_its_way() -> str:
     """Memory may run short, or come free, between two chunks: the cache of one way must do for the other."""
     vae = host_vae()
