@@ -62,7 +62,7 @@ def test_names_tell_walks_of_other_options_apart(tmp_path: Path):
         assert not kept.has(one)
         with results.work_folder(kept.folder) as work:
             (work / "walk.mp4").write_bytes(b"video")
-            results.finish(kept.folder, named, {"mp4": work / "walk.mp4"}, {"seconds": 1})
+            results.finish(kept.folder, named, {".mp4": work / "walk.mp4"}, {"seconds": 1})
         assert kept.has(named)
         assert (kept.folder / "x.mp4").read_bytes() == b"video"
         with pytest.raises(InputError, match="another walk"):
