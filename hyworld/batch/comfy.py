@@ -55,7 +55,7 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         self._stops.set()
         until = time.monotonic() + ENDS
-        for thread in self._threads:
+        for _thread in self._threads:
             self._todo.put(None)
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))

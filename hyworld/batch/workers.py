@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,13 @@ from .lines import Line
 from .news import MOST_DEATHS, Again, Failed, Made, News, Progress
 
 MISSING = "hyworld batch needs the package ray: install it (pip install ray), or send the walks to ComfyUI (--comfyui)."
+
+ADDRESS = "run this on one of its machines, with --address head:6379 or auto"
+
+NEEDED = f"every machine of a cluster needs hyworld {__version__} and the same Python"
+
+ANSWERS = 10.0
+"""Seconds in which a cluster must take a connection; Ray itself tries for minutes."""
 
 WAIT = 1.0
 """Seconds between two looks for news at most."""
@@ -57,15 +65,17 @@ class Pool:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if self._address is None:
-            options |= {"include_dashboard": False, "num_cpus": _cores()}
-        try:
             # "local": not a cluster that happens to run on this machine
-            self._ray.init(address=self._address or "local", **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": _cores()}
+        else:
+            _require_answer(self._address)
+            options |= {"address": self._address}
+        try:
+            self._ray.init(**options)
+        except (ConnectionError, RuntimeError, self._ray.exceptions.RayError) as error:
+            where = "on this machine" if self._address is None else f"at {self._address}"
             reason = " ".join(str(error).split())
-            if self._address is None:
-                raise InputError(f"Ray does not start on this machine ({reason}): try again.") from None
-            raise InputError(f"No Ray cluster can be used at {self._address} ({reason}): check the address.") from None
+            raise InputError(f"Ray cannot be used {where} ({reason}): check that with `ray status`.") from None
         machines = [machine["Resources"] for machine in self._ray.nodes() if machine["Alive"]]
         try:
             self.workers, self._options = _shares(machines, self._asked)
@@ -129,18 +139,18 @@ class Pool:
     def _started(self, one: Any) -> None:
         worker = self._starting.pop(one)
         try:
-            self._ray.get(one)
+            version = self._ray.get(one)
         except self._ray.exceptions.RayError as error:
             self._false_starts += 1
             if self._false_starts == MOST_DEATHS:
                 reason = str(error).strip().splitlines()[-1]
-                raise InputError(
-                    f"Workers do not start ({reason}): every machine needs hyworld {__version__} and the same Python."
-                ) from None
+                raise InputError(f"Workers do not start ({reason}): {NEEDED}.") from None
             self._start()
-        else:
-            self._false_starts = 0
-            self._idle.append(worker)
+            return
+        if version != __version__:
+            raise InputError(f"A worker has hyworld {version}: {NEEDED}.")
+        self._false_starts = 0
+        self._idle.append(worker)
 
 
 class _Worker:
@@ -149,11 +159,27 @@ class _Worker:
     def __init__(self, prepare: Callable[[], Walk]) -> None:
         self._walk = prepare()
 
-    def runs(self) -> None:
-        """Answers once it does."""
+    def runs(self) -> str:
+        """Once it does: of which version."""
+        return __version__
 
     def walk(self, line: Line, folder: Path) -> Iterator[Progress | Made | Failed]:
         yield from self._walk(line, folder)
+
+
+def _require_answer(address: str) -> None:
+    """Raises `InputError` for an address where nothing listens, or that is no cluster's own."""
+    if address.startswith("ray://"):
+        raise InputError(f"{address} is for Ray Client, which a batch cannot use: {ADDRESS}.")
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"{address} is no address of a Ray cluster: {ADDRESS}.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"No Ray cluster answers at {address} ({error}): {ADDRESS}.") from None
 
 
 def _cores() -> int:

@@ -47,7 +47,7 @@ def batch(
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster whose machines see the same folders, such as ray://host:10001."),
+        typer.Option(help="Of a Ray cluster whose machines see the same folders: head:6379, or auto on one of them."),
     ] = None,
     comfyui: Annotated[
         list[str] | None,

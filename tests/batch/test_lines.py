@@ -12,7 +12,7 @@ import pytest
 from hyworld.batch import lines, results
 from hyworld.batch.estimate import Estimate
 from hyworld.batch.lines import BadLine, Line
-from hyworld.cli.batch import checked
+from hyworld.cli.batch import checked, plain
 from hyworld.errors import InputError
 
 
@@ -37,6 +37,17 @@ def test_bad_lines_are_told_by_number_and_stop_nothing(tmp_path: Path):
     assert read[0].options == {"crop": "top", "seed": 1}
     assert read[4].name == "two"
     assert lines.count(file) == 7
+
+
+def test_a_line_says_otherwise_under_either_name(tmp_path: Path):
+    (line,) = lines.read(written(tmp_path, {"path": "w-7"}), anything, {"pose": "w-3", "seed": 1}, plain)
+    assert isinstance(line, Line)
+    assert line.options == {"seed": 1, "path": "w-7"}
+
+
+def test_text_that_no_file_can_hold_is_a_bad_line(tmp_path: Path):
+    file = written(tmp_path, r'{"prompt": "\ud800"}', "[" * 100_000)
+    assert [type(line) for line in lines.read(file, anything, {})] == [BadLine, BadLine]
 
 
 def test_a_file_of_100_000_lines_is_read_as_a_stream(tmp_path: Path):

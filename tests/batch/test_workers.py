@@ -14,37 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import pytest
 
 from hyworld.cli.main import main
 
+from .driver import ROOT, WALK, batch, frames, records
+
 pytest.importorskip("ray", reason="Ray is not installed")
 
 KILLS = int(os.environ.get("HYWORLD_KILLS", "2"))
-ROOT = Path(__file__).parents[2]
-WALK = {"preset": "tiny-random", "size": "64x96", "path": "w-7"}
-
-
-def batch(folder: Path, *options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hyworld", "batch", "walks.jsonl", "--out", "out", "--device", "cpu"]
-    return subprocess.Popen(
-        [*command, *map(str, options)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def records(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of finished walks; the file of one made again would be another."""
-    found = {}
-    for file in (folder / "out").glob("[!.]*.json"):
-        state = file.stat()
-        found[file.name] = (state.st_ino, state.st_mtime_ns)
-    return found
 
 
 def workers() -> list[int]:
@@ -127,8 +105,3 @@ def test_ray_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         main(["batch", "walks.jsonl", "--out", "out"])
     assert left.value.code == 2
     assert "pip install ray" in capsys.readouterr().err
-
-
-def frames(file: Path) -> int:
-    with av.open(str(file)) as container:
-        return sum(1 for _ in container.decode(video=0))

@@ -1,4 +1,4 @@
-"""`hyworld batch --comfyui` with real servers: the built-in world, pictures up and down, servers and drivers that end."""
+"""`hyworld batch --comfyui` with real servers: the built-in world, pictures up and down, servers and drivers killed."""
 
 from __future__ import annotations
 
