@@ -30,17 +30,15 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 class Servers:
     """ComfyUI servers, each of which makes one walk at a time; a context manager.
 
-    One that does not answer for a minute leaves its walk to another; it gets walks again when it answers.
+    One that does not answer for a minute leaves its walk to another; it gets walks again when it answers. What an
+    earlier batch of the same folder left in a queue is cancelled.
 
-    owner: tells the batch's prompts from others'; what an earlier one of that name left in a queue is cancelled.
-
-    Raises `InputError` if no server answers, at first or later.
+    Raises `InputError` if there is something to make and no server answers, at first or later.
     """
 
-    def __init__(self, addresses: list[str], workflow: Workflow, owner: str) -> None:
+    def __init__(self, addresses: list[str], workflow: Workflow) -> None:
         self._stops = threading.Event()
         self._workflow = workflow
-        self._owner = owner
         self._servers = [Server(address, self._stops) for address in dict.fromkeys(addresses)]
         self._todo: queue.Queue[Line | None] = queue.Queue()
         self._heard: queue.Queue[News | Exception | None] = queue.Queue()
@@ -48,8 +46,6 @@ class Servers:
         self._alive: set[str] = set()
 
     def __enter__(self) -> Servers:
-        self._alive = {server.address for server in self._servers if server.answers()}
-        self._require_one()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,19 +56,22 @@ class Servers:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def make(self, lines: Iterable[Line], folder: Path) -> Iterator[News]:
+    def make(self, lines: Iterable[Line], kept: results.Results) -> Iterator[News]:
         """Make the walks of `lines`; yields what came of each, and `Progress` of one chunk for the whole of it."""
-        for server in self._servers:
-            self._threads.append(threading.Thread(target=self._serve, args=(server, folder), daemon=True))
-            self._threads[-1].start()
         coming, again = iter(lines), list[Line]()
+        following = next(coming, None)
+        if following is None:
+            return
+        self._begin(kept)
         in_work, deaths = 0, Counter[int]()
         while True:
-            while in_work < len(self._alive) and (line := again.pop() if again else next(coming, None)) is not None:
+            while in_work < len(self._alive) and (line := again.pop() if again else following) is not None:
+                if line is following:
+                    following = next(coming, None)
                 in_work += 1
                 self._todo.put(line)
                 yield News(line, Progress(0.0, 1))
-            if not in_work:
+            if not in_work and following is None and not again:
                 return
             self._require_one()
             try:
@@ -95,16 +94,24 @@ class Servers:
                 yield News(line, Progress(1.0, 1))
             yield News(line, what)
 
+    def _begin(self, kept: results.Results) -> None:
+        """Find the servers that answer, and a thread for each."""
+        self._alive = {server.address for server in self._servers if server.answers()}
+        self._require_one()
+        for server in self._servers:
+            self._threads.append(threading.Thread(target=self._serve, args=(server, kept), daemon=True))
+            self._threads[-1].start()
+
     def _require_one(self) -> None:
         if not self._alive:
             raise InputError(NOBODY.format(", ".join(server.address for server in self._servers)))
 
-    def _serve(self, server: Server, folder: Path) -> None:
+    def _serve(self, server: Server, kept: results.Results) -> None:
         """On a thread: one server's walks."""
         try:
             while self._is_there(server) and (line := self._todo.get()) is not None:
                 try:
-                    what: Made | Failed | Again = self._walk(server, line, folder)
+                    what: Made | Failed | Again = self._walk(server, line, kept)
                 except (InputError, RefusedError) as error:
                     what = Failed(str(error))
                 except SilentError:
@@ -125,10 +132,10 @@ class Servers:
                 self._heard.put(None)
         return True
 
-    def _walk(self, server: Server, line: Line, folder: Path) -> Made | Failed:
+    def _walk(self, server: Server, line: Line, kept: results.Results) -> Made | Failed:
         began, job = time.monotonic(), str(uuid.uuid4())
         prompt = self._workflow.filled(line.options)
-        owner = f"{self._owner} {server.address}"  # a server of two names has two walks
+        owner = f"{kept.token} {server.address}"  # a server of two names has two walks
         server.clear(owner)
         for inputs, picture in self._workflow.pictures(prompt):
             inputs["image"] = server.upload(picture)
@@ -145,13 +152,13 @@ class Servers:
         saved = _saved(entry["outputs"])
         if not saved:
             return Failed("the workflow saved no file: add a Save Video node")
-        with results.work_folder(folder) as work:
+        with results.work_folder(kept.folder) as work:
             files = {}
             for number, (ending, file) in enumerate(saved.items()):
                 files[ending] = work / str(number)
                 files[ending].write_bytes(server.content(file))
             made = {"server": server.address, "seconds": round(time.monotonic() - began, 2)}
-            return Made(results.finish(folder, line, files, made))
+            return Made(results.finish(kept.folder, line, files, made))
 
 
 def _saved(outputs: dict[str, Any]) -> dict[str, dict[str, str]]:

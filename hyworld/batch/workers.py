@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import InputError
 from .lines import Line
 from .news import MOST_DEATHS, Again, Failed, Made, News, Progress
+from .results import Results
 
 MISSING = "hyworld batch needs the package ray: install it (pip install ray), or send the walks to ComfyUI (--comfyui)."
 
@@ -47,11 +48,12 @@ class Pool:
     workers: how many; None: one for each GPU, without GPUs one for each machine.
     prepare: called in each worker once; what it returns makes its walks.
 
-    Raises `InputError` for a cluster that does not answer or has too little for the workers, and for workers that do
-    not start.
+    Raises `InputError` where Ray is missing; and when there is something to make, for a cluster that does not answer or
+    has too little for the workers, and for workers that do not start.
     """
 
     def __init__(self, prepare: Callable[[], Walk], *, address: str | None, workers: int | None) -> None:
+        self._ray = ray()
         self._prepare = prepare
         self._address = address
         self._asked = workers
@@ -61,45 +63,25 @@ class Pool:
         self._busy: dict[Any, tuple[Any, Line]] = {}
 
     def __enter__(self) -> Pool:
-        self._ray = ray()
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        if self._address is None:
-            # "local": not a cluster that happens to run on this machine
-            options |= {"address": "local", "include_dashboard": False, "num_cpus": _cores()}
-        else:
-            _require_answer(self._address)
-            options |= {"address": self._address}
-        try:
-            self._ray.init(**options)
-        except (ConnectionError, RuntimeError, self._ray.exceptions.RayError) as error:
-            where = "on this machine" if self._address is None else f"at {self._address}"
-            reason = " ".join(str(error).split())
-            raise InputError(f"Ray cannot be used {where} ({reason}): check that with `ray status`.") from None
-        machines = [machine["Resources"] for machine in self._ray.nodes() if machine["Alive"]]
-        try:
-            self.workers, self._options = _shares(machines, self._asked)
-        except InputError:
-            self._ray.shutdown()
-            raise
-        for _ in range(self.workers):
-            self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
 
-    def make(self, lines: Iterable[Line], folder: Path) -> Iterator[News]:
+    def make(self, lines: Iterable[Line], kept: Results) -> Iterator[News]:
         """Make the walks of `lines`, taken one by one as workers are free; yields what is new."""
         coming, again = iter(lines), list[Line]()
         following = next(coming, None)
+        if following is None:
+            return
+        self._begin()
         deaths = Counter[int]()
         while following is not None or again or self._busy:
             while self._idle and (line := again.pop() if again else following) is not None:
                 if line is following:
                     following = next(coming, None)
                 worker = self._idle.pop()
-                self._busy[worker.walk.remote(line, folder)] = (worker, line)
+                self._busy[worker.walk.remote(line, kept.folder)] = (worker, line)
             waited = [*self._busy, *self._starting]
             ready, _ = self._ray.wait(waited, num_returns=1, timeout=WAIT, fetch_local=False)
             for one in ready:
@@ -120,6 +102,28 @@ class Pool:
                 elif not isinstance(what, Progress):
                     self._idle.append(worker)
                 yield News(line, what)
+
+    def _begin(self) -> None:
+        """Find the machines and start the workers."""
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else workers give way to all other programs
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        if self._address is None:
+            # "local": not a cluster that happens to run on this machine
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": _cores()}
+        else:
+            _require_answer(self._address)
+            options |= {"address": self._address}
+        try:
+            self._ray.init(**options)
+        except (ConnectionError, RuntimeError, self._ray.exceptions.RayError) as error:
+            where = "on this machine" if self._address is None else f"at {self._address}"
+            reason = " ".join(str(error).split())
+            raise InputError(f"Ray cannot be used {where} ({reason}): check that with `ray status`.") from None
+        machines = [machine["Resources"] for machine in self._ray.nodes() if machine["Alive"]]
+        workers, self._options = _shares(machines, self._asked)
+        for _ in range(workers):
+            self._start()
 
     def _next(self, news: Any) -> Progress | Made | Failed | Again:
         """Of a busy worker."""

@@ -54,12 +54,8 @@ class Workflow:
             raise InputError(f"{file} is not in API form: use Workflow > Export (API) in ComfyUI.")
         self._prompt: Prompt = prompt
 
-    def check(self, options: Mapping[str, Any]) -> None:
-        """Raises `InputError` for an option that has no place, or more than one."""
-        self.filled(options)
-
     def filled(self, options: Mapping[str, Any]) -> Prompt:
-        """The workflow with `options` in it; raises as `check`."""
+        """The workflow with `options` in it; raises `InputError` for one that has no place, or more than one."""
         prompt = copy.deepcopy(self._prompt)
         for name, value in options.items():
             if value is not None:

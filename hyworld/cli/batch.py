@@ -67,11 +67,15 @@ def batch(
     for_all = _options_of(context.args, folder)
     if (api_workflow is None) != (not comfyui):
         raise InputError("--comfyui needs --workflow, an API workflow, and the other way round: give both or none.")
-    sent = None if api_workflow is None else workflow.Workflow(api_workflow, folder)
-    if sent is None:
-        workers.ray()  # is it there? before anything is made
-    check = partial(checked, folder=folder) if sent is None else sent.check
-    estimate, began = Estimate(lines.count(walks), counts_chunks=sent is None), time.monotonic()
+    makers: workers.Pool | comfy.Servers
+    check: lines.Check
+    if api_workflow is None:
+        makers = workers.Pool(_Prepared(folder), address=address, workers=worker_count)
+        check = partial(checked, folder=folder)
+    else:
+        sent = workflow.Workflow(api_workflow, folder)
+        makers, check = comfy.Servers(comfyui or [], sent), sent.filled
+    estimate, began = Estimate(lines.count(walks), counts_chunks=not comfyui), time.monotonic()
     in_work: dict[str, int] = {}  # names, and the numbers of their lines
     with results.Results(out) as kept, _bar() as bar:
 
@@ -95,13 +99,8 @@ def batch(
                     continue
                 estimate.there += 1
 
-        makers: workers.Pool | comfy.Servers
-        if sent is None:
-            makers = workers.Pool(_Prepared(folder), address=address, workers=worker_count)
-        else:
-            makers = comfy.Servers(comfyui or [], sent, kept.token)
         with makers:
-            for line, what in makers.make(missing(), kept.folder):
+            for line, what in makers.make(missing(), kept):
                 if isinstance(what, news.Progress):
                     estimate.works(line.number, *what)
                 elif isinstance(what, news.Again):

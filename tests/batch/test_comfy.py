@@ -112,7 +112,7 @@ def value_of(prompt: dict[str, Any], kind: str, name: str) -> Any:
 def servers() -> Iterator[list[Server]]:
     started = [Server(), Server()]
     for server in started:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield started
     for server in started:
         server.shutdown()
@@ -232,7 +232,7 @@ def test_options_go_where_the_sampler_has_them_from(tmp_path: Path):
         ("CLIPTextEncode.text", "several places for 'CLIPTextEncode.text': write one of 1.text, 2.text"),
     ]:
         with pytest.raises(InputError, match=said):
-            sent.check({option: 1})
+            sent.filled({option: 1})
     for wrong in ("[]", '{"nodes": []}', "nonsense"):
         (tmp_path / "workflow.json").write_text(wrong)
         with pytest.raises(InputError, match="API form"):
