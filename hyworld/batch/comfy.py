@@ -119,7 +119,12 @@ class Servers:
                     if not server.answers():
                         self._alive.discard(server.address)
                 self._heard.put(News(line, what))
-        except Exception as error:  # such as a full disk
+        except OSError as error:
+            reason = (
+                f"No results can be written into {kept.folder} ({error.strerror}): make room, then start this again."
+            )
+            self._heard.put(InputError(reason))
+        except Exception as error:
             self._heard.put(error)
 
     def _is_there(self, server: Server) -> bool:
@@ -138,7 +143,11 @@ class Servers:
         owner = f"{kept.token} {server.address}"  # a server of two names has two walks
         server.clear(owner)
         for inputs, picture in self._workflow.pictures(prompt):
-            inputs["image"] = server.upload(picture)
+            try:
+                content = picture.read_bytes()
+            except OSError as error:
+                raise InputError(f"the picture {picture} cannot be read ({error.strerror})") from None
+            inputs["image"] = server.upload(picture.name, content)
         server.queue(prompt, job, owner)
         try:
             entry = server.wait(job)
@@ -149,7 +158,7 @@ class Servers:
         if status.get("status_str") == "error":
             told = [data for kind, data in status.get("messages", []) if kind == "execution_error"]
             return Failed(told[-1]["exception_message"].strip() if told else "it was interrupted on the server")
-        saved = _saved(entry["outputs"])
+        saved = _saved(entry.get("outputs", {}))
         if not saved:
             return Failed("the workflow saved no file: add a Save Video node")
         with results.work_folder(kept.folder) as work:

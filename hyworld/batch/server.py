@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPException
-from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -26,7 +25,7 @@ SILENT = 60.0
 PATIENCE = 30.0
 """Seconds for one answer: a server that loads a model may be slow to."""
 
-UPLOADS = "hyworld_batch"
+UPLOADS = b"hyworld_batch"
 """The folder of pictures in the server's input folder."""
 
 UNAVAILABLE = frozenset({502, 503, 504})
@@ -115,11 +114,11 @@ class Server:
             if item[3].get("client_id") == owner:
                 self.cancel(item[1])
 
-    def upload(self, picture: Path) -> str:
+    def upload(self, name: str, picture: bytes) -> str:
         """Into the input folder; returns its name there. The same picture is kept once."""
-        boundary, content = uuid.uuid4().hex, picture.read_bytes()
-        parts = [(f'name="image"; filename="{_plain(picture.name)}"', content)]
-        parts += [(f'name="{name}"', value) for name, value in (("type", b"input"), ("subfolder", UPLOADS.encode()))]
+        boundary = uuid.uuid4().hex
+        parts = [(f'name="image"; filename="{_plain(name)}"', picture)]
+        parts += [(f'name="{name}"', value) for name, value in (("type", b"input"), ("subfolder", UPLOADS))]
         form = b"".join(
             f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + value + b"\r\n"
             for head, value in parts

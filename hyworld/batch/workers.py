@@ -20,6 +20,9 @@ from .results import Results
 
 MISSING = "hyworld batch needs the package ray: install it (pip install ray), or send the walks to ComfyUI (--comfyui)."
 
+MOST_STARTS = 30
+"""Workers in turn that may die before they run; of those that raise an error, a third of it."""
+
 ADDRESS = "run this on one of its machines, with --address head:6379 or auto"
 
 NEEDED = f"every machine of a cluster needs hyworld {__version__} and the same Python"
@@ -145,8 +148,10 @@ class Pool:
         try:
             version = self._ray.get(one)
         except self._ray.exceptions.RayError as error:
-            self._false_starts += 1
-            if self._false_starts == MOST_DEATHS:
+            kinds = (self._ray.exceptions.RayTaskError, self._ray.exceptions.RuntimeEnvSetupError)
+            raised = isinstance(error, kinds) or getattr(error, "actor_init_failed", False)
+            self._false_starts += MOST_STARTS // 3 if raised else 1
+            if self._false_starts >= MOST_STARTS:
                 reason = str(error).strip().splitlines()[-1]
                 raise InputError(f"Workers do not start ({reason}): {NEEDED}.") from None
             self._start()

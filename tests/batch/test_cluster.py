@@ -1,4 +1,4 @@
-"""`hyworld batch --address`: a real Ray cluster of two machines, of which one ends in the middle of a walk.
+"""`hyworld batch --address`: a real Ray cluster of two machines; one ends in the middle of a walk, a third joins.
 
 `HYWORLD_CLUSTER=1 pytest tests/batch/test_cluster.py` takes about a minute on two cores. Both machines are this one.
 """
@@ -50,7 +50,7 @@ def end(running: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_machine_that_ends_leaves_its_walk_to_another(tmp_path: Path):
-    walks = [{**WALK, "path": "w-31", "seed": seed} for seed in range(5)]
+    walks = [{**WALK, "path": "w-31", "seed": seed} for seed in range(8)]
     (tmp_path / "walks.jsonl").write_text("\n".join(map(json.dumps, walks)))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -67,17 +67,19 @@ def test_a_machine_that_ends_leaves_its_walk_to_another(tmp_path: Path):
         work = tmp_path / "out" / ".work"
         until(lambda: work.is_dir() and len(list(work.iterdir())) == 2, 100)  # both walk
         end(other)
+        stack.enter_context(machine(f"--address={address}"))
+        until(lambda: len(list(work.iterdir())) == 3, 100)  # what the worker left that ended, and two that walk
         out, said = driver.communicate(timeout=200)
         assert driver.returncode == 0, said
-        assert "5 of 5 walks made" in out
+        assert "8 of 8 walks made" in out
         assert said.count("is begun anew: its worker died") == 1
         made = records(tmp_path)
-        assert len(made) == 5
+        assert len(made) == 8
         assert all(frames(file) == 125 for file in (tmp_path / "out").glob("[!.]*.mp4"))
 
         again = batch(tmp_path, "--address", address, **OPEN)
         out, said = again.communicate(timeout=100)
-        assert "0 of 0 walks made, 5 there before" in out, said
+        assert "0 of 0 walks made, 8 there before" in out, said
         assert records(tmp_path) == made
 
 
