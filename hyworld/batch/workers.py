@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import socket
 import time
 from collections import Counter
@@ -117,8 +118,10 @@ class Pool:
         else:
             _require_answer(self._address)
             options |= {"address": self._address}
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(**options)
+            signal.signal(signal.SIGTERM, terminated)  # Ray's own leaves without cleaning up
         except (ConnectionError, RuntimeError, self._ray.exceptions.RayError) as error:
             where = "on this machine" if self._address is None else f"at {self._address}"
             reason = " ".join(str(error).split())

@@ -124,8 +124,9 @@ def test_killed_workers_and_drivers_lose_and_repeat_nothing(tmp_path: Path):
             os.kill(chance.choice(alive), signal.SIGKILL)
             kills += 1
         elif drivers < (KILLS + 3) // 4 and now:
-            driver.kill()
-            driver.wait()
+            driver.send_signal((signal.SIGKILL, signal.SIGTERM)[drivers % 2])
+            _, said = driver.communicate()
+            assert drivers % 2 == 0 or (driver.returncode, said.strip()[-11:]) == (1, "interrupted")
             driver, drivers = batch(tmp_path, "--workers", 2, **marked), drivers + 1
     print(f"{kills} workers and {drivers} drivers killed; {out}")
     assert kills == KILLS
