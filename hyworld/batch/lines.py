@@ -43,12 +43,13 @@ class BadLine(NamedTuple):
 
 
 def read(
-    path: Path, check: Check, for_all: Mapping[str, Any], plain: Callable[[str], str] = str
+    path: Path, check: Check, for_all: Mapping[str, Any], plain: Callable[[str], str] = str, made_by: str = ""
 ) -> Iterator[Line | BadLine]:
     """The lines of `path`; empty ones are left out. A `name` of a line names its results.
 
     for_all: options of every line that does not say otherwise.
     plain: the one name of an option that has several.
+    made_by: made by something else, a walk is another.
 
     Raises `InputError` if the file cannot be read.
     """
@@ -62,7 +63,7 @@ def read(
                     while data and not data.endswith(b"\n"):
                         data = file.readline(LONGEST)
                 elif data.strip():
-                    yield _line(number, data, check, for_all, plain)
+                    yield _line(number, data, check, for_all, plain, made_by)
     except OSError as error:
         raise InputError(f"The walks in {path} cannot be read ({error.strerror}): check the name.") from None
 
@@ -77,7 +78,7 @@ def count(path: Path) -> int:
 
 
 def _line(
-    number: int, data: bytes, check: Check, for_all: Mapping[str, Any], plain: Callable[[str], str]
+    number: int, data: bytes, check: Check, for_all: Mapping[str, Any], plain: Callable[[str], str], made_by: str
 ) -> Line | BadLine:
     try:
         options = json.loads(data)
@@ -89,7 +90,8 @@ def _line(
         own = [plain(option) for option in options]
         options = {**{option: value for option, value in for_all.items() if plain(option) not in own}, **options}
         check(options)
-        key = hashlib.sha256(json.dumps(options, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
+        written = json.dumps(options, sort_keys=True, ensure_ascii=False) + made_by
+        key = hashlib.sha256(written.encode()).hexdigest()[:12]
     except InputError as error:
         return BadLine(number, str(error))
     except (ValueError, RecursionError) as error:

@@ -40,6 +40,8 @@ OTHER_NAMES = {"path": "pose", "picture": "image"}
 class Workflow:
     """The workflow in `file`; `folder` is where pictures are looked for before the server's own.
 
+    text: tells it from others.
+
     Raises `InputError` for a file that is no workflow in API form.
     """
 
@@ -53,6 +55,7 @@ class Workflow:
         if not all(isinstance(node, dict) and isinstance(node.get("inputs"), dict) for node in nodes):
             raise InputError(f"{file} is not in API form: use Workflow > Export (API) in ComfyUI.")
         self._prompt: Prompt = prompt
+        self.text = json.dumps(prompt, sort_keys=True)
 
     def filled(self, options: Mapping[str, Any]) -> Prompt:
         """The workflow with `options` in it; raises `InputError` for one that has no place, or more than one."""

@@ -69,12 +69,13 @@ def batch(
         raise InputError("--comfyui needs --workflow, an API workflow, and the other way round: give both or none.")
     makers: workers.Pool | comfy.Servers
     check: lines.Check
+    made_by = ""
     if api_workflow is None:
         makers = workers.Pool(_Prepared(folder), address=address, workers=worker_count)
         check = partial(checked, folder=folder)
     else:
         sent = workflow.Workflow(api_workflow, folder)
-        makers, check = comfy.Servers(comfyui or [], sent), sent.filled
+        makers, check, made_by = comfy.Servers(comfyui or [], sent), sent.filled, sent.text
     estimate, began = Estimate(lines.count(walks), counts_chunks=not comfyui), time.monotonic()
     in_work: dict[str, int] = {}  # names, and the numbers of their lines
     with results.Results(out) as kept, _bar() as bar:
@@ -84,7 +85,7 @@ def batch(
             note(f"line {number}: {problem}")
 
         def missing() -> Iterator[Line]:
-            for line in lines.read(walks, check, for_all, plain):
+            for line in lines.read(walks, check, for_all, plain, made_by):
                 try:
                     if isinstance(line, BadLine):
                         raise InputError(line.problem)

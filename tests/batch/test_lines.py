@@ -69,6 +69,9 @@ def test_names_tell_walks_of_other_options_apart(tmp_path: Path):
     assert isinstance(other, Line)
     assert isinstance(named, Line)
     assert one.key != other.key
+    (elsewhere, *_) = lines.read(tmp_path / "walks.jsonl", anything, {}, made_by="another workflow")
+    assert isinstance(elsewhere, Line)
+    assert one.key != elsewhere.key
     with results.Results(tmp_path / "out") as kept:
         assert not kept.has(one)
         with results.work_folder(kept.folder) as work:

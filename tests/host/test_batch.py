@@ -95,10 +95,10 @@ def videos(servers: list[ComfyServer]) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in found}
 
 
-def saved(prompt: Prompt, folder: Path) -> Path:
+def saved(prompt: Prompt, folder: Path, name: str = "workflow") -> Path:
     """The prompt with a video, as a file."""
     film = node("SaveVideo", video=[SAMPLER, 4], filename_prefix="film", format="auto", codec="auto")
-    file = folder / "workflow.json"
+    file = folder / f"{name}.json"
     file.write_text(json.dumps({**prompt, "film": film}))
     return file
 
@@ -159,20 +159,20 @@ def test_pictures_go_up_and_come_down(
 def test_an_interrupted_driver_leaves_no_work(
     tmp_path: Path, servers: list[ComfyServer], signal_number: signal.Signals
 ) -> None:
-    workflow = saved(slowed(walk("w-7"), 0.3), tmp_path)
+    slow, quick = saved(slowed(walk("w-7"), 5), tmp_path, "slow"), saved(walk("w-7"), tmp_path)
     lines(tmp_path, *({"seed": 10 * signal_number + seed} for seed in range(3)))
     before = [set(asks(server, "/history")) for server in servers]
-    first = driver(command(tmp_path, workflow, *servers))
+    first = driver(command(tmp_path, slow, *servers))
     until(lambda: all(map(runs, servers)))
     first.send_signal(signal_number)
     _, said = first.communicate(timeout=60)
     if signal_number == signal.SIGINT:
         assert first.returncode == 1
         assert "error: interrupted" in said
-        until(lambda: not any(map(runs, servers)), 5)
+        until(lambda: not any(map(runs, servers)), 20)
     assert [file.name for file in (tmp_path / "out").iterdir()] == [".lock"]
 
-    second = driver(command(tmp_path, workflow, *servers))
+    second = driver(command(tmp_path, quick, *servers))
     out, said = second.communicate(timeout=120)
     assert "3 of 3 walks made" in out, said
     ended = [
