@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +57,9 @@ class SaveWorld(io.ComfyNode):
                 if not path.exists():  # else another run took the name meanwhile
                     raise
         lines = [f"{name}, {written.stat().st_size / 1e6:.1f} MB", *_said(world)]
-        return io.NodeOutput(ui=_ui(lines, shown, cls))
+        folder, file = os.path.split(name)
+        saved = {"filename": file, "subfolder": folder, "type": "output"}  # for who fetches results by their history
+        return io.NodeOutput(ui={**_ui(lines, shown, cls), "worlds": [saved]})
 
 
 class LoadWorld(io.ComfyNode):

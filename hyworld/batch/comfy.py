@@ -2,179 +2,189 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import queue
+import re
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
-from urllib.request import Request, urlopen
 
 from ..errors import InputError
 from . import results
 from .lines import Line
-from .workers import MOST_DEATHS, Failed, Made, News
+from .news import MOST_DEATHS, Again, Failed, Made, News, Progress
+from .server import POLL, SILENT, RefusedError, Server, SilentError
+from .workflow import Workflow
 
-POLL = 1.0
-"""Seconds between two questions whether a prompt has run."""
+ENDS = 10.0
+"""Seconds for the servers' threads to cancel what they wait for."""
 
-SILENT = 60.0
-"""Seconds in which a server may not answer; then its walk goes to another."""
+NOBODY = "No ComfyUI server answers at {}: start it, then this again for the rest."
 
-PLACES: dict[str, tuple[str, str]] = {
-    "seed": ("HYWorldStreamingSampler", "seed"),
-    "chunks": ("HYWorldStreamingSampler", "chunks"),
-    "pose": ("HYWorldCameraTrajectory", "path"),
-    "path": ("HYWorldCameraTrajectory", "path"),
-    "prompt": ("CLIPTextEncode", "text"),
-    "image": ("LoadImage", "image"),
-    "picture": ("LoadImage", "image"),
-}
-"""Options by the node and its input that they are put into; `Node.input` names any other."""
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 class Servers:
     """ComfyUI servers, each of which makes one walk at a time; a context manager.
 
-    workflow: in API form; it saves an mp4.
+    One that does not answer for a minute leaves its walk to another; it gets walks again when it answers. What an
+    earlier batch of the same folder left in a queue is cancelled.
 
-    Raises `InputError` for a file that is no such workflow.
+    Raises `InputError` if there is something to make and no server answers, at first or later.
     """
 
-    def __init__(self, addresses: list[str], workflow: Path) -> None:
-        self.addresses = [address.rstrip("/") for address in addresses]
-        try:
-            self._workflow: dict[str, Any] = json.loads(workflow.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"The workflow {workflow} cannot be read ({error}): give one in API form.") from None
-        if not isinstance(self._workflow, dict) or "nodes" in self._workflow:
-            raise InputError(f"{workflow} is not in API form: use Workflow > Export (API) in ComfyUI.")
+    def __init__(self, addresses: list[str], workflow: Workflow) -> None:
         self._stops = threading.Event()
+        self._workflow = workflow
+        self._servers = [Server(address, self._stops) for address in dict.fromkeys(addresses)]
+        self._todo: queue.Queue[Line | None] = queue.Queue()
+        self._heard: queue.Queue[News | Exception | None] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self._alive: set[str] = set()
 
     def __enter__(self) -> Servers:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stops.set()
+        until = time.monotonic() + ENDS
+        for _thread in self._threads:
+            self._todo.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def check(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The workflow with `options` in it; raises `InputError` for one that it has no place for."""
-        prompt = copy.deepcopy(self._workflow)
-        for name, value in options.items():
-            kind, _, field = name.partition(".") if "." in name else (PLACES.get(name, ("", ""))[0], "", "")
-            field = field or PLACES.get(name, ("", ""))[1]
-            nodes = [node for node in prompt.values() if node["class_type"] == kind and field in node["inputs"]]
-            nodes = [node for node in nodes if not isinstance(node["inputs"][field], list)]  # not wired
-            if not nodes:
-                raise InputError(f"the workflow has no place for {name!r}: write Class.input, such as KSampler.seed.")
-            nodes[0]["inputs"][field] = value
-        return prompt
-
-    def make(self, lines: Iterable[Line], folder: Path) -> Iterator[News]:
-        """Make the walks of `lines`; yields what came of each."""
-        waiting: queue.Queue[Line | None] = queue.Queue(maxsize=1)
-        news: queue.Queue[News | str] = queue.Queue()
-        for address in self.addresses:
-            threading.Thread(target=self._serve, args=(address, waiting, news, folder), daemon=True).start()
-        alive, open_walks, deaths = len(self.addresses), 0, dict[int, int]()
+    def make(self, lines: Iterable[Line], kept: results.Results) -> Iterator[News]:
+        """Make the walks of `lines`; yields what came of each, and `Progress` of one chunk for the whole of it."""
         coming, again = iter(lines), list[Line]()
         following = next(coming, None)
-        while following is not None or again or open_walks:
-            while alive and open_walks < alive and (line := again.pop() if again else following) is not None:
+        if following is None:
+            return
+        self._begin(kept)
+        in_work, deaths = 0, Counter[int]()
+        while True:
+            while in_work < len(self._alive) and (line := again.pop() if again else following) is not None:
                 if line is following:
                     following = next(coming, None)
-                open_walks += 1
-                waiting.put(line)
-            if not alive:
-                raise InputError("No ComfyUI server answers any more: start them, then this again for the rest.")
-            one = news.get()
-            if isinstance(one, str):
-                alive -= 1
-                continue
-            open_walks -= 1
-            if one.what is None:
-                deaths[one.line.number] = deaths.get(one.line.number, 0) + 1
-                if deaths[one.line.number] < MOST_DEATHS:
-                    again.append(one.line)
-                else:
-                    one = News(one.line, Failed(f"{MOST_DEATHS} servers stopped answering over it"))
-            yield one
-
-    def _serve(
-        self, address: str, waiting: queue.Queue[Line | None], news: queue.Queue[News | str], folder: Path
-    ) -> None:
-        """On a thread: one server's walks, until it stops answering."""
-        while not self._stops.is_set():
-            line = waiting.get()
-            assert line is not None
-            try:
-                what: Made | Failed = self._walk(address, line, folder)
-            except InputError as error:
-                what = Failed(str(error))
-            except (OSError, ValueError):
-                news.put(address)
-                news.put(News(line, None))
+                in_work += 1
+                self._todo.put(line)
+                yield News(line, Progress(0.0, 1))
+            if not in_work and following is None and not again:
                 return
-            news.put(News(line, what))
+            self._require_one()
+            try:
+                one = self._heard.get(timeout=POLL)  # Windows hears no Ctrl-C without an end to the waiting
+            except queue.Empty:
+                continue
+            if isinstance(one, Exception):
+                raise one
+            if one is None:  # a server is there again
+                continue
+            in_work -= 1
+            line, what = one
+            if isinstance(what, Again):
+                deaths[line.number] += 1
+                if deaths[line.number] < MOST_DEATHS:
+                    again.append(line)
+                else:
+                    what = Failed(f"it was begun {MOST_DEATHS} times, and each time {what.reason}")
+            elif isinstance(what, Made):
+                yield News(line, Progress(1.0, 1))
+            yield News(line, what)
 
-    def _walk(self, address: str, line: Line, folder: Path) -> Made | Failed:
-        began, job = time.monotonic(), str(uuid.uuid4())
-        body = {"prompt": self.check(line.options), "prompt_id": job, "client_id": job}
+    def _begin(self, kept: results.Results) -> None:
+        """Find the servers that answer, and a thread for each."""
+        self._alive = {server.address for server in self._servers if server.answers()}
+        self._require_one()
+        for server in self._servers:
+            self._threads.append(threading.Thread(target=self._serve, args=(server, kept), daemon=True))
+            self._threads[-1].start()
+
+    def _require_one(self) -> None:
+        if not self._alive:
+            raise InputError(NOBODY.format(", ".join(server.address for server in self._servers)))
+
+    def _serve(self, server: Server, kept: results.Results) -> None:
+        """On a thread: one server's walks."""
         try:
-            job = json.loads(_call(address, "/prompt", body))["prompt_id"]
-        except HTTPError as refusal:
-            told = json.loads(refusal.read())
-            faults = [fault for node in told.get("node_errors", {}).values() for fault in node["errors"]]
-            return Failed("; ".join(f"{fault['message']}: {fault['details']}" for fault in faults) or str(told))
-        while not (history := json.loads(_call(address, f"/history/{job}"))):
+            while self._is_there(server) and (line := self._todo.get()) is not None:
+                try:
+                    what: Made | Failed | Again = self._walk(server, line, kept)
+                except (InputError, RefusedError) as error:
+                    what = Failed(str(error))
+                except SilentError:
+                    what = Again(f"{server.address} did not answer for {SILENT:.0f} s or was started anew")
+                    if not server.answers():
+                        self._alive.discard(server.address)
+                self._heard.put(News(line, what))
+        except OSError as error:
+            reason = (
+                f"No results can be written into {kept.folder} ({error.strerror}): make room, then start this again."
+            )
+            self._heard.put(InputError(reason))
+        except Exception as error:
+            self._heard.put(error)
+
+    def _is_there(self, server: Server) -> bool:
+        """Wait until the server answers; False: the end came first."""
+        while server.address not in self._alive:
             if self._stops.wait(POLL):
-                _cancel(address, job)
-                return Failed("it was cancelled")
-        status = history[job].get("status", {})
+                return False
+            if server.answers():
+                self._alive.add(server.address)
+                self._heard.put(None)
+        return True
+
+    def _walk(self, server: Server, line: Line, kept: results.Results) -> Made | Failed:
+        began, job = time.monotonic(), str(uuid.uuid4())
+        prompt = self._workflow.filled(line.options)
+        owner = f"{kept.token} {server.address}"  # a server of two names has two walks
+        server.clear(owner)
+        for inputs, picture in self._workflow.pictures(prompt):
+            try:
+                content = picture.read_bytes()
+            except OSError as error:
+                raise InputError(f"the picture {picture} cannot be read ({error.strerror})") from None
+            inputs["image"] = server.upload(picture.name, content)
+        server.queue(prompt, job, owner)
+        try:
+            entry = server.wait(job)
+        finally:
+            if self._stops.is_set():
+                server.cancel(job)
+        status = entry.get("status") or {}
         if status.get("status_str") == "error":
             told = [data for kind, data in status.get("messages", []) if kind == "execution_error"]
             return Failed(told[-1]["exception_message"].strip() if told else "it was interrupted on the server")
-        files = [
-            file
-            for output in history[job]["outputs"].values()
-            for files in output.values()
-            if isinstance(files, list)
-            for file in files
-            if isinstance(file, dict) and str(file.get("filename", "")).endswith(".mp4")
-        ]
-        if not files:
-            return Failed("the workflow saved no mp4: add a Save Video node")
-        with results.work_folder(folder) as work:
-            video = work / "walk.mp4"
-            video.write_bytes(_call(address, f"/view?{urlencode(files[-1])}"))
-            made = {"server": address, "seconds": round(time.monotonic() - began, 2)}
-            return Made(results.finish(folder, line, {"mp4": video}, made))
+        saved = _saved(entry.get("outputs", {}))
+        if not saved:
+            return Failed("the workflow saved no file: add a Save Video node")
+        with results.work_folder(kept.folder) as work:
+            files = {}
+            for number, (ending, file) in enumerate(saved.items()):
+                files[ending] = work / str(number)
+                files[ending].write_bytes(server.content(file))
+            made = {"server": server.address, "seconds": round(time.monotonic() - began, 2)}
+            return Made(results.finish(kept.folder, line, files, made))
 
 
-def _call(address: str, path: str, body: Any = None) -> bytes:
-    """GET or POST; asked again for a while where nobody answers."""
-    data = None if body is None else json.dumps(body).encode()
-    until = time.monotonic() + SILENT
-    while True:
-        try:
-            with urlopen(Request(address + path, data, {"Content-Type": "application/json"}), timeout=30) as answer:
-                content: bytes = answer.read()
-                return content
-        except HTTPError:
-            raise
-        except (URLError, OSError):
-            if time.monotonic() > until or data is not None:
-                raise
-            time.sleep(POLL)
-
-
-def _cancel(address: str, job: str) -> None:
-    with suppress(OSError):
-        _call(address, "/queue", {"delete": [job]})
-        _call(address, "/interrupt", {"prompt_id": job})
+def _saved(outputs: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Files that nodes saved, by the ending of their name here: .mp4, or of several +0001.png, +0002.png."""
+    files = [
+        file
+        for output in outputs.values()
+        for found in output.values()
+        if isinstance(found, list)
+        for file in found
+        if isinstance(file, dict) and file.get("type") == "output"
+    ]
+    kinds = [Path(str(file.get("filename", ""))).suffix.lower() for file in files]
+    several = {kind for kind, count in Counter(kinds).items() if count > 1} | {".json"}  # the record's own
+    numbers, saved = Counter[str](), {}
+    for file, kind in zip(files, kinds, strict=True):
+        if _SUFFIX.fullmatch(kind):
+            numbers[kind] += 1
+            saved[f"+{numbers[kind]:04d}{kind}" if kind in several else kind] = file
+    return saved

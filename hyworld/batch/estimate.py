@@ -6,11 +6,13 @@ from __future__ import annotations
 class Estimate:
     """Of so many walks.
 
+    counts_chunks: else a walk is told in parts of one.
     made, failed, there: walks that are made, could not be made, and were there before.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, counts_chunks: bool = True) -> None:
         self.total = total
+        self._counts_chunks = counts_chunks
         self.made = self.failed = self.there = 0
         self._chunks = 0.0  # of the walks that were made
         self._in_work: dict[int, tuple[float, int]] = {}
@@ -55,4 +57,5 @@ class Estimate:
     def __str__(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
         there = f", {self.there} there before" if self.there else ""
-        return f"{self.made} of {self.total - self.there} walks made{failed}{there}, {self.chunks:.0f} chunks"
+        chunks = f", {self.chunks:.0f} chunks" if self._counts_chunks else ""
+        return f"{self.made} of {self.total - self.there} walks made{failed}{there}{chunks}"

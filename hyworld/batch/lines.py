@@ -16,8 +16,8 @@ LONGEST = 1 << 20
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-Check = Callable[[dict[str, Any]], dict[str, Any]]
-"""Options as written → as a walk takes them; raises `InputError`."""
+Check = Callable[[dict[str, Any]], object]
+"""Raises `InputError` for options that are no walk's."""
 
 
 class Line(NamedTuple):
@@ -42,10 +42,14 @@ class BadLine(NamedTuple):
     problem: str
 
 
-def read(path: Path, check: Check, for_all: Mapping[str, Any]) -> Iterator[Line | BadLine]:
+def read(
+    path: Path, check: Check, for_all: Mapping[str, Any], plain: Callable[[str], str] = str, made_by: str = ""
+) -> Iterator[Line | BadLine]:
     """The lines of `path`; empty ones are left out. A `name` of a line names its results.
 
     for_all: options of every line that does not say otherwise.
+    plain: the one name of an option that has several.
+    made_by: made by something else, a walk is another.
 
     Raises `InputError` if the file cannot be read.
     """
@@ -59,7 +63,7 @@ def read(path: Path, check: Check, for_all: Mapping[str, Any]) -> Iterator[Line 
                     while data and not data.endswith(b"\n"):
                         data = file.readline(LONGEST)
                 elif data.strip():
-                    yield _line(number, data, check, for_all)
+                    yield _line(number, data, check, for_all, plain, made_by)
     except OSError as error:
         raise InputError(f"The walks in {path} cannot be read ({error.strerror}): check the name.") from None
 
@@ -73,7 +77,9 @@ def count(path: Path) -> int:
         raise InputError(f"The walks in {path} cannot be read ({error.strerror}): check the name.") from None
 
 
-def _line(number: int, data: bytes, check: Check, for_all: Mapping[str, Any]) -> Line | BadLine:
+def _line(
+    number: int, data: bytes, check: Check, for_all: Mapping[str, Any], plain: Callable[[str], str], made_by: str
+) -> Line | BadLine:
     try:
         options = json.loads(data)
         if not isinstance(options, dict):
@@ -81,11 +87,13 @@ def _line(number: int, data: bytes, check: Check, for_all: Mapping[str, Any]) ->
         name = options.pop("name", None)
         if name is not None and (not isinstance(name, str) or not _NAME.fullmatch(name)):
             raise InputError(f"the name {name!r} is no file name of letters, digits, dots and dashes.")
-        options = {**for_all, **options}
+        own = [plain(option) for option in options]
+        options = {**{option: value for option, value in for_all.items() if plain(option) not in own}, **options}
         check(options)
+        written = json.dumps(options, sort_keys=True, ensure_ascii=False) + made_by
+        key = hashlib.sha256(written.encode()).hexdigest()[:12]
     except InputError as error:
         return BadLine(number, str(error))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return BadLine(number, f"it is no JSON ({error})")
-    key = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
     return Line(number, name or f"{number:06d}-{key}", key, options)

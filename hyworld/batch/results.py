@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,11 +23,14 @@ WORK = ".work"
 class Results:
     """A folder of results, made if it is not there; a context manager, in which no other batch may use it.
 
+    token: within the context, tells batches of this folder from others.
+
     Raises `InputError` for a folder that cannot be made or is in use.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self.token = ""
         self._lock: IO[str] | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +38,7 @@ class Results:
             raise InputError(f"The folder {folder} cannot be made ({error.strerror}): choose another one.") from None
 
     def __enter__(self) -> Results:
-        self._lock = (self.folder / ".lock").open("w")
+        self._lock = (self.folder / ".lock").open("a+")
         with suppress(ImportError):  # Windows has none
             import fcntl
 
@@ -42,6 +46,12 @@ class Results:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputError(f"Another batch writes into {self.folder}: wait for it, or take a folder.") from None
+        self._lock.seek(0)
+        self.token = self._lock.read()
+        if not self.token:
+            self.token = uuid.uuid4().hex
+            self._lock.write(self.token)
+            self._lock.flush()
         shutil.rmtree(self.folder / WORK, ignore_errors=True)  # of workers that were killed
         return self
 
@@ -76,17 +86,18 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
 
 def finish(folder: Path, line: Line, files: Mapping[str, Path], made: Mapping[str, Any]) -> dict[str, Any]:
-    """Move `files`, by their ending, into `folder`, then write the record, which is returned."""
-    names = {}
-    for suffix, file in files.items():
-        names[suffix] = f"{line.name}.{suffix}"
-        os.replace(file, folder / names[suffix])
+    """Move `files`, by what follows the line's name in theirs, into `folder`; then write the record, which is returned.
+
+    An ending that begins with neither a letter, a digit, a dot nor a dash is no other line's.
+    """
+    for ending, file in files.items():
+        os.replace(file, folder / f"{line.name}{ending}")
     record = {
         "line": line.number,
         "key": line.key,
         "options": line.options,
         "hyworld": __version__,
-        "files": sorted(names.values()),
+        "files": sorted(f"{line.name}{ending}" for ending in files),
         **made,
     }
     target = folder / f"{line.name}.json"

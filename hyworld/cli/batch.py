@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import os
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import pipeline
 from ..apart import apart
-from ..batch import comfy, lines, results, workers
+from ..batch import comfy, lines, news, results, workers, workflow
 from ..batch.estimate import Estimate
 from ..batch.lines import BadLine, Line
 from ..errors import InputError
@@ -30,8 +31,6 @@ from .generate import Around, around, generate
 
 LEFT_OUT = frozenset({"output", "overwrite", "gpus", "resume", "autosave", "save_world"})
 """Options of `hyworld generate` that are the batch's affair."""
-
-OTHER_NAMES = {"picture": "image", "path": "pose"}
 
 EXAMPLE = '{"prompt": "a quiet street", "path": "w-15", "seed": 1}'
 
@@ -48,14 +47,15 @@ def batch(
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster whose machines see the same folders, such as ray://host:10001."),
+        typer.Option(help="Of a Ray cluster whose machines see the same folders: head:6379, or auto on one of them."),
     ] = None,
     comfyui: Annotated[
         list[str] | None,
         typer.Option(help="Address of a ComfyUI server that makes the walks instead; again for several servers."),
     ] = None,
-    workflow: Annotated[
-        Path | None, typer.Option(help="API workflow that --comfyui is sent, with the walk's options put into it.")
+    api_workflow: Annotated[
+        Path | None,
+        typer.Option("--workflow", help="API workflow that --comfyui is sent, with the walk's options put into it."),
     ] = None,
 ) -> None:
     """Make many walks. Options of hyworld generate that follow are for all lines; a line may say otherwise.
@@ -63,55 +63,60 @@ def batch(
     A line is a JSON object: any options of hyworld generate (path is pose, picture is image), name for its files,
     save_world: true for its world. Started again, only what is missing is made.
     """
-    for_all = _options_of(context.args)
-    if (workflow is None) != (not comfyui):
+    folder = walks.resolve().parent
+    for_all = _options_of(context.args, folder)
+    if (api_workflow is None) != (not comfyui):
         raise InputError("--comfyui needs --workflow, an API workflow, and the other way round: give both or none.")
     makers: workers.Pool | comfy.Servers
-    if comfyui and workflow is not None:
-        makers = comfy.Servers(comfyui, workflow)
-        check = makers.check
+    check: lines.Check
+    made_by = ""
+    if api_workflow is None:
+        makers = workers.Pool(_Prepared(folder), address=address, workers=worker_count)
+        check = partial(checked, folder=folder)
     else:
-        workers.ray()  # is it there? before anything is made
-        makers = workers.Pool(_Prepared(walks.resolve().parent), address=address, workers=worker_count)
-        check = partial(checked, folder=walks.resolve().parent)
-    estimate, began = Estimate(lines.count(walks)), time.monotonic()
-    bad: list[str] = []
+        sent = workflow.Workflow(api_workflow, folder)
+        makers, check, made_by = comfy.Servers(comfyui or [], sent), sent.filled, sent.text
+    estimate, began = Estimate(lines.count(walks), counts_chunks=not comfyui), time.monotonic()
+    in_work: dict[str, int] = {}  # names, and the numbers of their lines
     with results.Results(out) as kept, _bar() as bar:
 
         def fails(number: int, problem: str) -> None:
-            bad.append(f"line {number}: {problem}")
             estimate.ends(number, made=False)
-            note(bad[-1])
+            note(f"line {number}: {problem}")
 
         def missing() -> Iterator[Line]:
-            for line in lines.read(walks, check, for_all):
-                if isinstance(line, BadLine):
-                    fails(line.number, line.problem)
-                    continue
+            for line in lines.read(walks, check, for_all, plain, made_by):
                 try:
-                    there = kept.has(line)
+                    if isinstance(line, BadLine):
+                        raise InputError(line.problem)
+                    if line.name in in_work:
+                        raise InputError(f"the name {line.name} is that of line {in_work[line.name]}: choose another.")
+                    if not kept.has(line):
+                        in_work[line.name] = line.number
+                        yield line
+                        continue
                 except InputError as error:
                     fails(line.number, str(error))
                     continue
-                if there:
-                    estimate.there += 1
-                else:
-                    yield line
+                estimate.there += 1
 
         with makers:
-            for line, what in makers.make(missing(), kept.folder):
-                if what is None:
-                    estimate.dropped(line.number)
-                elif isinstance(what, workers.Progress):
+            for line, what in makers.make(missing(), kept):
+                if isinstance(what, news.Progress):
                     estimate.works(line.number, *what)
-                elif isinstance(what, workers.Failed):
+                elif isinstance(what, news.Again):
+                    estimate.dropped(line.number)
+                    note(f"line {line.number} is begun anew: {what.reason}")
+                elif isinstance(what, news.Failed):
+                    del in_work[line.name]
                     fails(line.number, what.problem)
                 else:
+                    del in_work[line.name]
                     estimate.ends(line.number, made=True)
                 _show(bar, estimate, time.monotonic() - began)
     seconds = time.monotonic() - began
     console.print(f"{out}: {estimate}, in {seconds:.1f} s", markup=False)
-    if bad:
+    if estimate.failed:
         raise typer.Exit(EXIT_OTHER)
 
 
@@ -124,7 +129,7 @@ class _Prepared:
     def __call__(self) -> workers.Walk:
         loaded = _Loaded()
 
-        def walk(line: Line, out: Path) -> Iterator[workers.Progress | workers.Made | workers.Failed]:
+        def walk(line: Line, out: Path) -> Iterator[news.Progress | news.Made | news.Failed]:
             return workers.paced(_walked(line, out, checked(line.options, self._folder), loaded))
 
         return walk
@@ -147,12 +152,12 @@ class _Loaded:
 
 def _walked(
     line: Line, out: Path, options: Mapping[str, Any], loaded: Callable[..., Pipeline]
-) -> Iterator[workers.Progress | workers.Made | workers.Failed]:
+) -> Iterator[news.Progress | news.Made | news.Failed]:
     """The walk of `line` as `hyworld generate` makes it, on a thread of its own."""
-    news: queue.Queue[workers.Progress | None] = queue.Queue()
+    heard: queue.Queue[news.Progress | None] = queue.Queue()
 
     def watch(progress: WalkProgress, steps: int, chunks: int) -> None:
-        news.put(workers.Progress(progress.chunk + progress.step / steps, chunks))
+        heard.put(news.Progress(progress.chunk + progress.step / steps, chunks))
 
     def make(target: Path) -> None:
         try:
@@ -161,25 +166,28 @@ def _walked(
             world = target.with_suffix(".world") if options.get("save_world") else None
             inspect.unwrap(generate)(**given, output=target, autosave=0, save_world=world)
         finally:
-            news.put(None)
+            heard.put(None)
 
     with results.work_folder(out) as work:
         began = time.monotonic()
         making: Future[None] = apart(contextvars.Context().run, make, work / "walk.mp4")
-        while (progress := news.get()) is not None:
+        while (progress := heard.get()) is not None:
             yield progress
         try:
             making.result()
         except InputError as error:
-            yield workers.Failed(str(error))
+            yield news.Failed(str(error))
             return
-        files = {file.suffix[1:]: file for file in work.iterdir()}
+        files = {file.suffix: file for file in work.iterdir()}
         made = {"seconds": round(time.monotonic() - began, 2)}
-        yield workers.Made(results.finish(out, line, files, made))
+        yield news.Made(results.finish(out, line, files, made))
 
 
-def _options_of(words: list[str]) -> dict[str, Any]:
-    """Options after the command's own: --name value, --name=value, and --name alone for what is on or off."""
+def _options_of(words: list[str], folder: Path) -> dict[str, Any]:
+    """Options after the command's own: --name value, --name=value, and --name alone for what is on or off.
+
+    Files are looked for here, and told as seen from `folder`, as those of the lines are.
+    """
     options: dict[str, Any] = {}
     known = _known()
     rest = list(words)
@@ -196,7 +204,13 @@ def _options_of(words: list[str]) -> dict[str, Any]:
             if not rest:
                 raise InputError(f"The option {written} needs a value.")
             value = rest.pop(0)
-        options[name] = _number(value) if {int, float} & {hint, *get_args(hint)} else value
+        kinds = {hint, *get_args(hint)}
+        if {int, float} & kinds:
+            options[name] = _number(value)
+        elif (Path in kinds and Path(value).exists()) or (name == "pose" and Path(value).is_file()):
+            options[name] = value if Path(value).is_absolute() else os.path.relpath(value, folder)
+        else:
+            options[name] = value
     return options
 
 
@@ -227,11 +241,16 @@ def _known() -> dict[str, Any]:
     return {**known, "save_world": bool}
 
 
+def plain(written: str) -> str:
+    """The name of an option of `hyworld generate`."""
+    return workflow.OTHER_NAMES.get(written, written).replace("-", "_")
+
+
 def checked(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Options of a line as `generate` takes them, files beside `folder`; raises `InputError` for others."""
     known, given = _known(), {}
     for written, value in options.items():
-        name = OTHER_NAMES.get(written, written).replace("-", "_")
+        name = plain(written)
         if name not in known:
             raise InputError(f"there is no option {written!r}: see hyworld generate --help.")
         if name in given:

@@ -12,7 +12,7 @@ import pytest
 from hyworld.batch import lines, results
 from hyworld.batch.estimate import Estimate
 from hyworld.batch.lines import BadLine, Line
-from hyworld.cli.batch import checked
+from hyworld.cli.batch import checked, plain
 from hyworld.errors import InputError
 
 
@@ -39,6 +39,17 @@ def test_bad_lines_are_told_by_number_and_stop_nothing(tmp_path: Path):
     assert lines.count(file) == 7
 
 
+def test_a_line_says_otherwise_under_either_name(tmp_path: Path):
+    (line,) = lines.read(written(tmp_path, {"path": "w-7"}), anything, {"pose": "w-3", "seed": 1}, plain)
+    assert isinstance(line, Line)
+    assert line.options == {"seed": 1, "path": "w-7"}
+
+
+def test_text_that_no_file_can_hold_is_a_bad_line(tmp_path: Path):
+    file = written(tmp_path, r'{"prompt": "\ud800"}', "[" * 100_000)
+    assert [type(line) for line in lines.read(file, anything, {})] == [BadLine, BadLine]
+
+
 def test_a_file_of_100_000_lines_is_read_as_a_stream(tmp_path: Path):
     file = tmp_path / "walks.jsonl"
     with file.open("w") as out:
@@ -58,11 +69,14 @@ def test_names_tell_walks_of_other_options_apart(tmp_path: Path):
     assert isinstance(other, Line)
     assert isinstance(named, Line)
     assert one.key != other.key
+    (elsewhere, *_) = lines.read(tmp_path / "walks.jsonl", anything, {}, made_by="another workflow")
+    assert isinstance(elsewhere, Line)
+    assert one.key != elsewhere.key
     with results.Results(tmp_path / "out") as kept:
         assert not kept.has(one)
         with results.work_folder(kept.folder) as work:
             (work / "walk.mp4").write_bytes(b"video")
-            results.finish(kept.folder, named, {"mp4": work / "walk.mp4"}, {"seconds": 1})
+            results.finish(kept.folder, named, {".mp4": work / "walk.mp4"}, {"seconds": 1})
         assert kept.has(named)
         assert (kept.folder / "x.mp4").read_bytes() == b"video"
         with pytest.raises(InputError, match="another walk"):

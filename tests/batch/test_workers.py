@@ -1,6 +1,6 @@
 """`hyworld batch` with Ray's workers on this machine.
 
-`HYWORLD_KILLS=20 pytest tests/batch` kills more often than the suite does.
+`HYWORLD_KILLS=20 pytest tests/batch` kills at random moments, and more often.
 """
 
 from __future__ import annotations
@@ -9,92 +9,106 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hyworld.cli.main import main
 
+from .driver import WALK, batch, frames, records
+
 pytest.importorskip("ray", reason="Ray is not installed")
 
-KILLS = int(os.environ.get("HYWORLD_KILLS", "2"))
-ROOT = Path(__file__).parents[2]
-WALK = {"preset": "tiny-random", "size": "64x96", "path": "w-7"}
+KILLS = int(os.environ.get("HYWORLD_KILLS", "0"))
+CAN_KILL = Path("/proc/self/environ").exists()
 
 
-def batch(folder: Path, *options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hyworld", "batch", "walks.jsonl", "--out", "out", "--device", "cpu"]
-    return subprocess.Popen(
-        [*command, *map(str, options)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def kill(worker: int) -> bool:
+    os.kill(worker, signal.SIGKILL)
+    return True
 
 
-def records(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of finished walks; the file of one made again would be another."""
-    found = {}
-    for file in (folder / "out").glob("[!.]*.json"):
-        state = file.stat()
-        found[file.name] = (state.st_ino, state.st_mtime_ns)
-    return found
-
-
-def workers() -> list[int]:
+def workers(mark: str, title: str = "ray::_Worker") -> list[int]:
+    """Those with `mark` in their environment, which they have from their driver."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray::_Worker" in (place / "cmdline").read_bytes():
+            if title in (place / "cmdline").read_text() and mark in (place / "environ").read_text():
                 found.append(int(place.name))
         except OSError:
             continue
     return found
 
 
+def until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def pictures(file: Path) -> NDArray[np.float32]:
+    with av.open(str(file)) as film:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]).astype(np.float32)
+
+
 @pytest.mark.slow
 def test_walks_are_made_once_and_bad_lines_told(tmp_path: Path):
-    walks = [{**WALK, "seed": 1}, {**WALK, "size": "65x96"}, {**WALK, "name": "named", "save_world": True}]
+    long = {**WALK, "path": "w-15"}
+    named = {**WALK, "name": "named", "save_world": True}
+    walks = [named, {**WALK, "size": "65x96"}, *({**long, "seed": seed} for seed in range(3))]
     (tmp_path / "walks.jsonl").write_text("\n".join(map(json.dumps, walks)) + "\nnonsense\n")
-    first = batch(tmp_path, "--workers", 2)
-    out, said = first.communicate(timeout=200)
-    assert first.returncode == 1
-    assert "2 of 4 walks made, 2 failed, 4 chunks" in out
-    assert "line 2: The height must be a multiple of 32 pixels, got 65" in said
-    assert "line 4: it is no JSON" in said
+    first = batch(tmp_path)
+    until(lambda: bool(records(tmp_path)))
+    first.kill()
+    first.communicate()
     made = records(tmp_path)
-    assert "named.json" in made
     record = json.loads((tmp_path / "out" / "named.json").read_text())
     assert record["files"] == ["named.mp4", "named.world"]
     assert record["options"] == {"device": "cpu", **WALK, "save_world": True}
 
-    # The same walk by itself.
-    arguments = [f"--{name}={value}" for name, value in {"preset": WALK["preset"], "size": WALK["size"]}.items()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    alone = [sys.executable, "-m", "hyworld", "generate", *arguments, "--pose", "w-7", "--device", "cpu", "-o", "a.mp4"]
-    subprocess.run(alone, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert frames(tmp_path / "a.mp4") == frames(tmp_path / "out" / "named.mp4") == 29
+    second = batch(tmp_path, "--workers", 2, HYWORLD_TEST=str(tmp_path))
+    if CAN_KILL:
+        until(lambda: bool(walking := workers(f"HYWORLD_TEST={tmp_path}", "ray::_Worker.walk")) and kill(walking[0]))
+    out, said = second.communicate(timeout=200)
+    assert second.returncode == 1
+    there = len(made)
+    assert f"{4 - there} of {6 - there} walks made, 2 failed, {there} there before" in out
+    assert "line 2: The height must be a multiple of 32 pixels, got 65" in said
+    assert "line 6: it is no JSON" in said
+    assert said.count("is begun anew: its worker died") == CAN_KILL
+    whole = records(tmp_path)
+    assert {name: whole[name] for name in made} == made
+    assert sorted(frames(file) for file in (tmp_path / "out").glob("[!.]*.mp4")) == [29, 61, 61, 61]
+
+    with pytest.raises(SystemExit) as left:
+        main(
+            ["generate", "--preset", WALK["preset"], "--size", WALK["size"], "--pose", "w-7", "-o", f"{tmp_path}/a.mp4"]
+        )
+    assert left.value.code == 0
+    alone, made_here = pictures(tmp_path / "a.mp4"), pictures(tmp_path / "out" / "named.mp4")
+    assert alone.shape == made_here.shape == (29, 64, 96, 3)
+    assert np.abs(alone - made_here).mean() < 1  # on other numbers of cores, sums have other last bits
 
     again = batch(tmp_path)
     out, _ = again.communicate(timeout=200)
-    assert "0 of 2 walks made, 2 failed, 2 there before" in out
-    assert records(tmp_path) == made
+    assert "0 of 2 walks made, 2 failed, 4 there before" in out
+    assert records(tmp_path) == whole
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+@pytest.mark.skipif(not KILLS or not CAN_KILL, reason="HYWORLD_KILLS=20 kills so often; finds processes in /proc")
 def test_killed_workers_and_drivers_lose_and_repeat_nothing(tmp_path: Path):
     chance, count = random.Random(5), 4 + 2 * KILLS
     walks = [{**WALK, "path": "w-15", "seed": seed} for seed in range(count)]
     (tmp_path / "walks.jsonl").write_text("\n".join(map(json.dumps, walks)))
     once: dict[str, tuple[int, int]] = {}
-    driver, kills, drivers = batch(tmp_path, "--workers", 2), 0, 0
+    marked = {"HYWORLD_TEST": str(tmp_path)}
+    driver, kills, drivers = batch(tmp_path, "--workers", 2, **marked), 0, 0
     until = time.monotonic() + 120 + 30 * KILLS
     while True:
         assert time.monotonic() < until
@@ -106,13 +120,14 @@ def test_killed_workers_and_drivers_lose_and_repeat_nothing(tmp_path: Path):
             out, said = driver.communicate()
             assert driver.returncode == 0, said
             break
-        if kills < KILLS and (alive := workers()):
+        if kills < KILLS and (alive := workers(f"HYWORLD_TEST={tmp_path}")):
             os.kill(chance.choice(alive), signal.SIGKILL)
             kills += 1
         elif drivers < (KILLS + 3) // 4 and now:
-            driver.kill()
-            driver.wait()
-            driver, drivers = batch(tmp_path, "--workers", 2), drivers + 1
+            driver.send_signal((signal.SIGKILL, signal.SIGTERM)[drivers % 2])
+            _, said = driver.communicate()
+            assert drivers % 2 == 0 or (driver.returncode, said.strip()[-11:]) == (1, "interrupted")
+            driver, drivers = batch(tmp_path, "--workers", 2, **marked), drivers + 1
     print(f"{kills} workers and {drivers} drivers killed; {out}")
     assert kills == KILLS
     assert len(records(tmp_path)) == count
@@ -127,8 +142,3 @@ def test_ray_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         main(["batch", "walks.jsonl", "--out", "out"])
     assert left.value.code == 2
     assert "pip install ray" in capsys.readouterr().err
-
-
-def frames(file: Path) -> int:
-    with av.open(str(file)) as container:
-        return sum(1 for _ in container.decode(video=0))
