@@ -34,7 +34,9 @@ class Rope:
             self._fixed[shape] = (cos.to(device), sin.to(device))
         return self._fixed[shape]
 
-    @torch.compiler.disable  # it would compile anew for every `first`
+    # It would compile anew for every `first`. `torch.compiler.disable` loads the compiler when a class is defined: two
+    # seconds of every start.
+    @torch._disable_dynamo
     def moving(self, first: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Tables of frames from `first` on, until others of this shape are asked for."""
         shape = (frames, rows, columns, device)
