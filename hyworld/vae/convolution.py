@@ -1,0 +1,20 @@
+"""The convolution over time and space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+
+class Conv3d(nn.Conv3d):
+    """torch's. On a CPU in float32 always by oneDNN: for small videos torch takes a way 5 to 15 times as long."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or not _HAS_ONEDNN:
+            return super().forward(x)
+        assert isinstance(self.padding, tuple)
+        return torch.mkldnn_convolution(
+            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )

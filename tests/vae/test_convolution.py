@@ -1,0 +1,50 @@
+"""The VAEs' convolution is torch's, the short way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from hyworld.config import VAEConfig
+from hyworld.vae import Wan22VAE
+from hyworld.vae.convolution import Conv3d
+
+SHAPES = {
+    "causal": ((6, 8, 3), {"padding": (0, 1, 1)}),
+    "every second": ((6, 6, (3, 1, 1)), {"stride": (2, 1, 1)}),
+    "one cell": ((6, 4, 1), {}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_torchs(shape: str, dtype: torch.dtype):
+    sizes, options = SHAPES[shape]
+    ours = Conv3d(*sizes, **options, dtype=dtype)
+    torchs = nn.Conv3d(*sizes, **options, dtype=torch.float64)
+    torchs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 6, 5, 7, 9, dtype=dtype)
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        y = ours(x.contiguous(memory_format=layout))
+        torch.testing.assert_close(y.double(), torchs(x.double()), rtol=1e-5, atol=1e-5)
+        assert dtype == torch.float64 or y.is_contiguous(memory_format=layout)
+
+
+@torch.enable_grad()
+def test_it_learns():
+    convolution = Conv3d(2, 2, 3)
+    convolution(torch.randn(1, 2, 3, 3, 3)).sum().backward()
+    assert convolution.weight.grad is not None
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_small_videos_do_not_take_the_long_way():
+    vae = Wan22VAE(VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=4, latents_mean=(0.0,) * 4, latents_std=(1.0,) * 4))
+    with profile(activities=[ProfilerActivity.CPU]) as ran:
+        latents, _ = vae.encode_stream(torch.zeros(1, 3, 5, 32, 32))
+        vae.decode_stream(latents)
+    names = {event.key for event in ran.key_averages()}
+    assert "aten::mkldnn_convolution" in names
+    assert not any("slow_conv3d" in name for name in names)
