@@ -34,17 +34,19 @@ class Rope:
             self._fixed[shape] = (cos.to(device), sin.to(device))
         return self._fixed[shape]
 
-    # It would compile anew for every `first`. `torch.compiler.disable` loads the compiler when a class is defined: two
-    # seconds of every start.
-    @torch._disable_dynamo
     def moving(self, first: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Tables of frames from `first` on, until others of this shape are asked for."""
-        shape = (frames, rows, columns, device)
+        # A compiled forward would compile anew for every `first`.
+        moved = _not_compiled if torch.compiler.is_compiling() else Rope._moved
+        return moved(self, first, (frames, rows, columns, device))
+
+    def _moved(self, first: int, shape: _Shape) -> tuple[Tensor, Tensor]:
         if shape not in self._moving:
             cos, sin = self.fixed(*shape)
             self._moving[shape] = (0, cos.clone(), sin.clone())
         kept, cos, sin = self._moving[shape]
         if kept != first:
+            frames, rows, columns, device = shape
             for table, made in zip((cos, sin), self._made(first, frames, rows, columns), strict=True):
                 # Pinned, so that it does not wait for what the device has to do before.
                 table.copy_(made.pin_memory() if device.type == "cuda" else made, non_blocking=True)
@@ -53,6 +55,10 @@ class Rope:
 
     def _made(self, first: int, frames: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         return rope_table(self._head_dim, first, frames, rows, columns, worldplay=self._worldplay)
+
+
+# As `torch.compiler.disable`, which would load the compiler here, for two seconds of every start.
+_not_compiled = torch._disable_dynamo(Rope._moved)
 
 
 def rope_table(
