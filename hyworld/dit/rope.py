@@ -6,6 +6,7 @@ The head dim D is split t | h | w with h = w = 2 * (D // 6); each part rotates i
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def rope_table(
 
     def table(function: Callable[[Tensor], Tensor], ends: list[int]) -> Tensor:
         columns = []
-        for axis, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        for axis, (begin, end) in enumerate(pairwise((0, *ends))):
             angle = positions[axis].double()[:, None] * frequency[begin:end]
             shape = [1, 1, 1, -1]
             shape[axis] = len(positions[axis])
