@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .convolution import Conv3d
+from .convolution import by_onednn
 from .kernels import Cells, per_frame, regular, rms_norm
 from .stream import StreamStep
 
@@ -34,7 +34,7 @@ class LayerFactory:
         return self.operations.Conv2d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
 
     def conv3d(self, in_dim: int, out_dim: int, kernel: int | tuple[int, int, int], **options: Any) -> Any:
-        layer = Conv3d if self.operations is torch.nn else self.operations.Conv3d
+        layer = by_onednn(self.operations.Conv3d)
         return layer(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
 
     def causal_conv3d(self, in_dim: int, out_dim: int) -> Any:
