@@ -59,7 +59,7 @@ Least squares over 96 latents of five walks and their decoded frames, each avera
 """
 
 DECODER_SIZES = TinyDecoderConfig(latent_channels=TINY.vae.z_dim, layout="small")
-"""Of the trained world's tiny decoder: 1.6 M parameters, less than a tenth of the VAE decoder's time on a CPU."""
+"""Of the trained world's tiny decoder: 1.6 M parameters, about a seventh of the VAE decoder's time on a CPU."""
 
 _SEED = 2026
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import hyworld
-from hyworld import Pipeline, Trajectory, builtin
+from hyworld import Chunk, Pipeline, Trajectory, builtin
 from hyworld.config import TINY, TINY_RANDOM
 from hyworld.errors import InputError
 from hyworld.fp8 import use_fp8
@@ -55,9 +55,14 @@ def pipeline() -> Pipeline:
 
 
 @pytest.fixture(scope="module")
-def frames(pipeline: Pipeline) -> Tensor:
+def chunks(pipeline: Pipeline) -> list[Chunk]:
     """The walk that the others are compared with."""
-    return walk(pipeline)
+    return list(pipeline.walk(pipeline.start(), PATH))
+
+
+@pytest.fixture(scope="module")
+def frames(chunks: list[Chunk]) -> Tensor:
+    return torch.cat([chunk.frames for chunk in chunks])
 
 
 def test_the_trained_weights_are_here():
@@ -66,10 +71,12 @@ def test_the_trained_weights_are_here():
 
 @needs_weights
 def test_what_the_first_frame_showed_is_where_it_belongs(frames: Tensor):
+    some = slice(None, None, 3)
     truth = Truth(draw_scenes([HELD_OUT_SEED + builtin.SCENE]), PATH)
-    video = (frames.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
-    followed = masked_psnr(video, truth.frames(), truth.seen_at_first()).item()
-    stayed = masked_psnr(video[:, :, :1].expand_as(video), truth.frames(), truth.seen_at_first()).item()
+    rendered, seen = truth.frames(some), truth.seen_at_first(some)
+    video = (frames[some].float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
+    followed = masked_psnr(video, rendered, seen).item()
+    stayed = masked_psnr(video[:, :, :1].expand_as(video), rendered, seen).item()
     assert followed > 22
     assert followed > stayed + 4
 
@@ -82,10 +89,9 @@ def test_what_was_turned_away_from_comes_back(frames: Tensor):
 
 
 @needs_weights
-def test_walking_on_is_walking_in_one_go(pipeline: Pipeline, frames: Tensor):
-    chunks = list(pipeline.walk(pipeline.start(), PATH[:8]))
-    chunks += load().walk(chunks[-1].world, PATH[7:])
-    assert psnr(torch.cat([chunk.frames for chunk in chunks]), frames) > 60
+def test_walking_on_is_walking_in_one_go(chunks: list[Chunk]):
+    (last,) = load().walk(chunks[1].world, PATH[7:])
+    assert psnr(last.frames, chunks[2].frames) > 60
 
 
 @needs_weights
@@ -102,9 +108,9 @@ def test_a_mode_that_rounds_shows_the_same(frames: Tensor, options: dict[str, ob
 
 
 @needs_weights
-@pytest.mark.parametrize("units", [0, 10, 30, 100])
+@pytest.mark.parametrize("units", [0, 100])
 def test_bfloat16_shows_the_same_however_far_from_the_origin(frames: Tensor, units: int):
-    """The network alone in bfloat16; 52 dB at all four. With absolute cameras: 51, 37, 29 and 22."""
+    """The network alone in bfloat16; 52 dB at both. With absolute cameras: 51 and 22."""
     pipeline = load(dtype="bfloat16")
     pipeline.vae.float()
     pipeline.walker.decoding.dtype = torch.float32
@@ -117,7 +123,7 @@ def test_bfloat16_shows_the_same_however_far_from_the_origin(frames: Tensor, uni
 def test_fp8_linears_show_nearly_the_same(frames: Tensor):
     pipeline = load()
     use_fp8(pipeline.walker.network)  # by the plain functions: `Modes` offers it only where it is fast
-    quality = psnr(walk(pipeline), frames)
+    quality = psnr(walk(pipeline, PATH[:8]), frames[:29])
     assert 35 < quality < 60  # above, nothing was rounded
 
 
@@ -141,7 +147,7 @@ def test_the_tiny_decoder_shows_nearly_the_same(frames: Tensor):
 @needs_weights
 def test_the_tiny_decoder_is_nearly_as_close_to_the_truth(pipeline: Pipeline):
     """Rendered frames, encoded and decoded by both."""
-    truth = Truth(draw_scenes([HELD_OUT_SEED + scene for scene in (2, 5)]), PATH[:5]).frames()
+    truth = Truth(draw_scenes([HELD_OUT_SEED + scene for scene in (2, 5)]), PATH[:3]).frames()
     want = (truth * 127.5 + 127.5).round()
     with torch.inference_mode():
         latents = pipeline.vae.encode_stream(truth)[0]

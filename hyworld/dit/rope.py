@@ -6,6 +6,7 @@ The head dim D is split t | h | w with h = w = 2 * (D // 6); each part rotates i
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -34,15 +35,19 @@ class Rope:
             self._fixed[shape] = (cos.to(device), sin.to(device))
         return self._fixed[shape]
 
-    @torch.compiler.disable  # it would compile anew for every `first`
     def moving(self, first: int, frames: int, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Tables of frames from `first` on, until others of this shape are asked for."""
-        shape = (frames, rows, columns, device)
+        # A compiled forward would compile anew for every `first`.
+        moved = _not_compiled if torch.compiler.is_compiling() else Rope._moved
+        return moved(self, first, (frames, rows, columns, device))
+
+    def _moved(self, first: int, shape: _Shape) -> tuple[Tensor, Tensor]:
         if shape not in self._moving:
             cos, sin = self.fixed(*shape)
             self._moving[shape] = (0, cos.clone(), sin.clone())
         kept, cos, sin = self._moving[shape]
         if kept != first:
+            frames, rows, columns, device = shape
             for table, made in zip((cos, sin), self._made(first, frames, rows, columns), strict=True):
                 # Pinned, so that it does not wait for what the device has to do before.
                 table.copy_(made.pin_memory() if device.type == "cuda" else made, non_blocking=True)
@@ -51,6 +56,10 @@ class Rope:
 
     def _made(self, first: int, frames: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         return rope_table(self._head_dim, first, frames, rows, columns, worldplay=self._worldplay)
+
+
+# As `torch.compiler.disable`, which would load the compiler here, for two seconds of every start.
+_not_compiled = torch._disable_dynamo(Rope._moved)
 
 
 def rope_table(
@@ -72,7 +81,7 @@ def rope_table(
 
     def table(function: Callable[[Tensor], Tensor], ends: list[int]) -> Tensor:
         columns = []
-        for axis, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        for axis, (begin, end) in enumerate(pairwise((0, *ends))):
             angle = positions[axis].double()[:, None] * frequency[begin:end]
             shape = [1, 1, 1, -1]
             shape[axis] = len(positions[axis])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..copying import copy_into
 from . import kernels as plain
+from .convolution import Conv3d
 from .kernels import Cells, Kernels, regular
 
 TILE = 4096
@@ -61,7 +62,7 @@ def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None 
 
 def convolve(conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """torch adds a bias in a pass of its own: leave it to the next function."""
-    if type(conv) is not nn.Conv3d or conv.bias is None:
+    if type(conv) is not Conv3d or conv.bias is None:
         return plain.convolve(conv, x)
     return F.conv3d(x, conv.weight, None, conv.stride, conv.padding), conv.bias
 

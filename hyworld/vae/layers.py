@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .convolution import by_onednn
 from .kernels import Cells, per_frame, regular, rms_norm
 from .stream import StreamStep
 
@@ -34,7 +35,8 @@ class LayerFactory:
         return self.operations.Conv2d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
 
     def conv3d(self, in_dim: int, out_dim: int, kernel: int | tuple[int, int, int], **options: Any) -> Any:
-        return self.operations.Conv3d(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
+        layer = by_onednn(self.operations.Conv3d)
+        return layer(in_dim, out_dim, kernel, device=self.device, dtype=self.dtype, **options)
 
     def causal_conv3d(self, in_dim: int, out_dim: int) -> Any:
         """3x3x3 convolution that pads space only; `causal` supplies its past."""

@@ -52,7 +52,9 @@ def test_everything_is_in_the_file_and_the_chart_can_read_it(result_of, monkeypa
     assert ratios["32x64 exact"] is None
     assert [price["name"] for price in result["prices"]] == ["tiny decoder"]
     shown, _ = chart.bars([result], [])
-    assert [bar.name for bar in shown] == ["Original's method", "This pack, exact", "This pack, exact, tiny decoder"]
+    names = [bar.name for bar in shown]
+    assert names[0] == "Original's method", "the slowest first"
+    assert set(names[1:]) == {"This pack, exact", "This pack, exact, tiny decoder"}
     printed = capsys.readouterr().out
     for text in ("160000.0", "dB PSNR", "kernels of earlier runs", "its flow differs", "mean nothing"):
         assert text in printed

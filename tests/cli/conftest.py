@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import signal
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,12 +16,9 @@ from hyworld.cli.main import main
 Run = Callable[..., SimpleNamespace]
 
 
-@pytest.fixture
-def hyworld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`hyworld(*arguments)` in an empty folder; returns exit code and output."""
-    monkeypatch.chdir(tmp_path)
-    # The command sets these for its process, which is the tests' here.
-    monkeypatch.setattr("warnings.showwarning", None)
+@contextmanager
+def in_folder(folder: Path) -> Iterator[Run]:
+    """`hyworld(*arguments)` there; returns exit code and output."""
 
     def run(*arguments: object) -> SimpleNamespace:
         stdout, stderr, before = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
@@ -32,4 +29,15 @@ def hyworld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             signal.signal(signal.SIGTERM, before)
         return SimpleNamespace(returncode=left.value.code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
-    return run
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        # The command sets these for its process, which is the tests' here.
+        monkeypatch.setattr("warnings.showwarning", None)
+        yield run
+
+
+@pytest.fixture
+def hyworld(tmp_path: Path) -> Iterator[Run]:
+    """`hyworld(*arguments)` in an empty folder; returns exit code and output."""
+    with in_folder(tmp_path) as run:
+        yield run

@@ -117,7 +117,7 @@ def test_an_interrupt_leaves_a_playable_file(tmp_path: Path, number: int, presse
     process = subprocess.Popen(
         [sys.executable, "-m", "hyworld.cli.main", "generate", "--pose", "w-4000", *SMALL, "-o", "a.mp4"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
         # A job in the background is started with Ctrl-C ignored, and so would be all that it starts.

@@ -24,6 +24,11 @@ from hyworld.weights import dit_to_native
 from hyworld.weights.writer import data_bytes
 
 
+def test_a_start_does_not_load_the_compiler():
+    asked = "import sys, hyworld.cli.app; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], timeout=60).returncode == 0
+
+
 @pytest.mark.parametrize(
     "command", [(), ("generate",), ("play",), ("world",), ("convert",), ("trajectory",), ("verify",), ("bench",)]
 )

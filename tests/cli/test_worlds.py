@@ -23,6 +23,7 @@ from hyworld.video import VideoWriter
 from hyworld.walk import Chunk, file
 from hyworld.walk.autosave import Autosave
 
+from .conftest import in_folder
 from .test_generate import frames_of
 
 MODEL = ("--preset", "tiny-random", "--device", "cpu", "--dtype", "float32")
@@ -35,9 +36,11 @@ WORDS = ("--prompt", "a quiet street", "--prompt", "5: it starts to rain")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the worlds of one walk, after 3 chunks and after 8, and the second's video."""
     folder = tmp_path_factory.mktemp("worlds")
-    for chunks, name in ((3, "three"), (8, "eight")):
-        made = ("--chunks", chunks, "--save-world", f"{name}.world", "-o", f"{name}.mp4")
-        in_new_process(folder, *NEW, "--pose", POSE, *WORDS, *made)
+    with in_folder(folder) as hyworld:
+        for chunks, name in ((3, "three"), (8, "eight")):
+            made = ("--chunks", chunks, "--save-world", f"{name}.world", "-o", f"{name}.mp4")
+            done = hyworld(*NEW, "--pose", POSE, *WORDS, *made)
+            assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -45,7 +48,8 @@ def in_new_process(folder: Path, *arguments: object) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "hyworld.cli.main", *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # The bits depend on the number of threads.
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch._dynamo.testing import CompileCounter
 
 from hyworld.config import DiTConfig
 from hyworld.dit import Inputs, KVMemory, RollingMemory, WanDiT
@@ -16,6 +15,8 @@ class Compiled:
     """A small network that counts what torch compiles of it."""
 
     def __init__(self, **kind: object) -> None:
+        from torch._dynamo.testing import CompileCounter  # two seconds, which every process of the suite would take
+
         torch._dynamo.reset()
         self.model = randomise(WanDiT(DiTConfig(2, 12, 1, 64, 4, 12, 16, **kind)), 0)
         self.text_kv = self.model.text_keys_values(torch.randn(1, 5, 12))

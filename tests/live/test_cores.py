@@ -85,7 +85,7 @@ def test_the_number_of_cores_changes_no_latent():
 
     def walked(threads: int) -> torch.Tensor:
         torch.set_num_threads(threads)
-        return list(pipeline.walk(pipeline.start(seed=2), "w-7,right-12"))[-1].world.latents
+        return list(pipeline.walk(pipeline.start(seed=2), "w-3,right-4"))[-1].world.latents
 
     one = walked(1)
     assert all(torch.equal(one, walked(threads)) for threads in (2, 3))

@@ -21,7 +21,7 @@ PATH = Trajectory.from_tokens("w-4, right-9, w+a-4, left-6")
 
 @pytest.fixture(scope="module")
 def network() -> WanDiT:
-    return randomise(WanDiT(DIT), 5)
+    return randomise(WanDiT(replace(DIT, num_layers=3)), 5)
 
 
 def _sample(remembered: int, held: int = 0) -> Sample:

@@ -51,7 +51,7 @@ def test_it_learns(vae: Wan22VAE, begin: int) -> None:
     decoder, walks, generator = fresh_decoder(0, CPU, torch.float32), a_pool(), torch.Generator().manual_seed(0)
     optimiser = Optimiser(decoder, lr=5e-3, warm_up=5)
     losses = []
-    for _ in range(30):
+    for _ in range(18):
         loss, _ = loss_of(decoder, vae, *walks.draw(2, begin, generator), begins=begin == 0)
         loss.backward()
         optimiser.step(0.0)

@@ -86,7 +86,7 @@ def test_layers_come_from_operations(golden_dit: Path, golden_vae: Path) -> None
     dit = load_dit(golden_dit, operations=operations)
     assert {type(module) for module in dit.modules() if isinstance(module, nn.Linear)} == {Linear}
     vae = load_vae(golden_vae, operations=operations)
-    assert Conv3d in {type(module) for module in vae.modules()}
+    assert any(isinstance(module, Conv3d) for module in vae.modules())
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32])
