@@ -238,8 +238,9 @@ class _Watched:
         ]
 
     def _keep(self, name: str, seen: dict[str, Tensor]) -> Callable[..., None]:
-        def keep(module: Any, args: tuple[Any, ...], out: Tensor) -> None:
-            seen[f"{name}.in"], seen[f"{name}.out"] = args[0].flatten(1, 2), out.flatten(1, 2)
+        def keep(module: Any, args: tuple[Any, ...], out: Tensor | tuple[Tensor]) -> None:
+            (result,) = out if isinstance(out, tuple) else (out,)
+            seen[f"{name}.in"], seen[f"{name}.out"] = args[0].flatten(1, 2), result.flatten(1, 2)
 
         return keep
 
