@@ -133,9 +133,7 @@ class _Spread(NamedTuple):
     def __call__(self, k_BFSE: Tensor, v_BFSE: Tensor, positions: Positions, out: KV | None) -> KV:
         kernels, (k_out, v_out) = self.kernels, out or (None, None)
         rope, matrix = (positions.cos, positions.sin), positions.cameras and positions.cameras.kv
-        heads, norm = self.attention.num_heads // kernels.ranks, None
-        if kernels.exchange is None:
-            norm = self.attention.norm_k
+        heads, norm = self.attention.num_heads // kernels.ranks, self._norm()
         if kernels.fp8 is not None and positions.factors is not None:
             factors = positions.factors
             return (
@@ -147,10 +145,14 @@ class _Spread(NamedTuple):
             kernels.branches(v_BFSE, heads, None, None, matrix, v_out),
         )
 
+    def _norm(self) -> nn.Module | None:
+        """Of keys; where processes share a forward, it has been applied before the heads parted."""
+        return self.attention.norm_k if self.kernels.exchange is None else None
+
     def keep(self, k_BFSE: Tensor, v_BFSE: Tensor, kept: Kept) -> None:
-        fp8, norm = self.kernels.fp8, self.attention.norm_k if self.kernels.exchange is None else None
+        fp8 = self.kernels.fp8
         assert fp8 is not None
-        fp8.keep(k_BFSE, v_BFSE, norm, kept)
+        fp8.keep(k_BFSE, v_BFSE, self._norm(), kept)
 
     def again(self, kept: Kept, positions: Positions, out: KV) -> None:
         fp8, cameras, factors = self.kernels.fp8, positions.cameras, positions.factors

@@ -114,7 +114,12 @@ def test_every_stage_has_its_own_time_once(source: Source, monkeypatch: pytest.M
 def test_a_run_walks_every_chunk_and_starts_again(source: Source, monkeypatch: pytest.MonkeyPatch):
     steps, said = [], []
     step = Walker._step
-    monkeypatch.setattr(Walker, "_step", lambda self, *args, **told: steps.append(chunk := step(self, *args, **told)) or chunk)
+
+    def recorded(self: Walker, *args: Any, **told: Any) -> Any:
+        steps.append(step(self, *args, **told))
+        return steps[-1]
+
+    monkeypatch.setattr(Walker, "_step", recorded)
     run = measure(source, Setup(SIZE, 7), said.append, first_in_process=True)
     assert [chunk.index for chunk in steps] == [*range(7), 0, 0, 0]
     assert [chunk.index for chunk in run.chunks] == list(range(7))
