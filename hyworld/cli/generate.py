@@ -46,12 +46,14 @@ from .options import (
     Kernels,
     Linears,
     LowWeights,
+    MoveSpeed,
     Negative,
     RecipeName,
     Remembered,
     Shift,
     Speed,
     Steps,
+    TurnSpeed,
 )
 from .progress import WalkBar
 
@@ -136,16 +138,8 @@ def generate(
         CropChoice | None,
         typer.Option(help="The part of the picture that is kept where it is larger than the frame. Default: center."),
     ] = None,
-    move_speed: Annotated[
-        float | None,
-        typer.Option(
-            help="Distance a move token covers per latent. Default: the model's own, 0.08 (DreamX-World: 0.3)."
-        ),
-    ] = None,
-    turn_speed: Annotated[
-        float | None,
-        typer.Option(help="Degrees a turn token turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
-    ] = None,
+    move_speed: MoveSpeed = None,
+    turn_speed: TurnSpeed = None,
     third_person: Annotated[
         bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
     ] = False,

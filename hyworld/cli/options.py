@@ -23,6 +23,14 @@ def _speed(text: str, **limits: Any) -> Any:
     return typer.Option(help=text, rich_help_panel=SPEED, **limits)
 
 
+MoveSpeed = Annotated[
+    float | None,
+    typer.Option(help="Distance a move token covers per latent. Default: the model's own, 0.08 (DreamX-World: 0.3)."),
+]
+TurnSpeed = Annotated[
+    float | None,
+    typer.Option(help="Degrees a turn token turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
+]
 Speed = Annotated[
     SpeedChoice,
     _speed("fast: attention and linears in fp8 unless chosen below, at some error; fastest: the tiny decoder, too."),

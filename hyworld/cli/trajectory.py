@@ -23,6 +23,7 @@ from ..walk import WORLDPLAY, Recipe, Rolling
 from ..walk.recipes import DREAMX_5B
 from .beginning import speeds_of
 from .console import console, note, notes, parse_size, reports_errors, write_whole
+from .options import MoveSpeed, TurnSpeed
 
 DEFAULT_PICTURE = Path("trajectory.png")
 
@@ -70,16 +71,8 @@ def trajectory(
         Literal["WorldPlay", "DreamX-World"],
         typer.Option(help="The model that the path is for: its speeds, and the latents of its chunks."),
     ] = "WorldPlay",
-    move_speed: Annotated[
-        float | None,
-        typer.Option(
-            help="Distance a move token covers per latent. Default: the model's own, 0.08 (DreamX-World: 0.3)."
-        ),
-    ] = None,
-    turn_speed: Annotated[
-        float | None,
-        typer.Option(help="Degrees a turn token turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
-    ] = None,
+    move_speed: MoveSpeed = None,
+    turn_speed: TurnSpeed = None,
     third_person: Annotated[bool, typer.Option("--third-person", help="Label turns as in third-person view.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
