@@ -71,6 +71,10 @@ def fp8_attention_missing(device: torch.device) -> str | None:
     missing = triton_missing(device)
     if missing is not None:
         return missing
+    import triton.language as tl
+
+    if not hasattr(tl, "make_tensor_descriptor"):
+        return "it needs Triton 3.4 or newer, which comes with PyTorch 2.8"
     try:
         from .dit import fp8_attention, fused_attention
 

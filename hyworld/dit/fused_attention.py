@@ -54,10 +54,8 @@ def attend(
 
     splits: parts of the keys whose results are put together at the end; None: as many as fill the card best.
     """
-    q, k, v = q_BHND, k_BHND, v_BHDN
+    q, k, v = q_BHND, _fetchable(k_BHND), _fetchable(v_BHDN)
     (B, H, M, D), N = q.shape, k.shape[2]
-    if v.stride(2) % _TO_16_BYTES:
-        v = _padded(v)
     tiles, steps = triton.cdiv(M, QUERIES), triton.cdiv(N, KEYS)
     if splits is None:
         # Two to a multiprocessor: what its shared memory holds.
@@ -67,6 +65,7 @@ def attend(
     # Token-major, so that the output can be read as rows without a copy.
     parts = torch.empty(splits, B, M, H, D, device=q.device, dtype=dtype).transpose(2, 3)
     sums = torch.empty(splits if splits > 1 else 0, B, H, M, device=q.device, dtype=torch.float32)
+    triton.set_allocator(_scratch)
     _attend[(tiles, B * H, splits)](
         q, k, v, parts, sums, *factors,
         math.log2(math.e) / math.sqrt(D), M, N, H, B // len(factors.q), per_split * KEYS,
@@ -80,11 +79,18 @@ def attend(
     return out
 
 
-def _padded(v_BHDN: Tensor) -> Tensor:
-    """Values whose rows may be read up to the next 16 bytes, as those of `KVBuffers` and `values` may."""
-    N = v_BHDN.shape[-1]
-    rows = v_BHDN.new_zeros(*v_BHDN.shape[:-1], triton.cdiv(N, _TO_16_BYTES) * _TO_16_BYTES)
-    return rows[..., :N].copy_(v_BHDN)
+def _fetchable(x: Tensor) -> Tensor:
+    """`x`, or a copy of it, laid out as a GPU's copy engine fetches tiles of it: beginnings of rows at 16 bytes."""
+    if x.data_ptr() % _TO_16_BYTES == 0 and not any(stride % _TO_16_BYTES for stride in x.stride()[:-1]):
+        return x
+    length = x.shape[-1]
+    rows = x.new_zeros(*x.shape[:-1], triton.cdiv(length, _TO_16_BYTES) * _TO_16_BYTES)
+    return rows[..., :length].copy_(x)
+
+
+def _scratch(size: int, alignment: int, stream: int | None) -> Tensor:
+    """Memory in which Triton describes tiles to the copy engine."""
+    return torch.empty(size, device=torch.cuda.current_device(), dtype=torch.int8)
 
 
 @lru_cache(maxsize=8)
@@ -167,34 +173,34 @@ def _attend(
     scale = scale / (tl.load(q_factor_ptr + branch) * tl.load(k_factor_ptr + branch))
     query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     channel = tl.arange(0, BLOCK)
-    key = tl.arange(0, KEYS)
     q_inside = (query < M)[:, None] & (channel < D)[None, :]
     q_at = q_ptr + batch * q_batch + head * q_head + query[:, None] * q_token + channel[None, :]
     q = tl.load(q_at, mask=q_inside, other=0.0)
-    # Keys in an order that leaves each thread, after the first product, the weights that it needs for the second.
-    mixed = key // 16 * 16 + key % 8 // 2 * 4 + key // 8 % 2 * 2 + key % 2
-    k_at = k_ptr + batch * k_batch + head * k_head + mixed[None, :] * k_token + channel[:, None]
-    v_at = v_ptr + batch * v_batch + head * v_head + channel[None, :] * v_channel + key[:, None]
+    k_of_head = k_ptr + batch * k_batch + head * k_head
+    v_of_head = v_ptr + batch * v_batch + head * v_head
+    keys = tl.make_tensor_descriptor(k_of_head, [N, D], [k_token, 1], [KEYS, BLOCK])
+    values = tl.make_tensor_descriptor(v_of_head, [D, N], [v_channel, 1], [BLOCK, KEYS])
     largest = tl.full((QUERIES,), float("-inf"), tl.float32)
+    shrink = tl.full((QUERIES,), 1.0, tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
+    product = tl.zeros((QUERIES, BLOCK), tl.float32)
     out = tl.zeros((QUERIES, BLOCK), tl.float32)
     first = split * per_split
     last = tl.minimum(N, first + per_split)
     whole = first + (last - first) // KEYS * KEYS
     for begin in range(first, whole, KEYS):
-        if D == BLOCK:
-            k, v = tl.load(k_at + begin * k_token), tl.load(v_at + begin)
-        else:
-            k = tl.load(k_at + begin * k_token, mask=(channel < D)[:, None], other=0.0)
-            v = tl.load(v_at + begin, mask=(channel < D)[None, :], other=0.0)
-        largest, total, out = _step(v, tl.dot(q, k), scale, largest, total, out)
+        scores = tl.dot(q, keys.load([begin, 0]).T)
+        # Tensor cores keep too few bits of their own sums of fp8 products: over 14,080 keys they lost 14 % of values
+        # with a mean. So each step's product is added here; a step later, for that is when it is there.
+        out = out * shrink[:, None] + product
+        largest, shrink, total, weights = _softmax(scores, scale, largest, total)
+        product = tl.dot(weights, values.load([0, begin]).T)
+    out = out * shrink[:, None] + product
     if whole < last:
-        # Up to the next 16 bytes: read as words, and of weight 0.
-        k_inside, v_inside = whole + mixed < N, whole + key < tl.cdiv(N, 16) * 16
-        k = tl.load(k_at + whole * k_token, mask=k_inside[None, :] & (channel < D)[:, None], other=0.0)
-        v = tl.load(v_at + whole, mask=v_inside[:, None] & (channel < D)[None, :], other=0.0)
-        scores = tl.where(k_inside[None, :], tl.dot(q, k), float("-inf"))
-        largest, total, out = _step(v, scores, scale, largest, total, out)
+        inside = whole + tl.arange(0, KEYS) < N
+        scores = tl.where(inside[None, :], tl.dot(q, keys.load([whole, 0]).T), float("-inf"))
+        largest, shrink, total, weights = _softmax(scores, scale, largest, total)
+        out = out * shrink[:, None] + tl.dot(weights, values.load([0, whole]).T)
     out = out / (total * tl.load(v_factor_ptr + branch))[:, None]
     out_at = out_ptr + split.to(tl.int64) * out_split + batch * out_batch + head * out_head
     out_at += query[:, None] * out_token + channel[None, :]
@@ -205,12 +211,9 @@ def _attend(
 
 
 @triton.jit
-def _step(v, scores, scale, largest, total, out):
-    """Scores and values of one step into the running softmax. `largest` is of the scores, before they are scaled."""
+def _softmax(scores, scale, largest, total):
+    """One step of the running softmax: its new state, and the step's weights. `largest` is of the scores unscaled."""
     new = tl.maximum(largest, tl.max(scores, 1))
     weights = tl.exp2(scores * scale - (new * scale - _LOG2_WEIGHT)[:, None])
     shrink = tl.exp2((largest - new) * scale)
-    total = total * shrink + tl.sum(weights, 1)
-    rounded = tl.reshape(weights.to(tl.float8e4nv), (weights.shape[0], weights.shape[1] // 16, 2, 4, 2))
-    rounded = tl.reshape(tl.permute(rounded, (0, 1, 3, 2, 4)), weights.shape)  # from the order of `mixed`
-    return new, total, tl.dot(rounded, v, out * shrink[:, None])
+    return new, shrink, total * shrink + tl.sum(weights, 1), weights.to(tl.float8e4nv)
