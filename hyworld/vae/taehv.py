@@ -6,6 +6,8 @@ saw.
 
 The "small" layout is the built-in world's (training/tiny_world/decoder.py): fewer channels, and none of its
 convolutions runs after an upsampling but the last.
+
+Frames between the layers are channels_last: convolutions then reorder nothing, on a GPU and on a CPU.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ class Grow(nn.Module):
         self.conv = make.conv2d(dim, factor * dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x).unflatten(1, (-1, self.dim)).flatten(0, 1)
+        # A pixel's channels stay together, so that this copies them in one piece.
+        return rearrange(self.conv(x), "N (f c) H W -> (N f) H W c", c=self.dim).permute(0, 3, 1, 2)
 
 
 class BaseLayers(nn.ModuleDict):
@@ -130,7 +133,8 @@ class SuperLayers(nn.ModuleDict):
             (*memory_blocks, conv, grow), layers = layers[: MEMORY_BLOCKS + 2], layers[MEMORY_BLOCKS + 2 :]
             for block in memory_blocks:
                 x = block(x, recall)
-            x = grow(F.pixel_shuffle(F.relu(conv(x)), 2))
+            larger = rearrange(F.relu(conv(x)), "N (c p q) H W -> N (H p) (W q) c", p=2, q=2)
+            x = grow(larger.permute(0, 3, 1, 2))
         return head(x)
 
 
@@ -159,13 +163,12 @@ class SmallStage(nn.Module):
     def forward(self, x: Tensor, recall: Recall) -> Tensor:
         for block in self.blocks:
             x = block(x, recall)
-        # A pixel's channels stay together, so that this copies them in one piece where channels come last.
         grown = F.relu(self.grow(x), inplace=True)
         return rearrange(grown, "N (f p q c) H W -> (N f) (H p) (W q) c", f=self.growth, p=2, q=2).permute(0, 3, 1, 2)
 
 
 class SmallLayers(nn.Module):
-    """The "small" layout, channels last: on a CPU its convolutions then need no reordering."""
+    """The "small" layout: a stem, three `SmallStage`s, a head."""
 
     def __init__(self, config: TinyDecoderConfig, make: LayerFactory) -> None:
         super().__init__()
@@ -180,12 +183,9 @@ class SmallLayers(nn.Module):
         self.head = make.conv2d(config.widths[-1], 3 * config.patch**2, 3, padding=1)
 
     def forward(self, x: Tensor, recall: Recall) -> Tensor:
-        def recall_channels_last(frames: Tensor) -> Tensor:
-            return recall(frames.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-        x = F.relu(self.stem((torch.tanh(x / 3) * 3).contiguous(memory_format=torch.channels_last)))
+        x = F.relu(self.stem(torch.tanh(x / 3) * 3))
         for stage in self.stages:
-            x = stage(x, recall_channels_last)
+            x = stage(x, recall)
         return self.head(x)
 
 
@@ -248,11 +248,13 @@ class TinyDecoder(nn.Module):
         batch = latents.shape[0]
 
         def recall(frames: Tensor) -> Tensor:
-            return stream.extend(frames.unflatten(0, (batch, -1)), 1, axis=1)[:, :-1].flatten(0, 1)
+            videos = frames.permute(0, 2, 3, 1).unflatten(0, (batch, -1))
+            return stream.extend(videos, 1, axis=1)[:, :-1].flatten(0, 1).permute(0, 3, 1, 2)
 
         if self._statistics is not None:
             latents = self._statistics.denormalise(latents)
-        pixels = self.decoder(rearrange(latents, "B C n h w -> (B n) C h w"), recall)
+        frames = rearrange(latents, "B C n h w -> (B n) C h w").contiguous(memory_format=torch.channels_last)
+        pixels = self.decoder(frames, recall)
         pixels = F.pixel_shuffle(pixels, self.config.patch)
         video = rearrange(2 * pixels - 1, "(B f) C H W -> B C f H W", B=batch)
         # The first latent of a video stands for one frame: the last of the four that are made of it.
