@@ -87,14 +87,16 @@ class StreamStep:
         """The next call's cache, once every layer has run."""
         return tuple(self._kept)
 
-    def past(self, x: Tensor, frames: int, *, axis: int = 2) -> Tensor:
+    def past(self, x: Tensor, frames: int, *, axis: int = 2, dtype: torch.dtype | None = None) -> Tensor:
         """The last `frames` frames this layer saw, zeros where the stream begins; `x` is its current input.
+
+        dtype: of these frames, where they are kept in another one than `x`.
 
         Raises `InputError` if the cache is of another network or picture size.
         """
         if self.begins:
             # Made like x to have its memory format: one channels-first tensor would spread.
-            return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1))] * frames, dim=axis)
+            return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1), dtype=dtype)] * frames, dim=axis)
         expected = [*x.shape[:axis], frames, *x.shape[axis + 1 :]]
         found = self._past[len(self._kept)] if len(self._kept) < len(self._past) else None
         if found is None or list(found.shape) != expected:
