@@ -1,19 +1,20 @@
 """The decoder's large convolutions in fp8, in plain PyTorch: the reference for `fused_fp8`.
 
-Rounded are the 3x3x3 convolutions of the residual blocks, nine tenths of the decoder's work: the norm before each bounds
-what it reads, so one factor, chosen with the weights, keeps that within fp8's range. Tensors are `[B, C, T, H, W]`.
+Rounded are the 3x3x3 convolutions of the residual blocks, nine tenths of the decoder's work. The norm before each
+bounds what it reads, so a factor chosen with the weights keeps that within fp8's range. Tensors are
+`[B, C, T, H, W]`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..fp8 import FP8, FP8_MAX, quantise_rows
+from ..fp8 import FP8_MAX, quantise_rows
+from .causal import CausalVAE
 from .layers import ResidualBlock, RMSNorm
 
 LEAST = 32
@@ -26,16 +27,16 @@ def factor_for(gain: Tensor) -> float:
     return FP8_MAX / largest if largest else 1.0
 
 
-def use_fp8_convolutions(decoder: nn.Module) -> None:
-    """Replace the 3x3x3 convolutions of a decoder's residual blocks by `Fp8Conv3d`; `fused_fp8` needs wide ones."""
-    for block in decoder.modules():
+def use_fp8_convolutions(vae: CausalVAE) -> None:
+    """Replace the 3x3x3 convolutions of the decoder's residual blocks, unless they are too narrow or replaced."""
+    for block in vae.decoder.modules():
         if isinstance(block, ResidualBlock):
-            for norm, conv in (("0", "2"), ("3", "6")):
-                layer, before = cast("nn.Conv3d", block.residual[conv]), cast("RMSNorm", block.residual[norm])
-                if layer.in_channels % LEAST == layer.out_channels % LEAST == 0:
-                    before.factor = factor_for(before.gamma)
-                    assert layer.bias is not None
-                    block.residual[conv] = Fp8Conv3d(layer.weight, layer.bias, before.factor)
+            for first, then in (("0", "2"), ("3", "6")):
+                norm, conv = cast("RMSNorm", block.residual[first]), block.residual[then]
+                if isinstance(conv, nn.Conv3d) and conv.in_channels % LEAST == conv.out_channels % LEAST == 0:
+                    assert conv.bias is not None
+                    norm.factor = factor_for(norm.gamma)
+                    block.residual[then] = Fp8Conv3d(conv.weight, conv.bias, norm.factor)
 
 
 class Fp8Conv3d(nn.Module):
@@ -46,6 +47,9 @@ class Fp8Conv3d(nn.Module):
     bias: `[out]`, in the dtype of the result.
     """
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
     kernel_size = (3, 3, 3)
 
     def __init__(self, weight: Tensor, bias: Tensor, factor: float) -> None:
@@ -57,6 +61,5 @@ class Fp8Conv3d(nn.Module):
         self.register_buffer("bias", bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, scale, bias = (cast("Tensor", t) for t in (self.weight, self.scale, self.bias))
-        out: Any = F.conv3d(x.float(), weight.float().movedim(-1, 1), None, 1, self.padding)
-        return (out * scale.view(-1, 1, 1, 1) + bias.float().view(-1, 1, 1, 1)).to(bias.dtype)
+        out = F.conv3d(x.float(), self.weight.float().movedim(-1, 1), None, 1, self.padding)
+        return (out * self.scale.view(-1, 1, 1, 1) + self.bias.float().view(-1, 1, 1, 1)).to(self.bias.dtype)

@@ -1,8 +1,8 @@
 """The functions of `fp8_convolution` as Triton kernels.
 
-Their tensors lie within a frame of zeros: `[B, T, H + 2, W + 1, C]`, one column after each row and a row above and below
-each picture. The 27 taps of a convolution are then 27 places in one list of positions, each a fixed distance from the
-next, and the convolution is a product whose factor is read from there tile by tile.
+Their tensors lie within a frame of zeros, `[B, T, H + 2, W + 1, C]`: a row above and below each picture and a column
+after it, which is also the one before the next row. What a tap of a convolution reads then lies at one distance from
+every position, and the convolution is a product whose factor is read 27 times, from 27 places on.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from .fp8_convolution import Fp8Conv3d
 TILE = 4096
 """Elements per program of `norm_silu_extend`."""
 
+ROWS, COLUMNS, DEPTH = 128, 256, 128
+"""See `Tiles`; measured on an H200."""
+
 _FP8_MAX = tl.constexpr(FP8_MAX)
 
 
 class Tiles(NamedTuple):
-    """Of a program of `convolve`: positions, output channels and input channels of a step; steps on their way."""
+    """Of a program of `convolve`: positions, output channels, and input channels of a step; steps on their way."""
 
     rows: int
     columns: int
     depth: int
-    warps: int
     stages: int
-    joined: int = 9
 
 
 def norm_silu_extend(
@@ -64,21 +65,20 @@ def convolve(conv: Fp8Conv3d, x: Tensor, tiles: Tiles | None = None) -> Tensor:
     T, H, out_dim = frames - 2, H - 2 * above, len(conv.weight)
     row = W + 1
     positions = x.as_strided((B * frames * (H + 2) * row, C), (C, 1), x.storage_offset() - (1 - above) * row * C)
-    tiles = tiles or tiles_for(C, out_dim)
+    tiles = tiles or _tiles(x.device, C, out_dim)
     weight = conv.weight.flatten(1)
     out = torch.empty((B, T, H, W, out_dim), device=x.device, dtype=conv.bias.dtype)
     a = TensorDescriptor.from_tensor(positions, [tiles.rows, tiles.depth])
     b = TensorDescriptor.from_tensor(weight, [tiles.columns, tiles.depth])
     _convolve[(triton.cdiv(H * row, tiles.rows) * triton.cdiv(out_dim, tiles.columns), B * T)](
         a, b, conv.scale, out, H, W, T, out_dim, (H + 2) * row, row,
-        C, tiles.rows, tiles.columns, tiles.depth, tiles.joined,
-        num_warps=tiles.warps, num_stages=tiles.stages,
+        C, tiles.rows, tiles.columns, tiles.depth, num_warps=8, num_stages=tiles.stages,
     )  # fmt: skip
     return out.movedim(-1, 1)
 
 
 def _lies_framed(x: Tensor, above: int) -> bool:
-    B, C, T, H, W = x.shape
+    _, C, T, H, W = x.shape
     row = (W + 1) * C
     picture = (H + 2 - 2 * above) * row
     return x.stride() == (T * picture, 1, picture, row, C) and x.storage_offset() >= (1 - above) * row
@@ -93,9 +93,14 @@ def _framed(x: Tensor, above: int) -> Tensor:
     return inside
 
 
-@lru_cache(maxsize=32)
-def tiles_for(in_dim: int, out_dim: int) -> Tiles:
-    return Tiles(128, min(256, out_dim & -out_dim), min(128, in_dim & -in_dim), 8, 4)
+@lru_cache(maxsize=64)
+def _tiles(device: torch.device, in_dim: int, out_dim: int) -> Tiles:
+    rows, columns, depth = ROWS, min(COLUMNS, out_dim & -out_dim), min(DEPTH, in_dim & -in_dim)
+    if device.type != "cuda":
+        return Tiles(rows, columns, depth, 1)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    room = triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]
+    return Tiles(rows, columns, depth, min(4, room // ((rows + columns) * depth)))
 
 
 @triton.jit(do_not_specialize=["H", "W", "frames", "history"])
@@ -133,7 +138,7 @@ def _norm_silu(
 @triton.jit(do_not_specialize=["H", "W", "T", "picture", "row"])
 def _convolve(
     x_desc, weight_desc, scale_ptr, out_ptr, H, W, T, out_dim, picture, row,
-    C: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, JOINED: tl.constexpr,
+    C: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     columns = tl.cdiv(out_dim, N)
     first = tl.program_id(0) // columns * M
@@ -141,26 +146,13 @@ def _convolve(
     frame = tl.program_id(1)
     STEPS: tl.constexpr = C // K
     base = (frame // T * (T + 2) + frame % T) * picture + first - 1
-    if JOINED == 27:
-        total = tl.zeros((M, N), tl.float32)
-        for step in tl.range(0, 27 * STEPS):
-            tap = step // STEPS
-            place = base + tap // 9 * picture + tap // 3 % 3 * row + tap % 3
-            a = x_desc.load([place, step % STEPS * K])
-            b = weight_desc.load([n, step * K])
-            total = tl.dot(a, b.T, total)
-    else:
-        total = tl.zeros((M, N), tl.bfloat16)
-        for group in tl.range(0, 27 // JOINED):
-            part = tl.zeros((M, N), tl.float32)
-            for step in tl.range(0, JOINED * STEPS):
-                tap = group * JOINED + step // STEPS
-                place = base + tap // 9 * picture + tap // 3 % 3 * row + tap % 3
-                a = x_desc.load([place, step % STEPS * K])
-                b = weight_desc.load([n, (group * JOINED * STEPS + step) * K])
-                part = tl.dot(a, b.T, part)
-            total = (total.to(tl.float32) + part).to(tl.bfloat16)
-        total = total.to(tl.float32)
+    total = tl.zeros((M, N), tl.float32)
+    for step in tl.range(0, 27 * STEPS):
+        tap = step // STEPS
+        place = base + tap // 9 * picture + tap // 3 % 3 * row + tap % 3
+        a = x_desc.load([place, step % STEPS * K])
+        b = weight_desc.load([n, step * K])
+        total = tl.dot(a, b.T, total)
     column = n + tl.arange(0, N)
     value = total * tl.load(scale_ptr + column, mask=column < out_dim, other=0.0)[None, :]
     place = first + tl.arange(0, M)
