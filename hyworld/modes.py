@@ -150,8 +150,8 @@ def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device, 
         fused.lay_out(vae)
 
 
-def check_modes(modes: Modes, device: torch.device) -> None:
-    """Raise `InputError` if what `modes` asks for by name cannot run on `device`."""
+def check_modes(modes: Modes, device: torch.device, decoder: str = "full") -> None:
+    """Raise `InputError` if what `modes` asks for by name cannot run on `device`, or with a tiny decoder."""
     wants_triton(modes.kernels, device)
     attention_backend(modes.attention)
     missing = fp8_attention_missing(device) if modes.attention == "fp8" else None
@@ -161,6 +161,10 @@ def check_modes(modes: Modes, device: torch.device) -> None:
     if missing is not None:
         raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact and the speed exact.")
     if modes.convolutions == "fp8":
+        if decoder == "tiny":
+            raise InputError(
+                "The fp8 convolutions are the full decoder's: choose the decoder full or the convolutions exact."
+            )
         if modes.kernels == "plain":
             raise InputError("The fp8 convolutions are Triton kernels: choose the kernels auto, or them exact.")
         missing = fp8_convolutions_missing(device)

@@ -274,11 +274,7 @@ def load(
     if text_encoder is not None:
         check_text_source(text_encoder)
     modes = modes or Modes()
-    check_modes(modes, device)  # before a minute goes into loading
-    if decoder == "tiny" and modes.convolutions == "fp8":
-        raise InputError(
-            "The fp8 convolutions are the full decoder's: choose the decoder full or the convolutions exact."
-        )
+    check_modes(modes, device, decoder)  # before a minute goes into loading
     if weights is None:
         given = {
             "VAE": vae, "tiny decoder": tiny_decoder, "low-noise network": low_weights, "image encoder": image_encoder

@@ -129,7 +129,7 @@ class Source:
     def _random(self, setup: Setup) -> Pipeline:
         """Full size, drawn on the device: on a CPU that takes minutes."""
         device, dtype = self.device, self.dtype
-        check_modes(setup.modes, device)
+        check_modes(setup.modes, device, setup.decoder)
         chosen = self.known_recipe
         assert chosen is not None, "without files it is known"
         networks = [
