@@ -108,7 +108,7 @@ def test_a_stream_of_it_equals_the_whole():
         rest, _ = rounded.decode_stream(latents[:, :, 1:], cache)
     assert {entry.dtype for entry in cache} == {torch.float32, FP8}
     # A sum in another order may fall on the other side of a step of fp8.
-    assert error(torch.cat((first, rest), dim=2), whole) < 1e-3
+    assert error(torch.cat((first, rest), dim=2), whole) < 2e-2
 
 
 def test_a_cache_of_exact_convolutions_is_refused():
