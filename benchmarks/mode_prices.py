@@ -25,7 +25,9 @@ from hyworld.config import TINY, MemoryConfig, frames_in
 from hyworld.dit import WanDiT
 from hyworld.dit.fp8_attention import PLAIN_FP8
 from hyworld.fp8 import use_fp8
+from hyworld.modes import set_vae_kernels
 from hyworld.vae import TinyDecoder, Wan22VAE
+from hyworld.vae.fp8_convolution import use_fp8_convolutions
 from training.tiny_world.batched import walk
 from training.tiny_world.evaluate import FIRST_CHUNKS, Truth, decoded, first_latents, masked_psnr
 from training.tiny_world.scenes import draw_scenes
@@ -52,7 +54,9 @@ MODES = {
     "fp8 linears": Mode("fp8"),
     "fp8 attention": Mode(attention="fp8"),
     "fast (both)": Mode("fp8", "fp8"),
+    "fast, fp8 convolutions": Mode("fp8", "fp8", "fp8"),
     "fast, compact memory": Mode("fp8", "fp8", compact=True),
+    "fp8 convolutions": Mode(decoder="fp8"),
     "tiny decoder": Mode(decoder="tiny"),
     "fastest (all three)": Mode("fp8", "fp8", "tiny"),
     "12 remembered": Mode(remembered=12),
@@ -67,14 +71,18 @@ class Subject:
     def __init__(self, scenes: int, device: torch.device) -> None:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.vae = builtin.vae(TINY).to(device, dtype)
+        in_fp8 = copy.deepcopy(self.vae)
+        use_fp8_convolutions(in_fp8)
+        set_vae_kernels(in_fp8, "auto", device)
         self.decoders: dict[str, Wan22VAE | TinyDecoder] = {
             "full": self.vae,
+            "fp8": in_fp8,
             "tiny": builtin.decoder(TINY).to(device, dtype),
         }
         exact = builtin.dit(TINY).to(device, dtype)
-        in_fp8 = copy.deepcopy(exact)
-        use_fp8(in_fp8)
-        self._networks = {"exact": exact, "fp8": in_fp8}
+        rounded = copy.deepcopy(exact)
+        use_fp8(rounded)
+        self._networks = {"exact": exact, "fp8": rounded}
         self.seeds = [HELD_OUT_SEED + i for i in range(scenes)]
         self.scenes = draw_scenes(self.seeds).to(device)
         self.first = torch.cat([first_latents(self.vae, self.scenes[part]) for part in torch.arange(scenes).split(16)])

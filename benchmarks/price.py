@@ -36,7 +36,7 @@ class Price:
 
 
 def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
-    """Measure what `setups` use of fp8 linears, fp8 attention and tiny decoder, at the first's size.
+    """Measure what `setups` use of fp8 linears, fp8 attention, fp8 convolutions and tiny decoder, at the first's size.
 
     Raises as `Source.build`.
     """
@@ -46,6 +46,8 @@ def price_modes(source: Source, setups: list[Setup], say: Say) -> list[Price]:
         dear["fp8 linears"] = replace(exact, modes=Modes(linears="fp8"))
     if any(setup.modes.attention == "fp8" for setup in setups):
         dear["fp8 attention"] = replace(exact, modes=Modes(attention="fp8"))
+    if any(setup.modes.convolutions == "fp8" for setup in setups):
+        dear["fp8 convolutions"] = replace(exact, modes=Modes(convolutions="fp8"))
     if any(setup.decoder == "tiny" for setup in setups):
         dear["tiny decoder"] = replace(exact, decoder="tiny")
     if not dear:

@@ -69,8 +69,12 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _rounded(values: Tensor, amax: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(amax > 0, amax / FP8_MAX, torch.ones_like(amax))
-    # Division can round past the largest number of float8_e4m3fn, which has no infinity.
-    return (values / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
+    return to_fp8(values / scale), scale
+
+
+def to_fp8(values: Tensor) -> Tensor:
+    """`values`, which are overwritten, as float8_e4m3fn; larger ones, for which it has no infinity, as the largest."""
+    return values.clamp_(-FP8_MAX, FP8_MAX).to(FP8)
 
 
 def dequantise(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:

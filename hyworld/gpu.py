@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .fp8 import multiply, quantise_rows
+from .fp8 import FP8, multiply, quantise_rows
 
 
 def current(device: torch.device) -> AbstractContextManager[Any]:
@@ -88,6 +88,31 @@ def fp8_attention_missing(device: torch.device) -> str | None:
         raise
     except Exception as error:  # what Triton raises has no common class
         return f"Triton cannot build it here ({_first_line(error)})"
+    return None
+
+
+@lru_cache(maxsize=8)
+def fp8_convolutions_missing(device: torch.device) -> str | None:
+    """None if convolutions in fp8 run on `device`, else the reason; raises as `triton_missing`."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return "they need an NVIDIA card"
+    if torch.cuda.get_device_capability(device) < (8, 9):
+        return "they need a card of compute capability 8.9 (RTX 40) or newer"
+    missing = triton_missing(device)
+    if missing is not None:
+        return missing
+    try:
+        from .vae import fused_fp8
+        from .vae.fp8_convolution import Fp8Conv3d
+
+        with current(device):
+            # As wide as real ones: narrow ones take less of a multiprocessor's memory.
+            ones = torch.ones(256, 128, 3, 3, 3, device=device, dtype=torch.bfloat16)
+            fused_fp8.convolve(Fp8Conv3d(ones, ones[:, 0, 0, 0, 0], 1.0), ones[:1].to(FP8))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what Triton raises has no common class
+        return f"Triton cannot build them here ({_first_line(error)})"
     return None
 
 

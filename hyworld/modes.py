@@ -16,13 +16,14 @@ from .dit import PLAIN, Kernels, cpu_attention
 from .dit.backends import AttentionChoice, attention_backend
 from .errors import InputError
 from .fp8 import QuantiseRows
-from .gpu import fp8_attention_missing, fp8_missing, triton_missing
+from .gpu import fp8_attention_missing, fp8_convolutions_missing, fp8_missing, triton_missing
 from .vae import CausalVAE
 from .vae.kernels import PLAIN as VAE_PLAIN
 from .walk import Recipe, Rolling
 
 KernelChoice = Literal["auto", "plain", "triton"]
 LinearChoice = Literal["exact", "fp8"]
+ConvolutionChoice = Literal["exact", "fp8"]
 KVChoice = Literal["auto", "fast", "compact"]
 GraphChoice = Literal["auto", "on", "off"]
 SpeedChoice = Literal["exact", "fast", "fastest"]
@@ -47,6 +48,7 @@ class Modes:
     graphs: replay the forwards of the steady state (full memory) as CUDA graphs, same numbers; "auto": on NVIDIA cards.
     remembered: latents that a chunk of a model with cameras remembers: 16, as trained, or 12 or 8, the recent ones
         among them fewer.
+    convolutions: those of the full decoder, "exact" or "fp8" (faster, half its caches, a little error).
     """
 
     attention: AttentionChoice = "auto"
@@ -55,6 +57,7 @@ class Modes:
     kv: KVChoice = "auto"
     graphs: GraphChoice = "auto"
     remembered: int = REMEMBERED
+    convolutions: ConvolutionChoice = "exact"
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[Any, ...]] = {
@@ -64,6 +67,7 @@ class Modes:
             "kv": get_args(KVChoice),
             "graphs": get_args(GraphChoice),
             "remembered": REMEMBERED_CHOICES,
+            "convolutions": get_args(ConvolutionChoice),
         }
         for name, choices in allowed.items():
             value = getattr(self, name)
@@ -146,8 +150,8 @@ def set_vae_kernels(vae: CausalVAE, choice: KernelChoice, device: torch.device, 
         fused.lay_out(vae)
 
 
-def check_modes(modes: Modes, device: torch.device) -> None:
-    """Raise `InputError` if what `modes` asks for by name cannot run on `device`."""
+def check_modes(modes: Modes, device: torch.device, decoder: str = "full") -> None:
+    """Raise `InputError` if what `modes` asks for by name cannot run on `device`, or with a tiny decoder."""
     wants_triton(modes.kernels, device)
     attention_backend(modes.attention)
     missing = fp8_attention_missing(device) if modes.attention == "fp8" else None
@@ -156,6 +160,16 @@ def check_modes(modes: Modes, device: torch.device) -> None:
     missing = fp8_missing(device) if modes.linears == "fp8" else None
     if missing is not None:
         raise InputError(f"The fp8 products cannot run: {missing}; choose the linears exact and the speed exact.")
+    if modes.convolutions == "fp8":
+        if decoder == "tiny":
+            raise InputError(
+                "The fp8 convolutions are the full decoder's: choose the decoder full or the convolutions exact."
+            )
+        if modes.kernels == "plain":
+            raise InputError("The fp8 convolutions are Triton kernels: choose the kernels auto, or them exact.")
+        missing = fp8_convolutions_missing(device)
+        if missing is not None:
+            raise InputError(f"The fp8 convolutions cannot run: {missing}; choose the convolutions exact.")
     if modes.graphs == "on" and not _has_graphs(device):
         raise InputError("The CUDA graphs cannot run: they need an NVIDIA card; choose the graphs auto or off.")
 

@@ -40,6 +40,7 @@ from .picture import CropChoice, open_picture, to_video_tensor
 from .recipe_choice import adjusted, recipe_for
 from .text import check_text_source, encode_prompt, load_embeddings
 from .vae import CausalVAE, StreamingDecoder
+from .vae.fp8_convolution import use_fp8_convolutions
 from .walk import WORLDPLAY, Chunk, Network, Recipe, Walker, Words, World
 from .walk.decoding import Decoding
 from .walk.recipes import NEGATIVE_PROMPT
@@ -273,7 +274,7 @@ def load(
     if text_encoder is not None:
         check_text_source(text_encoder)
     modes = modes or Modes()
-    check_modes(modes, device)  # before a minute goes into loading
+    check_modes(modes, device, decoder)  # before a minute goes into loading
     if weights is None:
         given = {
             "VAE": vae, "tiny decoder": tiny_decoder, "low-noise network": low_weights, "image encoder": image_encoder
@@ -360,7 +361,7 @@ def make_walker(
 
     second: the low-noise network of a recipe with two.
 
-    fp8 linears are a matter of loading, see `fp8_rounding`.
+    fp8 linears are a matter of loading, see `fp8_rounding`; fp8 convolutions replace the decoder's exact ones.
     """
     check_modes(modes, device)
     recipe = remembering(recipe, modes)
@@ -369,6 +370,8 @@ def make_walker(
     for network in (dit,) if second is None else (dit, second):
         network.kernels = network_kernels(modes, device)
         networks.append(GraphedNetwork(network) if graphs else network)
+    if modes.convolutions == "fp8" and isinstance(decoder, CausalVAE):
+        use_fp8_convolutions(decoder)
     set_vae_kernels(vae, modes.kernels, device)
     return Walker(
         networks[0],

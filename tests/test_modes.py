@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from hyworld.modes import (
     why_slower,
 )
 from hyworld.pipeline import make_walker
+from hyworld.vae.fp8_convolution import Fp8Conv3d
 from hyworld.vae.kernels import PLAIN as VAE_PLAIN
 from hyworld.walk import Walker
 from hyworld.walk.recipes import recipe
@@ -35,7 +37,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("attention", "x"), ("kernels", "fast"), ("linears", "int8"), ("kv", ""), ("graphs", "yes")]
+    ("field", "value"),
+    [("attention", "x"), ("kernels", "fast"), ("linears", "int8"), ("kv", ""), ("graphs", "yes"), ("convolutions", "")],
 )
 def test_unknown_choices_are_refused(field: str, value: str):
     with pytest.raises(InputError, match=rf"Modes\.{field} must be one of .*, got '{value}'"):
@@ -49,6 +52,11 @@ def test_unknown_choices_are_refused(field: str, value: str):
         (Modes(linears="fp8"), "fp8 products cannot run: .* choose the linears exact"),
         (Modes(attention="flash"), "attention backend 'flash' needs the package flash_attn"),
         (Modes(attention="fp8"), "fp8 attention cannot run: it needs an NVIDIA card; choose the attention auto"),
+        (
+            Modes(convolutions="fp8"),
+            "fp8 convolutions cannot run: they need an NVIDIA card; choose the convolutions exact",
+        ),
+        (Modes(convolutions="fp8", kernels="plain"), "fp8 convolutions are Triton kernels: choose the kernels auto"),
         (Modes(graphs="on"), "CUDA graphs cannot run: they need an NVIDIA card; choose"),
     ],
 )
@@ -83,12 +91,26 @@ def test_attention_in_fp8_gets_its_kernels_and_its_memory(monkeypatch: pytest.Mo
     assert bytes_kept * 3.9 < exact_bytes, "a quarter of float32"
 
 
-def test_cards_and_compilers_without_fp8_attention_are_a_reason(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("missing", [gpu.fp8_attention_missing, gpu.fp8_convolutions_missing])
+def test_cards_and_compilers_without_these_fp8_kernels_are_a_reason(missing: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
-    assert "8.9 (RTX 40)" in str(gpu.fp8_attention_missing.__wrapped__(GPU))
+    assert "8.9 (RTX 40)" in str(missing.__wrapped__(GPU))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     monkeypatch.setattr(gpu, "triton_missing", lambda device: "the package triton is not installed")
-    assert "triton is not installed" in str(gpu.fp8_attention_missing.__wrapped__(GPU))
+    assert "triton is not installed" in str(missing.__wrapped__(GPU))
+
+
+def test_convolutions_in_fp8_are_the_full_decoders(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(modes, "fp8_convolutions_missing", lambda device: None)
+    with pytest.raises(InputError, match="fp8 convolutions are the full decoder's: choose the decoder full"):
+        hyworld.load(decoder="tiny", device="cpu", modes=Modes(convolutions="fp8"))
+    vae = builtin.vae(TINY_RANDOM)
+    make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(), CPU, torch.float32)
+    assert not any(isinstance(layer, Fp8Conv3d) for layer in vae.modules())
+    for _ in range(2):  # another walker with the same decoder
+        make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(convolutions="fp8"), CPU, torch.float32)
+    assert any(isinstance(layer, Fp8Conv3d) for layer in vae.decoder.modules())
+    assert not any(isinstance(layer, Fp8Conv3d) for layer in vae.encoder.modules())
 
 
 def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch):

@@ -20,6 +20,7 @@ from hyworld.config import TINY, TINY_RANDOM
 from hyworld.errors import InputError
 from hyworld.fp8 import use_fp8
 from hyworld.modes import Modes
+from hyworld.vae.fp8_convolution import use_fp8_convolutions
 from training.tiny_world.evaluate import Truth, masked_psnr
 from training.tiny_world.scenes import draw_scenes
 from training.tiny_world.sizes import HELD_OUT_SEED
@@ -125,6 +126,14 @@ def test_fp8_linears_show_nearly_the_same(frames: Tensor):
     use_fp8(pipeline.walker.network)  # by the plain functions: `Modes` offers it only where it is fast
     quality = psnr(walk(pipeline, PATH[:8]), frames[:29])
     assert 35 < quality < 60  # above, nothing was rounded
+
+
+@needs_weights
+def test_fp8_convolutions_show_nearly_the_same(frames: Tensor):
+    pipeline = load()
+    use_fp8_convolutions(pipeline.vae)
+    quality = psnr(walk(pipeline, PATH[:8]), frames[:29])
+    assert 50 < quality < 70  # above, nothing was rounded
 
 
 @needs_weights

@@ -59,6 +59,7 @@ class Setup:
             "" if self.modes.attention == "auto" else f"{self.modes.attention} attention",
             "" if self.modes.kernels == "auto" else f"{self.modes.kernels} kernels",
             "" if self.modes.graphs == "auto" else f"graphs {self.modes.graphs}",
+            "" if self.modes.convolutions == "exact" else "fp8 convolutions",
             "" if self.modes.remembered == REMEMBERED else f"{self.modes.remembered} remembered",
             "" if self.decode_at_once is None else f"decoding {self.decode_at_once} at once",
         ]
@@ -128,7 +129,7 @@ class Source:
     def _random(self, setup: Setup) -> Pipeline:
         """Full size, drawn on the device: on a CPU that takes minutes."""
         device, dtype = self.device, self.dtype
-        check_modes(setup.modes, device)
+        check_modes(setup.modes, device, setup.decoder)
         chosen = self.known_recipe
         assert chosen is not None, "without files it is known"
         networks = [

@@ -18,7 +18,20 @@ from ..errors import InputError
 from ..modes import REMEMBERED, Modes, at_speed, decoder_at
 from .console import console, parse_size, reports_errors, stderr, write_whole
 from .launch import launch_if_asked
-from .options import KV, SPEED, Attention, Gpus, Graphs, Kernels, Linears, RecipeName, Remembered, Speed, Steps
+from .options import (
+    KV,
+    SPEED,
+    Attention,
+    Convolutions,
+    Gpus,
+    Graphs,
+    Kernels,
+    Linears,
+    RecipeName,
+    Remembered,
+    Speed,
+    Steps,
+)
 
 MEASURE = "What is measured"
 WEIGHTS = "Weights (default: random ones, which cost the same)"
@@ -73,6 +86,7 @@ def bench(
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
+    convolutions: Convolutions = "exact",
     kv: KV = "auto",
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
@@ -103,7 +117,7 @@ def bench(
     source = source_for(preset, device, dtype, weights, vae, tiny_decoder, recipe, steps)
     height, width = source.preset.size if size is None else parse_size(size)
     check_size(height, width)
-    chosen = Modes(attention, kernels, linears, kv, graphs, remembered)
+    chosen = Modes(attention, kernels, linears, kv, graphs, remembered, convolutions)
     setup = Setup((height, width), chunks or 0, at_speed(speed, chosen), decoder_at(speed, decoder), decode_at_once)
     with _progress() as say:
         report = Report(source, [measure(source, setup, say, first_in_process=True)])

@@ -39,6 +39,7 @@ from .options import (
     Attention,
     Averaged,
     ColourMatch,
+    Convolutions,
     Gpus,
     Graphs,
     Guidance,
@@ -225,6 +226,7 @@ def generate(
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
+    convolutions: Convolutions = "exact",
     kv: KV = "auto",
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
@@ -258,7 +260,7 @@ def generate(
     """
     launch_if_asked(gpus, device)
     beside = around.get()
-    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
+    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered, convolutions))
     past = saved_world(
         world,
         from_chunk=from_chunk,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..dit.backends import AttentionChoice
-from ..modes import REMEMBERED, GraphChoice, KernelChoice, KVChoice, LinearChoice, SpeedChoice
+from ..modes import REMEMBERED, ConvolutionChoice, GraphChoice, KernelChoice, KVChoice, LinearChoice, SpeedChoice
 
 SPEED = "Speed and memory"
 RECIPE = "Other Wan models"
@@ -45,6 +45,9 @@ Kernels = Annotated[
     KernelChoice, _speed("triton: fused GPU kernels; plain: PyTorch alone; auto: triton where it can run.")
 ]
 Linears = Annotated[LinearChoice, _speed("exact, or fp8: faster and half the weights' memory, at some error.")]
+Convolutions = Annotated[
+    ConvolutionChoice, _speed("exact, or fp8: the full decoder's, faster and half its caches, at a little error.")
+]
 KV = Annotated[KVChoice, _speed("Memory for remembered latents: fast, or compact (half of it, a little slower).")]
 Remembered = Annotated[
     int, _speed(f"Latents a chunk remembers: {REMEMBERED}, as trained, 12 or 8, which is faster and takes less memory.")

@@ -41,6 +41,7 @@ from .options import (
     Attention,
     Averaged,
     ColourMatch,
+    Convolutions,
     Gpus,
     Graphs,
     Kernels,
@@ -179,6 +180,7 @@ def play(
     attention: Attention = "auto",
     kernels: Kernels = "auto",
     linears: Linears = "exact",
+    convolutions: Convolutions = "exact",
     kv: KV = "auto",
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
@@ -194,7 +196,7 @@ def play(
     no camera are steered with words alone. Ctrl-C ends it.
     """
     launch_if_asked(gpus, device)
-    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered))
+    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered, convolutions))
     past = saved_world(
         world,
         from_chunk=from_chunk,

@@ -18,6 +18,7 @@ from ..dit import WanDiT
 from ..fp8 import FP8, use_fp8
 from ..modes import Modes, fp8_rounding, network_kernels, set_vae_kernels
 from ..vae import CausalVAE, make_vae
+from ..vae.fp8_convolution import use_fp8_convolutions
 from ..walk import Recipe, Walker
 from ..walk.decoding import Decoding
 from . import orders
@@ -129,6 +130,8 @@ def built(
     if vae is not None:
         decoder = _received(vae, place)
         assert isinstance(decoder, CausalVAE)
+        if modes.convolutions == "fp8":
+            use_fp8_convolutions(decoder)
         set_vae_kernels(decoder, modes.kernels, place)
         decoding = Decoding(decoder, device=place, dtype=vae.dtype)
     first, *others = dits

@@ -35,8 +35,10 @@ class OwnStrip:
     def own(self, x: Tensor) -> Tensor:
         return _laid_out(x[..., span(x.shape[3], self._ranks, self._rank), :], x)
 
-    def _norm_silu_extend(self, x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None) -> Tensor:
-        framed = self._base.norm_silu_extend(x, gain, past, bias, frame=1)
+    def _norm_silu_extend(
+        self, x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, factor: float | None = None
+    ) -> Tensor:
+        framed = self._base.norm_silu_extend(x, gain, past, bias, frame=1, factor=factor)
         self._within = (framed[..., 1:-1, :], framed)
         return self._within[0]
 
@@ -70,8 +72,10 @@ class OwnStrip:
         for there, row in zip(send, rows, strict=True):
             copy_into(there, row)
         received = torch.empty_like(send)
-        sizes = [send[0].numel() if rank in beside else 0 for rank in range(self._ranks)]
-        dist.all_to_all_single(received.view(-1), send.view(-1), sizes, sizes)
+        sizes = [send[0].nbytes if rank in beside else 0 for rank in range(self._ranks)]
+        # As bytes: what sends them may know no fp8.
+        there, here = (rows.view(torch.uint8).view(-1) for rows in (received, send))
+        dist.all_to_all_single(there, here, sizes, sizes)
         for place, row in zip(places, received, strict=True):
             copy_into(framed[..., place, :], row.movedim(-1, 1))
         return framed

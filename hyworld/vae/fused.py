@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..copying import copy_into
 from . import kernels as plain
 from .convolution import Conv3d
+from .fp8_convolution import Fp8Conv3d
 from .kernels import Cells, Kernels, regular
 
 TILE = 4096
@@ -41,10 +42,22 @@ def lay_out(vae: nn.Module) -> None:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
 
 
-def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
+def norm_silu_extend(
+    x: Tensor,
+    gain: Tensor,
+    past: Tensor,
+    bias: Tensor | None = None,
+    *,
+    frame: int = 0,
+    factor: float | None = None,
+) -> Tensor:
     """One pass, straight into the extended tensor."""
     if not _channels_last(x):
-        return plain.norm_silu_extend(x, gain, past, bias, frame=frame)
+        return plain.norm_silu_extend(x, gain, past, bias, frame=frame, factor=factor)
+    if factor is not None:
+        from . import fused_fp8
+
+        return fused_fp8.norm_silu_extend(x, gain, past, bias, factor, frame=frame)
     B, C, T, H, W = x.shape
     history, rows_out = past.shape[2], H + 2 * frame
     out = torch.empty(
@@ -62,6 +75,10 @@ def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None 
 
 def convolve(conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """torch adds a bias in a pass of its own: leave it to the next function."""
+    if type(conv) is Fp8Conv3d:
+        from . import fused_fp8
+
+        return fused_fp8.convolve(conv, x), conv.bias
     if type(conv) is not Conv3d or conv.bias is None:
         return plain.convolve(conv, x)
     return F.conv3d(x, conv.weight, None, conv.stride, conv.padding), conv.bias

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fp8 import to_fp8
+
 Convolution = Callable[[Tensor], Tensor]
 
 
@@ -29,13 +31,24 @@ class Cells(NamedTuple):
     skip: int
 
 
-def norm_silu_extend(x: Tensor, gain: Tensor, past: Tensor, bias: Tensor | None = None, *, frame: int = 0) -> Tensor:
+def norm_silu_extend(
+    x: Tensor,
+    gain: Tensor,
+    past: Tensor,
+    bias: Tensor | None = None,
+    *,
+    frame: int = 0,
+    factor: float | None = None,
+) -> Tensor:
     """RMS norm of `x + bias` over the channels, then SiLU, preceded in time by `past`. All in one dtype.
 
     gain, bias: `[C]`; past: `[B, C, history, H, W]`, already normed.
     frame: rows to leave free above and below; what they hold is not defined.
+    factor: the result is multiplied by it and rounded to float8_e4m3fn, and so was `past`; None: it is not.
     """
-    extended = torch.cat((past, F.silu(rms_norm(_biased(x, bias), gain))), dim=2)
+    normed = rms_norm(_biased(x, bias), gain)
+    new = F.silu(normed) if factor is None else to_fp8(F.silu(normed.float()) * factor)
+    extended = torch.cat((past, new), dim=2)
     return F.pad(extended, (0, 0, frame, frame)) if frame else extended
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..fp8 import FP8
 from .convolution import by_onednn
 from .kernels import Cells, per_frame, regular, rms_norm
 from .stream import StreamStep
@@ -50,13 +51,19 @@ def causal(conv: nn.Module, x: Tensor, stream: StreamStep) -> Tensor:
 
 def normed(norm: Any, x: Tensor, stream: StreamStep, bias: Tensor | None = None) -> Tensor:
     """RMS norm and SiLU of `x` (`+ bias` `[C]`), preceded by its past: the input of a causal convolution."""
-    extended = stream.kernels.norm_silu_extend(x, norm.gain(x), stream.past(x, HISTORY), bias)
+    past = stream.past(x, HISTORY, dtype=x.dtype if norm.factor is None else FP8)
+    extended = stream.kernels.norm_silu_extend(x, norm.gain(x), past, bias, factor=norm.factor)
     stream.keep(extended, HISTORY)
     return extended
 
 
 class RMSNorm(nn.Module):
-    """RMS norm over the channels (axis 1), scaled by `gamma`."""
+    """RMS norm over the channels (axis 1), scaled by `gamma`.
+
+    factor: of a norm whose convolution multiplies in fp8, see `kernels.norm_silu_extend`.
+    """
+
+    factor: float | None = None
 
     def __init__(self, dim: int, spatial_axes: int, make: LayerFactory) -> None:
         super().__init__()

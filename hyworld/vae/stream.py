@@ -7,6 +7,7 @@ new one, so a walk can go on from any it held.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..copying import duplicate
 from ..errors import InputError
+from ..fp8 import FP8
 from .kernels import PLAIN, Kernels
 
 VAECache = tuple[Tensor, ...]
@@ -87,23 +89,30 @@ class StreamStep:
         """The next call's cache, once every layer has run."""
         return tuple(self._kept)
 
-    def past(self, x: Tensor, frames: int, *, axis: int = 2) -> Tensor:
+    def past(self, x: Tensor, frames: int, *, axis: int = 2, dtype: torch.dtype | None = None) -> Tensor:
         """The last `frames` frames this layer saw, zeros where the stream begins; `x` is its current input.
+
+        dtype: of these frames, where they are kept in another one than `x`.
 
         Raises `InputError` if the cache is of another network or picture size.
         """
         if self.begins:
             # Made like x to have its memory format: one channels-first tensor would spread.
-            return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1))] * frames, dim=axis)
-        expected = [*x.shape[:axis], frames, *x.shape[axis + 1 :]]
+            return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1), dtype=dtype)] * frames, dim=axis)
+        expected = _described([*x.shape[:axis], frames, *x.shape[axis + 1 :]], dtype)
         found = self._past[len(self._kept)] if len(self._kept) < len(self._past) else None
-        if found is None or list(found.shape) != expected:
+        at_hand = None if found is None else _described(found.shape, found.dtype)
+        if found is None or at_hand != expected:
             raise InputError(
                 f"The cache does not belong to this stream (layer {len(self._kept)} needs {expected}, "
-                f"found {None if found is None else list(found.shape)}): go on with the cache that the previous call "
+                f"found {at_hand}): go on with the cache that the previous call "
                 "of the same decoder returned, at the same picture size, or begin a new stream without one."
             )
         return found
+
+
+def _described(shape: Sequence[int], dtype: torch.dtype | None) -> str:
+    return f"{list(shape)}{' in fp8' if dtype == FP8 else ''}"
 
 
 def check_latents(latents: Tensor, channels: int) -> None:

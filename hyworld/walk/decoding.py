@@ -134,7 +134,7 @@ class Decoding:
             if cache is None:
                 cache = self._made_again(world)
                 self.caches.park_copy(step, cache)  # who comes here once may branch from here again
-        self.caches.put(step, tuple(tensor.to(self.device, self.dtype) for tensor in cache))
+        self.caches.put(step, tuple(tensor.to(self.device) for tensor in cache))
 
     def decode(self, world: World, latents: Tensor) -> Decoded:
         """Pictures of the latents `[1, C, n, h, w]` that follow `world`.

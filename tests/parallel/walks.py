@@ -17,6 +17,7 @@ from hyworld.modes import Modes
 from hyworld.parallel import follow_if_told, leave
 from hyworld.parallel.together import together
 from hyworld.pipeline import load, make_walker
+from hyworld.vae.fp8_convolution import use_fp8_convolutions
 from hyworld.vae.wan21 import Wan21VAE
 from hyworld.walk import Recipe, Rolling, Walker, Words
 from hyworld.walk.decoding import Decoding
@@ -69,7 +70,8 @@ def streaming(name: str, *, device: str) -> Pipeline:
         cameras=recipe.follows_camera,
         camera_width=32 if recipe.camera_branch else 0,
     )
-    sizes = Wan21VAEConfig(encoder_dim=4, decoder_dim=4, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
+    width = 32 if name == "fp8" else 4
+    sizes = Wan21VAEConfig(encoder_dim=4, decoder_dim=width, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
     vae = randomise(Wan21VAE(sizes), 1)
     second = randomise(WanDiT(config), 2) if recipe.boundary else None
     where, dtype = torch.device(device), torch.float32
@@ -79,6 +81,7 @@ def streaming(name: str, *, device: str) -> Pipeline:
         return Pipeline(walker, vae, (48, 80))
     # As the mode does it, but with the plain functions.
     first.kernels = PLAIN._replace(fp8=PLAIN_FP8)
+    use_fp8_convolutions(vae)
     decoding = Decoding(vae, device=where, dtype=dtype)
     return Pipeline(Walker(first, recipe=recipe, decoding=decoding, fp8_memory=True), vae, (48, 80))
 
