@@ -2,11 +2,12 @@
 
     python benchmarks/host_gpu.py COMFYUI_FOLDER [--size 704x1280] [--chunks 6] [--weight-dtype fp8_e4m3fn]
         [--linears fp8] [--speed fast] [--kv-memory fast] [--card-gb 24] [--legacy] [--compile] [--output result.json]
-    python benchmarks/host_gpu.py COMFYUI_FOLDER --against-bench [--size 704x1280 480x832] [--modes exact fast]
+    python benchmarks/host_gpu.py COMFYUI_FOLDER --against-bench [--size 704x1280 480x832] [--modes exact fastest]
 
 `--card-gb` makes ComfyUI and PyTorch behave as on a card of that size; `--legacy` switches dynamic VRAM off
-(0.33 and later). `--against-bench` measures each mode in the nodes and as `hyworld bench` does, in turns. Files are
-made once in `--models` (16 GB of disk). Results: docs/benchmarks.md.
+(0.33 and later). `--against-bench` measures each mode in the nodes and as `hyworld bench` does, in turns: the last
+two of a few chunks, the first with a full memory left out (it records CUDA graphs). Files are made once in `--models`
+(16 GB of disk). Results: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -192,57 +194,67 @@ class Nodes:
 MODES: dict[str, tuple[dict[str, Any], str]] = {
     "exact": ({}, "full"),
     "fp8 linears": ({"linears": "fp8"}, "full"),
+    "fp8 linears, fp8 weights": ({"linears": "fp8", "weight_dtype": "fp8_e4m3fn"}, "full"),
     "fast": ({"speed": "fast"}, "full"),
     "fastest": ({"speed": "fast"}, "tiny"),
+    "fastest, 12 remembered": ({"speed": "fast", "remembered": "12"}, "tiny"),
 }
 """What the loader is given in each mode, and the decoder."""
 
+CHUNKS = 7
+COUNTED = 2
+"""Chunks of a walk against bench, and how many of the last of them count; the fifth is the first with a full memory."""
 
-def against_bench(nodes: Nodes, sizes: list[tuple[int, int]], names: list[str], chunks: int) -> list[dict[str, Any]]:
+
+def against_bench(
+    nodes: Nodes, sizes: list[tuple[int, int]], names: list[str], chunks: int
+) -> Iterator[dict[str, Any]]:
     """Milliseconds of a chunk with a full memory in the nodes and in `hyworld bench`, one mode after another."""
-    import comfy.model_management
-    import torch
-    from hy_worldplay_pack.hyworld.bench.measure import Memory, attach, path_of, release, settled_from, time_chunk
-    from hy_worldplay_pack.hyworld.bench.workload import Setup, source_for, start
-    from hy_worldplay_pack.hyworld.modes import Modes, at_speed
+    from hy_worldplay_pack.hyworld.bench.workload import source_for
 
     source = source_for("wan_5b", "cuda", "bfloat16", None, None, None)
-    rows, model, loaded = [], None, None
-    for name in names:
+    model, loaded = None, None
+    for (name, size), seed in zip(itertools.product(names, sizes), itertools.count(1)):
         inputs, decoder = MODES[name]
-        modes = at_speed(inputs.get("speed", "exact"), Modes(linears=inputs.get("linears", "exact")))
-        settled = settled_from(source.known_recipe)
-        for size in sizes:
-            comfy.model_management.unload_all_models()
-            release(source.device)
-            with torch.inference_mode(False), torch.no_grad():
-                setup = Setup(size, chunks, modes, decoder)
-                pipeline = source.build(setup)
-                probe, memory = attach(pipeline), Memory(source.device)
-                walk = pipeline.walk(start(pipeline, source, setup), path_of(pipeline, chunks), chunks)
-                bench = [time_chunk(walk, probe, memory).ms for _ in range(chunks)]
-            del walk, pipeline, probe
-            release(source.device)
-            if model is None or loaded != inputs:
-                model = None
-                model, loaded = nodes.load(**inputs), inputs
-            seconds, *_ = nodes.walk(
-                model, size, chunks, len(rows) + 1, decoder=TINY if decoder == "tiny" else "full (the VAE)"
-            )
-            row = {
-                "mode": name,
-                "size": f"{size[0]}x{size[1]}",
-                "bench_ms": round(median(bench[settled:]), 1),
-                "nodes_ms": round(1000 * median(seconds[settled:]), 1),
-                "nodes_chunks_ms": [round(1000 * each) for each in seconds],
-            }
-            row["ratio"] = round(row["nodes_ms"] / row["bench_ms"], 3)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    print("mode         size      bench ms  nodes ms  ratio")
-    for row in rows:
-        print("{mode:11}  {size:8}  {bench_ms:8.1f}  {nodes_ms:8.1f}  {ratio:.3f}".format(**row))
-    return rows
+        bench = by_bench(source, size, chunks, inputs, decoder)
+        if loaded != inputs:
+            model = None
+            model, loaded = nodes.load(**inputs), inputs
+        named = TINY if decoder == "tiny" else "full (the VAE)"
+        seconds, *_ = nodes.walk(model, size, chunks, seed, decoder=named)
+        in_nodes = [1000 * each for each in seconds]
+        bench_ms, nodes_ms = median(bench[-COUNTED:]), median(in_nodes[-COUNTED:])
+        yield {
+            "mode": name,
+            "size": f"{size[0]}x{size[1]}",
+            "bench_ms": round(bench_ms, 1),
+            "nodes_ms": round(nodes_ms, 1),
+            "ratio": round(nodes_ms / bench_ms, 3),
+            "bench_chunks_ms": [round(each) for each in bench],
+            "nodes_chunks_ms": [round(each) for each in in_nodes],
+        }
+
+
+def by_bench(source: Any, size: tuple[int, int], chunks: int, inputs: dict[str, Any], decoder: str) -> list[float]:
+    """Milliseconds of each chunk as `hyworld bench` walks it, with the card to itself."""
+    import comfy.model_management
+    import torch
+    from hy_worldplay_pack.hyworld.bench.measure import Memory, attach, path_of, release, time_chunk
+    from hy_worldplay_pack.hyworld.bench.workload import Setup, start
+    from hy_worldplay_pack.hyworld.modes import REMEMBERED, Modes, at_speed
+
+    plain = Modes(linears=inputs.get("linears", "exact"), remembered=int(inputs.get("remembered", REMEMBERED)))
+    setup = Setup(size, chunks, at_speed(inputs.get("speed", "exact"), plain), decoder)
+    comfy.model_management.unload_all_models()
+    release(source.device)
+    with torch.inference_mode(False), torch.no_grad():
+        pipeline = source.build(setup)
+        probe, memory = attach(pipeline), Memory(source.device)
+        walk = pipeline.walk(start(pipeline, source, setup), path_of(pipeline, chunks), chunks)
+        milliseconds = [time_chunk(walk, probe, memory).ms for _ in range(chunks)]
+    del walk, pipeline, probe
+    release(source.device)
+    return milliseconds
 
 
 def walked_twice(nodes: Nodes, options: argparse.Namespace) -> dict[str, Any]:
@@ -304,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comfy", type=Path)
     parser.add_argument("--size", nargs="+", default=["704x1280"])
-    parser.add_argument("--chunks", type=int, default=0, help="default: 6, and 11 against bench")
+    parser.add_argument("--chunks", type=int, default=0, help=f"default: 6, and {CHUNKS} against bench")
     parser.add_argument("--weight-dtype", default="default")
     parser.add_argument("--linears", default="exact")
     parser.add_argument("--speed", default="exact")
@@ -317,7 +329,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("/tmp/hyworld_models"))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    options.chunks = options.chunks or (11 if options.against_bench else 6)
+    options.chunks = options.chunks or (CHUNKS if options.against_bench else 6)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
     start_host(options.comfy.resolve(), options.card_gb, options.legacy)
@@ -326,11 +338,25 @@ def main() -> None:
     with torch.inference_mode():
         nodes = Nodes(options.models)
         if options.against_bench:
-            measured: Any = {
-                "against_bench": against_bench(nodes, sizes_of(options.size), options.modes, options.chunks)
-            }
+            measured: dict[str, Any] = {"against_bench": []}
+            for row in against_bench(nodes, sizes_of(options.size), options.modes, options.chunks):
+                measured["against_bench"].append(row)
+                told = "{mode:24} {size:8} bench {bench_ms:7.1f} ms, nodes {nodes_ms:7.1f} ms: {ratio:.3f}"
+                print(told.format(**row), flush=True)
+                keep(options, nodes, measured)
         else:
             measured = walked_twice(nodes, options)
+            print(json.dumps(measured))
+            keep(options, nodes, measured)
+
+
+def keep(options: argparse.Namespace, nodes: Nodes, measured: dict[str, Any]) -> None:
+    """Write what was measured so far, and on what, to `--output`."""
+    import torch
+
+    if not options.output:
+        return
+
     result = {
         "gpu": torch.cuda.get_device_name(),
         "comfyui": importlib.import_module("comfyui_version").__version__,
@@ -339,9 +365,7 @@ def main() -> None:
         "card_gb": options.card_gb,
         **measured,
     }
-    print(json.dumps(result))
-    if options.output:
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

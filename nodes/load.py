@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..hyworld.builtin import FIRST_FRAMES, SCENE, first_frame
 from ..hyworld.dit.backends import BACKENDS, AttentionChoice, missing_package
 from ..hyworld.errors import InputError
-from ..hyworld.modes import KernelChoice, LinearChoice, Modes, SpeedChoice, at_speed
+from ..hyworld.modes import REMEMBERED_CHOICES, KernelChoice, LinearChoice, Modes, SpeedChoice, at_speed
 from .host.clip import TinyCLIP
 from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, Asked, load_model, model_names
 from .host.run import output_device
@@ -19,6 +19,9 @@ from .schema import advanced, schema
 
 SPEEDS: tuple[SpeedChoice, ...] = ("exact", "fast")
 """Of `SpeedChoice`, those that are a matter of the network alone."""
+
+REMEMBERED = tuple(str(latents) for latents in reversed(REMEMBERED_CHOICES))
+"""How many latents a chunk may remember, as a choice; the first as trained."""
 
 
 class LoadModel(io.ComfyNode):
@@ -171,6 +174,17 @@ class LoadModel(io.ComfyNode):
                         "which is no faster.",
                     )
                 ),
+                advanced(
+                    io.Combo.Input(
+                        "remembered",
+                        options=list(REMEMBERED),
+                        default=REMEMBERED[0],
+                        optional=True,
+                        tooltip="Latents that a chunk of WorldPlay remembers: 16, as it was trained, or 12 or 8, "
+                        "faster and with less memory; the recent ones among them are fewer then. Models that remember "
+                        "a window have theirs.",
+                    )
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],
         )
@@ -200,6 +214,7 @@ class LoadModel(io.ComfyNode):
         guidance: float = 0.0,
         speed: SpeedChoice = "exact",
         gpus: int = 1,
+        remembered: str = REMEMBERED[0],
     ) -> io.NodeOutput:
         # Old hosts do not check a choice themselves.
         for name, chosen, known in (
@@ -207,10 +222,12 @@ class LoadModel(io.ComfyNode):
             ("recipe", recipe, RECIPE_NAMES),
             ("ema", ema, WEIGHTS),
             ("speed", speed, SPEEDS),
+            ("remembered", remembered, REMEMBERED),
         ):
             if chosen not in known:
                 raise InputError(f"There is no {name} {chosen!r}: choose one of {', '.join(known)}.")
-        modes = at_speed(speed, Modes(attention=attention, kernels=kernels, linears=linears))
+        modes = Modes(attention=attention, kernels=kernels, linears=linears, remembered=int(remembered))
+        modes = at_speed(speed, modes)
         return io.NodeOutput(
             load_model(model_name, weight_dtype, allow_base, modes, Asked(recipe, steps, shift, guidance), ema, gpus)
         )

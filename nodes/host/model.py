@@ -24,7 +24,7 @@ from ...hyworld.dit import PLAIN, Inputs, TextKV, WanDiT
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint
 from ...hyworld.fp8 import FP8, FP8_DTYPES, MARKER, dequantise_state, marker, scale_name
-from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, why_slower
+from ...hyworld.modes import Modes, check_modes, fp8_rounding, network_kernels, remembering, why_slower
 from ...hyworld.parallel.lead import SharedNetwork
 from ...hyworld.parallel.share import check_heads
 from ...hyworld.recipe_choice import adjusted, recipe_for
@@ -97,7 +97,7 @@ class WorldPlayModel(comfy.model_base.BaseModel):
 
     def recipe(self, *, two: bool) -> Recipe:
         """How it is walked, with a second network if there are `two`; errors: see `recipe_for`."""
-        return _recipe(self.diffusion_model.config, self.file, self.asked, two=two)
+        return remembering(_recipe(self.diffusion_model.config, self.file, self.asked, two=two), self.modes)
 
     def _apply_model(
         self,
@@ -176,7 +176,7 @@ def load_model(
     check_gpus(gpus, comfy.model_management.get_torch_device())
     state, scales, config = _weights(name, allow_base, WEIGHTS[weights])
     check_heads(config.sizes.num_heads, gpus)
-    _check_recipe(config.sizes, name, asked)
+    _check_recipe(config.sizes, name, asked, modes)
     parameters = comfy.utils.calculate_parameters(state)
     rounding = fp8_rounding(modes)
     linears = {} if rounding is None else take_linears(state, scales)
@@ -227,15 +227,16 @@ def _recipe(sizes: DiTConfig, name: str, asked: Asked, *, two: bool) -> Recipe:
     return adjusted(chosen, steps=asked.steps or None, shift=asked.shift or None, guidance=asked.guidance or None)
 
 
-def _check_recipe(sizes: DiTConfig, name: str, asked: Asked) -> None:
-    """Raise `InputError` unless `asked` is for this network, with or without a second one, which only a walk knows."""
+def _check_recipe(sizes: DiTConfig, name: str, asked: Asked, modes: Modes) -> None:
+    """Raise `InputError` unless the network can be walked so, with or without a second one, which only a walk knows."""
     errors = []
     for two in (False, True):
         try:
-            _recipe(sizes, name, asked, two=two)
+            chosen = _recipe(sizes, name, asked, two=two)
         except InputError as error:
             errors.append(error)
         else:
+            remembering(chosen, modes)
             return
     raise errors[0]
 

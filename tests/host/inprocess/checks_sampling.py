@@ -18,6 +18,7 @@ from workbench import (
     load,
     load_tiny,
     model_file,
+    network_of,
     pack,
     prompt,
     random_state,
@@ -28,6 +29,7 @@ from workbench import (
     small_config,
     small_vae,
     walk,
+    walked_alone,
     write_state,
 )
 
@@ -170,6 +172,24 @@ def check_a_world_goes_on_where_it_stood() -> str:
             close(rest.world.latents, whole.world.latents, 1e-4, "latents of a walk in two parts and in one"),
             close(torch.cat((first.images, rest.images)), whole.images, 5e-3, "its frames"),
         )
+    )
+
+
+def check_as_many_latents_are_remembered_as_the_loader_says() -> str:
+    config, path = small_config(), "w-23"
+    name = write_state("remembered.safetensors", random_state(config), config)
+    known, recipes = pack("hyworld.modes"), pack("hyworld.walk.recipes")
+    found, evidence = [], []
+    for remembered in (16, 12, 8):
+        given = {} if remembered == 16 else {"remembered": str(remembered)}
+        world = walk(load(name, **given), path).world
+        found.append(max(len(step.memory_frames) for step in world.history))
+        recipe = known.remembering(recipes.WORLDPLAY, known.Modes(remembered=remembered))
+        expected = walked_alone(network_of(config, random_state(config)), (4, 4), path, recipe)
+        evidence.append(same(world.latents, expected, f"{remembered} remembered, the engine's"))
+    require(found == [16, 12, 8], f"six chunks remember up to: {found}")
+    return " ".join(
+        (*evidence, refused(lambda: load(name, remembered="9"), "There is no remembered '9': choose one of 16, 12, 8."))
     )
 
 

@@ -140,6 +140,8 @@ def check_settings_are_chosen_in_the_loader() -> str:
             refused(lambda: load(file, recipe="self_forcing", steps=3), "distilled to 4 steps"),
             refused(lambda: load(file, recipe="wan21_t2v", guidance=0.5), "must be 1 (none) or more"),
             refused(lambda: load(pack("nodes.host.model").RANDOM_NAME, shift=3.0), "fixed"),
+            refused(lambda: load(file, recipe="self_forcing", remembered="12"), "self_forcing remembers a window"),
+            refused(lambda: load(file, recipe="wan22_t2v_14b", remembered="8"), "wan22_t2v_14b remembers a window"),
         )
     )
 

@@ -154,9 +154,10 @@ def engine_latents(config: Any, state: Mapping[str, Tensor], path: str = "w-3, r
     return walked_alone(network_of(config, state), (4, 4), path)
 
 
-def walked_alone(network: Any, latent_size: tuple[int, int], path: str) -> Tensor:
-    """Latents of a walk by the engine over this network."""
-    walker = pack("hyworld.walk").Walker(network, dtype=next(network.parameters()).dtype)
+def walked_alone(network: Any, latent_size: tuple[int, int], path: str, recipe: Any = None) -> Tensor:
+    """Latents of a walk by the engine over this network, by WorldPlay's recipe or another."""
+    recipe = recipe or pack("hyworld.walk.recipes").WORLDPLAY
+    walker = pack("hyworld.walk").Walker(network, recipe=recipe, dtype=next(network.parameters()).dtype)
     world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED)
     for chunk in walker.walk(world, path):
         world = chunk.world
