@@ -49,6 +49,7 @@ from .options import (
     RecipeName,
     Remembered,
     Speed,
+    SplitWeights,
 )
 
 PORT = 8199
@@ -183,6 +184,7 @@ def play(
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     gpus: Gpus = 1,
+    split_weights: SplitWeights = "auto",
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     colour_match: ColourMatch = None,
@@ -230,6 +232,7 @@ def play(
             together,
             pipeline.load,
             weights,
+            split=split_weights,
             preset=built_in if weights is None else preset,
             vae=vae,
             text_encoder=text_encoder,
