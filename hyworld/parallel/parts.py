@@ -5,7 +5,7 @@ A piece is fetched on a stream of its own, at addresses that never change, so th
 
 from __future__ import annotations
 
-import socket
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -19,6 +19,11 @@ from .peers import FOREVER
 
 Arrived = Callable[[], None]
 """Lets what follows wait until a piece is there."""
+
+UNREADABLE = (
+    "The GPUs cannot read each other's memory, so their weights cannot be split by reading: give --split-weights send, "
+    "or leave it out."
+)
 
 Spots = Sequence[Tensor | None]
 """Where each process's part of a piece is to lie, as bytes; None if it lies there."""
@@ -39,29 +44,37 @@ class Parts(Protocol):
         """Begin to write all parts of that piece into `spots`, after what was asked of the device before."""
 
 
+class UnreadableError(InputError):
+    """A process cannot read the others' memory."""
+
+
 class Read:
     """The others' parts are read from their memory over NVLink or PCIe, by copy engines: nobody need wait for anybody.
 
-    Raises `InputError` if a process cannot read the others' memory.
+    Raises `UnreadableError`, in every process alike.
     """
 
     def __init__(self, pieces: int, size: int, device: torch.device) -> None:
-        from torch.distributed import _symmetric_memory as symmetric
-
-        if not can_read(device):
-            raise InputError(
-                "The GPUs cannot read each other's memory, so their weights cannot be split by reading: give "
-                "--split-weights send or auto."
-            )
-        before = torch.cuda.memory_allocated(device)
-        self.own = symmetric.empty((pieces, size), dtype=torch.uint8, device=device)
-        # Old torch takes it from the driver without counting it.
-        self.uncounted = pieces * size - (torch.cuda.memory_allocated(device) - before)
-        self._handle: Any = symmetric.rendezvous(self.own, dist.distributed_c10d._get_default_group())
         self._rank, ranks = dist.get_rank(), dist.get_world_size()
-        # Each begins with the one after it, so that not all read from one.
-        others = [(self._rank + step) % ranks for step in range(1, ranks)]
-        self._others = [(rank, self._handle.get_buffer(rank, (pieces, size), torch.uint8)) for rank in others]
+        if not _in_all(_reaches(_from_all(device.index), device)):
+            raise UnreadableError(UNREADABLE)
+        failed: Exception | None = None
+        try:
+            from torch.distributed import _symmetric_memory as symmetric
+
+            before = torch.cuda.memory_allocated(device)
+            self.own = symmetric.empty((pieces, size), dtype=torch.uint8, device=device)
+            # Where it is taken from the driver, torch does not count it.
+            self.uncounted = pieces * size - (torch.cuda.memory_allocated(device) - before)
+            handle: Any = symmetric.rendezvous(self.own, dist.distributed_c10d._get_default_group())
+            # Each begins with the one after it, so that not all read from one.
+            others = [(self._rank + step) % ranks for step in range(1, ranks)]
+            self._others = [(rank, handle.get_buffer(rank, (pieces, size), torch.uint8)) for rank in others]
+            self._handle = handle  # which keeps the others' memory within reach
+        except (ImportError, AttributeError, RuntimeError) as error:  # old torch, or a container that forbids it
+            failed = error
+        if not _in_all(failed is None):
+            raise UnreadableError(UNREADABLE) from failed
         self._stream = torch.cuda.Stream(device)
         _reads.add(self)
 
@@ -126,20 +139,27 @@ def _beside(stream: torch.cuda.Stream, move: Callable[[], None]) -> Arrived:
     return lambda: torch.cuda.current_stream(stream.device).wait_event(done)
 
 
-def can_read(device: torch.device) -> bool:
-    """Whether every process is on a GPU that can read those of the others; all must ask."""
-    mine = (socket.gethostname(), device.index if device.type == "cuda" and torch.version.hip is None else None)
-    places: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(places, mine)
-    host, index = mine
-    others = [place for rank, place in enumerate(places) if rank != dist.get_rank()]
-    reaches = index is not None and all(
-        there == host and other is not None and torch.cuda.can_device_access_peer(index, other)
-        for there, other in others
-    )
-    everyone: list[Any] = [None] * len(places)
-    dist.all_gather_object(everyone, reaches)
-    return all(everyone)
+def _reaches(others: list[int | None], device: torch.device) -> bool:
+    """Whether this process's GPU can read those of these numbers, all of this machine."""
+    if device.type != "cuda" or torch.version.hip is not None or device.index is None:
+        return False
+    if os.environ.get("LOCAL_WORLD_SIZE") != str(len(others)):
+        return False
+    return all(other is not None and _peers(device.index, other) for other in others)
+
+
+def _peers(one: int, other: int) -> bool:
+    return one == other or torch.cuda.can_device_access_peer(one, other)
+
+
+def _from_all(value: Any) -> list[Any]:
+    values = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _in_all(value: bool) -> bool:
+    return all(_from_all(value))
 
 
 _reads: weakref.WeakSet[Read] = weakref.WeakSet()

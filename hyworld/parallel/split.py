@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..dit import WanDiT
 from ..errors import InputError
 from ..fp8 import Rounded
-from .parts import Arrived, Parts, Read, Sent, Spots, can_read
+from .parts import Arrived, Parts, Read, Sent, Spots, UnreadableError
 
 SplitChoice = Literal["auto", "read", "send", "off"]
 """How a process gets the weights that others hold; "auto": read where they can be, else each holds all."""
@@ -77,15 +77,18 @@ class SplitFeedForward:
 def split_feed_forwards(networks: Sequence[WanDiT], how: SplitChoice, device: torch.device) -> None:
     """Split the weights of the networks' feed-forwards over all processes, which must all call this.
 
-    Raises `InputError` for an unknown choice, and for "read" where that cannot be.
+    Raises `InputError` for an unknown choice, and `UnreadableError` for "read" where that cannot be.
     """
     if how not in get_args(SplitChoice):
         raise InputError(f"--split-weights must be one of {', '.join(get_args(SplitChoice))}, got {how!r}.")
-    if how == "off" or (how == "auto" and not can_read(device)):
+    if how == "off" or min(len(network.blocks) for network in networks) <= 2:
         return
-    if min(len(network.blocks) for network in networks) <= 2:
-        return
-    split = SplitFeedForward(networks, Sent if how == "send" else Read, device)
+    try:
+        split = SplitFeedForward(networks, Sent if how == "send" else Read, device)
+    except UnreadableError:
+        if how == "auto":
+            return
+        raise
     for network in networks:
         network.kernels = network.kernels._replace(feed_forward=split)
     if device.type == "cuda":

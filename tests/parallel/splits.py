@@ -1,4 +1,4 @@
-"""The same walk with whole weights and with split ones: `python splits.py FILE DEVICE` saves latents and bytes.
+"""The same walk with whole weights and with split ones: `splits.py FILE DEVICE LINEARS…` saves latents and bytes.
 
 Bytes: of the network's weights, by process.
 """
@@ -23,8 +23,7 @@ from hyworld.parallel.split import SplitFeedForward
 from hyworld.parallel.together import together
 from hyworld.pipeline import load
 
-KINDS = {"cpu": ("off", "auto", "send"), "cuda": ("off", "read", "send", "auto")}
-LINEARS = ("exact", "fp8")
+KINDS = {"cpu": ("off", "auto", "send"), "cuda": ("off", "read", "auto", "send")}
 CHUNKS = {"cpu": 2, "cuda": 7}
 """In the last ones of 7 the memory is full, so that forwards are recorded and replayed on a GPU."""
 
@@ -57,20 +56,21 @@ def weight_bytes() -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def walks(device: str) -> dict[str, Any]:
+def save_walks(file: Path, device: str, *all_linears: str) -> None:
+    """After each, for whoever looks at those before one that fails."""
     found = {}
-    for linears in LINEARS:
+    for linears in all_linears:
         for kind in KINDS[device]:
             pipeline = together(small, linears, device=device, split=kind)
             network = pipeline.walker.network
             assert isinstance(network, SharedNetwork)
             *_, last = pipeline.walk(pipeline.start(size=(64, 96), seed=3), PATH.split(4)[: CHUNKS[device]])
             found[linears, kind] = last.world.latents, network.crew.ask(weight_bytes)
-    return found
+            torch.save(found, file)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     follow_if_told(shares=True)
-    torch.save(walks(sys.argv[2]), Path(sys.argv[1]))
+    save_walks(Path(sys.argv[1]), *sys.argv[2:])
     leave(0)

@@ -20,9 +20,11 @@ BLOCKS = TINY.dit.num_layers - 2
 """Whose weights are split."""
 
 
-def compare(saved: Path, device: str, ranks: int, itemsize: int) -> None:
+def compare(tmp_path: Path, device: str, ranks: int, itemsize: int, *all_linears: str) -> None:
+    saved = tmp_path / "walked.pt"
+    assert processes.run(ranks, Path(splits.__file__), saved, device, *all_linears) == [0] * ranks
     found = torch.load(saved)
-    for linears in splits.LINEARS:
+    for linears in all_linears:
         whole, whole_bytes = found[linears, "off"]
         two = 2 * TINY.dit.dim * TINY.dit.ffn_dim * (1 if linears == "fp8" else itemsize)
         room = 1 if ranks == 2 else 2  # of two processes each has one of the two weights where it needs it
@@ -36,20 +38,16 @@ def compare(saved: Path, device: str, ranks: int, itemsize: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_split_weights_walk_as_whole_ones(tmp_path: Path, ranks: int):
-    saved = tmp_path / "walked.pt"
-    assert processes.run(ranks, Path(splits.__file__), saved, "cpu") == [0] * ranks
-    compare(saved, "cpu", ranks, itemsize=4)
+@pytest.mark.parametrize(("ranks", "linears"), [(2, ("exact", "fp8")), (4, ("exact",))])
+def test_split_weights_walk_as_whole_ones(tmp_path: Path, ranks: int, linears: tuple[str, ...]):
+    compare(tmp_path, "cpu", ranks, 4, *linears)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_split_weights_walk_as_whole_ones_on_gpus(tmp_path: Path):
     """Recorded forwards among them."""
-    saved = tmp_path / "walked.pt"
-    assert processes.run(2, Path(splits.__file__), saved, "cuda") == [0, 0]
-    compare(saved, "cuda", 2, itemsize=2)
+    compare(tmp_path, "cuda", 2, 2, "exact", "fp8")
 
 
 def test_an_unknown_choice_is_refused():
