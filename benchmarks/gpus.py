@@ -1,29 +1,33 @@
 """One walk on one GPU and shared by several, one after the other: time, memory, and how far the results differ.
 
 torchrun --nproc-per-node 2 -m benchmarks.gpus [--size 704 1280] [--chunks 9] [--only exact] [--recipe dreamx_5b]
+    [--split off read]
 
-Random weights. Of the shared walk: each chunk's latents against those of one GPU, frames by their largest difference
-in levels of 255, and whether the same walk twice is the same bit for bit.
+Random weights. Of the shared walk, for each way of splitting them: each chunk's latents against those of one GPU and
+of the first way, frames by their largest difference in levels of 255; of the last, whether the same walk twice is the
+same bit for bit. Memory: what torch holds at most while chunks with a full memory are made, and in brackets what the
+processes hold of the GPUs, with freed memory, recorded forwards and CUDA itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import torch
 
-from hyworld.bench.measure import GB, Memory, attach, built, settled_from, time_chunk
+from hyworld.bench.measure import GB, Memory, attach, built, release, settled_from, time_chunk
 from hyworld.bench.workload import Setup, Source, path_of, source_for, start
 from hyworld.modes import Modes
 from hyworld.parallel import follow_if_told, leave, ranks
 from hyworld.parallel.lead import SharedNetwork
+from hyworld.parallel.parts import uncounted_bytes
+from hyworld.parallel.split import SplitChoice
 from hyworld.parallel.together import together
 from hyworld.pipeline import Pipeline
 from hyworld.walk import Chunk
@@ -54,9 +58,20 @@ class Kept:
         return self.chunks[-1]
 
 
-def peak() -> float:
-    """GB that torch held at most."""
-    return torch.cuda.max_memory_allocated() / GB if torch.cuda.is_available() else 0.0
+class Held(NamedTuple):
+    """GB of a GPU: at most in tensors, and in all."""
+
+    peak: float
+    taken: float
+
+
+def held() -> Held:
+    """By this process."""
+    if not torch.cuda.is_available():
+        return Held(0.0, 0.0)
+    free, total = torch.cuda.mem_get_info()
+    peak = torch.cuda.max_memory_allocated() + uncounted_bytes()
+    return Held(round(peak / GB, 2), round((total - free) / GB, 2))
 
 
 def forget() -> None:
@@ -87,14 +102,12 @@ def measured(pipeline: Pipeline, source: Source, setup: Setup) -> tuple[dict[str
     times += [time_chunk(kept, probe, memory) for _ in range(warm, chunks_of(pipeline, setup))]
     settled = times[warm:]
     stages = {stage: round(median(time.stages_ms[stage] for time in settled), 1) for stage in settled[0].stages_ms}
-    peaks = [max(time.peak_gb or 0.0 for time in settled)]
-    if crew is not None:
-        peaks = [max(peaks), *crew.ask(peak)[1:]]
+    first = held()._replace(peak=max(time.peak_gb or 0.0 for time in settled))
     return {
         "chunk_ms": round(median(time.ms for time in settled), 1),
         "frames": settled[0].frames,
         "stages_ms": stages,
-        "peak_gb": [round(one, 2) for one in peaks],
+        "gb": [first, *(crew.ask(held)[1:] if crew else ())],
     }, kept.chunks
 
 
@@ -123,28 +136,35 @@ def redecoded(pipeline: Pipeline, chunks: list[Chunk]) -> dict[str, Any]:
     return {"levels": worst, "share_that_differs": shares}
 
 
-def run(source: Source, setup: Setup) -> dict[str, Any]:
-    """`setup` on one GPU, then on all, twice."""
+def run(source: Source, setup: Setup, splits: Sequence[SplitChoice]) -> dict[str, Any]:
+    """`setup` on one GPU, then on all, with weights split in each of these ways."""
     alone, one = measured(built(source, setup, device=source.device), source, setup)
-    gc.collect()
-    if source.device.type == "cuda":
-        torch.cuda.empty_cache()
-    pipeline = together(built, source, setup, device=source.device)
-    shared, several = measured(pipeline, source, setup)
-    twice = all(
-        torch.equal(a.latents, b.latents) and torch.equal(_frames(a), _frames(b))
-        for a, b in zip(several, walked(pipeline, source, setup), strict=True)
+    found: dict[str, Any] = {"one": alone}
+    first: list[Chunk] | None = None
+    for split in splits:
+        release(source.device)
+        pipeline = together(built, source, setup, device=source.device, split=split)
+        shared, several = measured(pipeline, source, setup)
+        first = first or several
+        found[split] = shared | {
+            "time_ratio": round(shared["chunk_ms"] / alone["chunk_ms"], 4),
+            "memory_ratio": round(max(each.peak for each in shared["gb"]) / max(alone["gb"][0].peak, 1e-9), 4),
+            "frames_per_second": round(1000 * shared["frames"] / shared["chunk_ms"], 2),
+            "difference": compared(one, several),
+            f"as_{splits[0]}": same(first, several),
+        }
+        if split == splits[-1]:
+            found[split]["decoder"] = redecoded(pipeline, one[:3])
+            found[split]["twice_the_same"] = same(several, walked(pipeline, source, setup))
+        del pipeline
+    return found
+
+
+def same(a: Iterable[Chunk], b: Iterable[Chunk]) -> bool:
+    """Bit for bit."""
+    return all(
+        torch.equal(x.latents, y.latents) and torch.equal(_frames(x), _frames(y)) for x, y in zip(a, b, strict=True)
     )
-    return {
-        "one": alone,
-        "shared": shared,
-        "time_ratio": round(shared["chunk_ms"] / alone["chunk_ms"], 4),
-        "memory_ratio": round(max(shared["peak_gb"]) / max(alone["peak_gb"][0], 1e-9), 4),
-        "frames_per_second": round(1000 * shared["frames"] / shared["chunk_ms"], 2),
-        "difference": compared(one, several),
-        "decoder": redecoded(pipeline, one[:3]),
-        "twice_the_same": twice,
-    }
 
 
 def _frames(chunk: Chunk) -> torch.Tensor:
@@ -158,6 +178,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=0)
     parser.add_argument("--recipe")
     parser.add_argument("--only", choices=list(MODES), action="append")
+    parser.add_argument("--split", choices=get_args(SplitChoice), nargs="+", default=("off", "auto"))
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -168,7 +189,7 @@ def main() -> None:
     results: dict[str, Any] = {"gpus": ranks(), "size": list(options.size)}
     for name in options.only or ("exact", "fp8, tiny decoder"):
         modes, decoder = MODES[name]
-        results[name] = run(source, Setup(tuple(options.size), options.chunks, modes, decoder))
+        results[name] = run(source, Setup(tuple(options.size), options.chunks, modes, decoder), options.split)
         print(json.dumps({name: results[name]}), flush=True)
         if options.json is not None:
             options.json.write_text(json.dumps(results, indent=1) + "\n")

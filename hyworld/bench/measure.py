@@ -14,6 +14,8 @@ import torch
 from ..errors import InputError
 from ..modes import wants_triton
 from ..parallel import ranks
+from ..parallel.parts import uncounted_bytes
+from ..parallel.split import SplitChoice
 from ..parallel.together import together
 from ..pipeline import Pipeline
 from ..walk import Chunk, Recipe, Rolling
@@ -73,21 +75,21 @@ class Run:
 
 
 class Memory:
-    """Torch's CUDA allocation in GB; None on other devices."""
+    """This process's CUDA allocation in GB; None on other devices."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.known = device.type == "cuda"
 
     def now(self) -> float | None:
-        return torch.cuda.memory_allocated(self.device) / GB if self.known else None
+        return (torch.cuda.memory_allocated(self.device) + uncounted_bytes()) / GB if self.known else None
 
     def forget_peak(self) -> None:
         if self.known:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> float | None:
-        return torch.cuda.max_memory_allocated(self.device) / GB if self.known else None
+        return (torch.cuda.max_memory_allocated(self.device) + uncounted_bytes()) / GB if self.known else None
 
 
 def settled_from(recipe: Recipe) -> int:
@@ -107,8 +109,11 @@ def stages_of(recipe: Recipe) -> tuple[str, ...]:
     return ("selection", *network_stages(recipe), DECODE, "hand_over", "rest")
 
 
-def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -> Run:
-    """Time a cold start, a walk and warm starts of `setup`; raises `InputError` if weights or modes cannot run here."""
+def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool, split: SplitChoice = "auto") -> Run:
+    """Time a cold start, a walk and warm starts of `setup`; raises `InputError` if weights or modes cannot run here.
+
+    split: of the weights, see `together`.
+    """
     if (known := source.known_recipe) is not None:
         _length(setup, known)  # before a minute goes into loading
     release(source.device)
@@ -116,7 +121,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     empty = memory.now()
     say(f"{setup.name}: weights")
     began = time.perf_counter()
-    pipeline = together(built, source, setup, device=source.device)
+    pipeline = together(built, source, setup, device=source.device, split=split)
     clock.wait()
     load_s = time.perf_counter() - began
     loaded = memory.now()
@@ -150,7 +155,7 @@ def measure(source: Source, setup: Setup, say: Say, *, first_in_process: bool) -
     peaks = [peak for peak in (_rounded(start_peak), *(chunk.peak_gb for chunk in chunks)) if peak is not None]
     return Run(
         name=setup.name,
-        options={**setup.options(), "gpus": ranks()},
+        options={**setup.options(), "gpus": ranks(), "split_weights": split},
         kernels_used="triton" if wants_triton(setup.modes.kernels, source.device) else "plain",
         load_s=round(load_s, 2),
         first_in_process=first_in_process,

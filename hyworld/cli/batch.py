@@ -29,7 +29,7 @@ from ..walk import Progress as WalkProgress
 from .console import EXIT_OTHER, console, note, reports_errors, stderr
 from .generate import Around, around, generate
 
-LEFT_OUT = frozenset({"output", "overwrite", "gpus", "resume", "autosave", "save_world"})
+LEFT_OUT = frozenset({"output", "overwrite", "gpus", "split_weights", "resume", "autosave", "save_world"})
 """Options of `hyworld generate` that are the batch's affair."""
 
 EXAMPLE = '{"prompt": "a quiet street", "path": "w-15", "seed": 1}'

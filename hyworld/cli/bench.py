@@ -30,6 +30,7 @@ from .options import (
     RecipeName,
     Remembered,
     Speed,
+    SplitWeights,
     Steps,
 )
 
@@ -91,6 +92,7 @@ def bench(
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     gpus: Gpus = 1,
+    split_weights: SplitWeights = "auto",
     decode_at_once: Annotated[
         int | None,
         typer.Option(min=1, max=4, help="Latents the decoder is fed per call.", rich_help_panel=SPEED),
@@ -120,7 +122,7 @@ def bench(
     chosen = Modes(attention, kernels, linears, kv, graphs, remembered, convolutions)
     setup = Setup((height, width), chunks or 0, at_speed(speed, chosen), decoder_at(speed, decoder), decode_at_once)
     with _progress() as say:
-        report = Report(source, [measure(source, setup, say, first_in_process=True)])
+        report = Report(source, [measure(source, setup, say, first_in_process=True, split=split_weights)])
     if json_file is not None:
         write_whole(json_file, lambda part: part.write_text(report.to_json()), overwrite=overwrite)
     report.show()

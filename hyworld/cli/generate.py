@@ -53,6 +53,7 @@ from .options import (
     Remembered,
     Shift,
     Speed,
+    SplitWeights,
     Steps,
     TurnSpeed,
 )
@@ -231,6 +232,7 @@ def generate(
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     gpus: Gpus = 1,
+    split_weights: SplitWeights = "auto",
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     image_encoder: ImageEncoder = None,
@@ -307,7 +309,7 @@ def generate(
     )
     with _saying_what_is_kept(video, autosaved, first + len(parts)), autosaved, video:
         with stderr.status("loading the model"):
-            load = beside.load or partial(together, pipeline.load)
+            load = beside.load or partial(together, pipeline.load, split=split_weights)
             loaded = load(
                 weights,
                 preset=built_in if weights is None else preset,

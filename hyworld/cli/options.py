@@ -9,6 +9,7 @@ import typer
 
 from ..dit.backends import AttentionChoice
 from ..modes import REMEMBERED, ConvolutionChoice, GraphChoice, KernelChoice, KVChoice, LinearChoice, SpeedChoice
+from ..parallel.split import SplitChoice
 
 SPEED = "Speed and memory"
 RECIPE = "Other Wan models"
@@ -59,6 +60,14 @@ Gpus = Annotated[
     _speed(
         "GPUs of this machine that share the walk (with --device cpu: processes). Their number divides the heads.",
         min=1,
+    ),
+]
+
+SplitWeights = Annotated[
+    SplitChoice,
+    _speed(
+        "With several GPUs each holds a part of half of the weights and gets the rest as it goes: by reading the "
+        "others' memory, or by messages (also between machines). auto: read where they can, else off: each holds all."
     ),
 ]
 

@@ -50,6 +50,7 @@ from .options import (
     RecipeName,
     Remembered,
     Speed,
+    SplitWeights,
 )
 
 PORT = 8199
@@ -185,6 +186,7 @@ def play(
     remembered: Remembered = REMEMBERED,
     graphs: Graphs = "auto",
     gpus: Gpus = 1,
+    split_weights: SplitWeights = "auto",
     recipe: RecipeName = None,
     low_weights: LowWeights = None,
     colour_match: ColourMatch = None,
@@ -232,6 +234,7 @@ def play(
             together,
             pipeline.load,
             weights,
+            split=split_weights,
             preset=built_in if weights is None else preset,
             vae=vae,
             text_encoder=text_encoder,

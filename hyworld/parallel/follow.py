@@ -21,7 +21,7 @@ from . import orders
 from .job import own_device
 from .lead import answers
 from .peers import Peers
-from .share import decode_strip, gathered, networks, share_heads, strip_decoder
+from .share import decode_strip, gathered, networks, share_networks, strip_decoder
 
 
 def follow(job: Peers) -> NoReturn:
@@ -59,7 +59,7 @@ class Follower:
     def __init__(self, build: orders.Build) -> None:
         made = build.make(*build.given, device=own_device(build.device), **build.options)
         self._walker: Walker = made.walker
-        share_heads(self._walker)
+        share_networks(self._walker, build.split)
         self._device = self._walker.device
         self._networks = networks(self._walker)
         self._decoder = strip_decoder(self._walker)

@@ -10,17 +10,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..dit import KVMemory, RollingMemory
+from .split import SplitChoice
 
 CPU = torch.device("cpu")
 
 
 class Build(NamedTuple):
-    """Make the pipeline, or `copies.Copies`."""
+    """Make the pipeline, or `copies.Copies`; `split`: see `split_feed_forwards`."""
 
     make: Callable[..., Any]
     given: tuple[Any, ...]
     options: dict[str, Any]
     device: str
+    split: SplitChoice = "off"
 
 
 class Tell(NamedTuple):

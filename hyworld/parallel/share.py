@@ -15,6 +15,7 @@ from ..vae import CausalVAE, VAECache
 from ..vae.stream import Past
 from ..walk import Network, Walker
 from .shares import counts
+from .split import SplitChoice, split_feed_forwards
 from .strips import OwnStrip
 from .tokens import TokenExchange
 
@@ -31,14 +32,20 @@ def check_heads(heads: int, ranks: int) -> None:
         raise InputError(f"The model has {heads} heads, which {ranks} GPUs cannot share: take {fitting} GPUs.")
 
 
-def share_heads(walker: Walker) -> None:
-    """Let the networks exchange tokens and heads; raises `InputError` as `check_heads`."""
+def share_networks(walker: Walker, split: SplitChoice = "off") -> None:
+    """Let the networks exchange tokens and heads, and split their weights.
+
+    Raises `InputError` as `check_heads` and `split_feed_forwards`.
+    """
     ranks, exchange = dist.get_world_size(), TokenExchange()
+    models = []
     for network in networks(walker):
         check_heads(network.config.num_heads, ranks)
         model = network.model if isinstance(network, GraphedNetwork) else network
         assert isinstance(model, WanDiT)
         model.kernels = model.kernels._replace(exchange=exchange)
+        models.append(model)
+    split_feed_forwards(models, split, walker.device)
     walker.share(ranks)
 
 

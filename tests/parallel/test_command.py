@@ -121,6 +121,16 @@ def test_heads_that_cannot_be_shared(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_weights_that_cannot_be_read(tmp_path: Path):
+    started = Started(tmp_path, "generate", *LONG, "--split-weights", "read")
+    code, said, _ = started.ended()
+    assert code == 2
+    (sentence,) = errors(said)
+    assert "cannot read each other's memory" in sentence
+    assert not list(tmp_path.iterdir())
+
+
 def kill_second(started: Started) -> None:
     os.kill(started.process(1), signal.SIGKILL)
 

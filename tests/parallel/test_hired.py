@@ -21,7 +21,7 @@ from hyworld.parallel import RankLostError
 from hyworld.parallel.copies import Shell, Source, built, copy_to_others
 from hyworld.parallel.hired import Hired
 from hyworld.parallel.lead import Crew, SharedDecoder, SharedNetwork
-from hyworld.parallel.share import for_strip, share_heads
+from hyworld.parallel.share import for_strip, share_networks
 from hyworld.pipeline import load
 from hyworld.walk import WORLDPLAY
 
@@ -50,7 +50,7 @@ def shared(pipeline: Pipeline, crew: Crew) -> Pipeline:
         for part in (network, vae)
     ]
     copy_to_others(crew, sources[:1], sources[1], walker.recipe, Modes(), walker.device)
-    share_heads(walker)
+    share_networks(walker)
     walker.network = SharedNetwork(network, 0, crew)
     walker.verify = crew.job.verify
     walker.decoding.decoder = SharedDecoder(for_strip(vae), vae, crew)
