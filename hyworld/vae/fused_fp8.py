@@ -48,8 +48,9 @@ def norm_silu_extend(
     width = triton.next_power_of_2(C)
     rows = max(1, TILE // width)
     _norm_silu[(triton.cdiv((H + 2) * (W + 1), rows), history + T, B)](
-        x, gain, x if bias is None else bias, past, out, factor, H, W, T, history, C, bias is not None, rows, width
-    )
+        x, gain, x if bias is None else bias, past, out, factor, H, W, T, history, C, bias is not None, rows, width,
+        num_warps=2,
+    )  # fmt: skip
     return out[:, :, 1 - frame : H + 1 + frame, :W].movedim(-1, 1)
 
 

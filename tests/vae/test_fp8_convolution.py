@@ -141,7 +141,7 @@ def test_norm(fused_fp8, dtype: torch.dtype, batch: int, frame: int):
         assert (got != want).float().mean() < (0.01 if x.is_cuda else 0.1)
 
 
-@pytest.mark.parametrize(("batch", "in_dim", "out_dim", "frames"), [(1, 32, 32, 1), (2, 96, 160, 2), (1, 128, 256, 1)])
+@pytest.mark.parametrize(("batch", "in_dim", "out_dim", "frames"), [(1, 32, 32, 1), (2, 96, 64, 1), (1, 128, 256, 2)])
 def test_convolution(fused_fp8, batch: int, in_dim: int, out_dim: int, frames: int):
     x, past = video(batch, in_dim, frames, 5, 7), video(batch, in_dim, 2, 5, 7).mul(50).to(FP8)
     weight = torch.randn(out_dim, in_dim, 3, 3, 3, device=DEVICE)
@@ -168,12 +168,15 @@ def test_convolution(fused_fp8, batch: int, in_dim: int, out_dim: int, frames: i
 def test_the_same_frames_are_decoded(fused_fp8):
     from hyworld.vae import fused
 
-    _, rounded = both()
+    exact, rounded = both()
     latents = torch.randn(1, 4, 3, 2, 3, device=DEVICE)
     with torch.no_grad():
-        want = rounded.decode(latents)
+        want, plain = exact.decode(latents), rounded.decode(latents)
         rounded.kernels = fused.kernels()
-        assert error(rounded.decode(latents), want) < 2e-2
+        got = rounded.decode(latents)
+    # Each rounding is another where a sum fell on the other side of a step; they are as many and as large.
+    assert error(got, plain) < error(plain, want)
+    assert error(got, want) < 1.1 * error(plain, want)
 
 
 @pytest.mark.gpu
