@@ -361,7 +361,8 @@ def make_walker(
 
     second: the low-noise network of a recipe with two.
 
-    fp8 linears are a matter of loading, see `fp8_rounding`; fp8 convolutions replace the decoder's exact ones.
+    fp8 linears are a matter of loading, see `fp8_rounding`; fp8 convolutions replace the VAE's exact ones. Where
+    another decoder makes the frames, the VAE's forgets its weights.
     """
     check_modes(modes, device)
     recipe = remembering(recipe, modes)
@@ -370,9 +371,12 @@ def make_walker(
     for network in (dit,) if second is None else (dit, second):
         network.kernels = network_kernels(modes, device)
         networks.append(GraphedNetwork(network) if graphs else network)
-    if modes.convolutions == "fp8" and isinstance(decoder, CausalVAE):
-        use_fp8_convolutions(decoder)
-    set_vae_kernels(vae, modes.kernels, device)
+    if decoder is not vae:
+        vae.forget_decoder()
+    else:
+        if modes.convolutions == "fp8":
+            use_fp8_convolutions(vae)
+        set_vae_kernels(vae, modes.kernels, device)
     return Walker(
         networks[0],
         recipe=recipe,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import hyworld
 from hyworld import builtin, dit, gpu, modes
-from hyworld.config import TINY_RANDOM
+from hyworld.config import TINY, TINY_RANDOM
 from hyworld.dit import PLAIN, Inputs, WanDiT
 from hyworld.dit.graphs import GraphedNetwork
 from hyworld.errors import InputError
@@ -28,6 +28,7 @@ from hyworld.modes import (
     why_slower,
 )
 from hyworld.pipeline import make_walker
+from hyworld.vae import Wan22VAE
 from hyworld.vae.fp8_convolution import Fp8Conv3d
 from hyworld.vae.kernels import PLAIN as VAE_PLAIN
 from hyworld.walk import Walker
@@ -111,6 +112,17 @@ def test_convolutions_in_fp8_are_the_full_decoders(monkeypatch: pytest.MonkeyPat
         make_walker(builtin.dit(TINY_RANDOM), vae, vae, Modes(convolutions="fp8"), CPU, torch.float32)
     assert any(isinstance(layer, Fp8Conv3d) for layer in vae.decoder.modules())
     assert not any(isinstance(layer, Fp8Conv3d) for layer in vae.encoder.modules())
+
+
+@torch.no_grad()
+def test_a_vae_beside_a_tiny_decoder_keeps_its_encoder_alone():
+    pipeline = hyworld.load(preset="tiny", decoder="tiny", device="cpu")
+    whole = builtin.vae(TINY)
+    assert isinstance(pipeline.vae, Wan22VAE)
+    kept, all_of_it = (sum(p.nbytes for p in vae.parameters()) for vae in (pipeline.vae, whole))
+    assert kept < all_of_it / 2
+    picture = torch.rand(1, 3, 1, 64, 64) * 2 - 1
+    assert torch.equal(pipeline.vae.encode(picture), whole.encode(picture))
 
 
 def test_a_gpu_without_triton_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch):

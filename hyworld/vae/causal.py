@@ -164,6 +164,10 @@ class CausalVAE(nn.Module):
         """Decode a whole sequence, one latent at a time; see `stream.decode_whole`."""
         return decode_whole(self, latents)
 
+    def forget_decoder(self) -> None:
+        """Free the decoder's weights, most of the VAE's, where another decoder makes the frames."""
+        del self.decoder, self.conv2
+
     def encode(self, video: Tensor) -> Tensor:
         """Encode a whole video, one latent at a time so that memory stays flat; see `encode_stream`."""
         self._check_video(video, begins=True)
