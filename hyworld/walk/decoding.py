@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..apart import apart
+from ..fp8 import FP8
 from ..gpu import current
 from ..vae.stream import Past, StreamingDecoder, VAECache, to_uint8
 from .colour import ColourMatch
