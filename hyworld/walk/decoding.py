@@ -135,7 +135,9 @@ class Decoding:
             if cache is None:
                 cache = self._made_again(world)
                 self.caches.park_copy(step, cache)  # who comes here once may branch from here again
-        self.caches.put(step, tuple(tensor.to(self.device) for tensor in cache))
+        # Those of fp8 convolutions stay that.
+        kinds = (tensor.dtype if tensor.dtype == FP8 else self.dtype for tensor in cache)
+        self.caches.put(step, tuple(tensor.to(self.device, kind) for tensor, kind in zip(cache, kinds, strict=True)))
 
     def decode(self, world: World, latents: Tensor) -> Decoded:
         """Pictures of the latents `[1, C, n, h, w]` that follow `world`.
