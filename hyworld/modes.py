@@ -75,10 +75,15 @@ class Modes:
                 raise InputError(f"Modes.{name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
 
 
-def at_speed(speed: SpeedChoice, modes: Modes) -> Modes:
-    """`modes` with what is left at its default chosen by `speed`: "fast" and "fastest" attend and multiply in fp8."""
+def at_speed(speed: SpeedChoice, modes: Modes, decoder: str | None = None) -> Modes:
+    """`modes` with what is left at its default chosen by `speed`: "fast" and "fastest" attend and multiply in fp8.
+
+    decoder: what decodes; the full one convolves in fp8, too. None: nothing that these modes are for.
+    """
     if speed == "exact":
         return modes
+    if modes.kernels != "plain" and decoder is not None and decoder_at(speed, decoder) == "full":
+        modes = replace(modes, convolutions="fp8")
     return replace(modes, linears="fp8", attention="fp8" if modes.attention == "auto" else modes.attention)
 
 
@@ -166,10 +171,14 @@ def check_modes(modes: Modes, device: torch.device, decoder: str = "full") -> No
                 "The fp8 convolutions are the full decoder's: choose the decoder full or the convolutions exact."
             )
         if modes.kernels == "plain":
-            raise InputError("The fp8 convolutions are Triton kernels: choose the kernels auto, or them exact.")
+            raise InputError(
+                "The fp8 convolutions are Triton kernels: choose the kernels auto or the convolutions exact."
+            )
         missing = fp8_convolutions_missing(device)
         if missing is not None:
-            raise InputError(f"The fp8 convolutions cannot run: {missing}; choose the convolutions exact.")
+            raise InputError(
+                f"The fp8 convolutions cannot run: {missing}; choose the convolutions exact and the speed exact."
+            )
     if modes.graphs == "on" and not _has_graphs(device):
         raise InputError("The CUDA graphs cannot run: they need an NVIDIA card; choose the graphs auto or off.")
 

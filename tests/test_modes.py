@@ -298,6 +298,9 @@ def test_auto_memory_and_graphs(monkeypatch: pytest.MonkeyPatch):
 def test_a_speed_chooses_what_is_left_at_its_default():
     assert at_speed("exact", Modes(kv="fast")) == Modes(kv="fast")
     assert at_speed("fast", Modes(kv="fast")) == Modes(attention="fp8", linears="fp8", kv="fast")
+    assert at_speed("fast", Modes(), "full") == Modes(attention="fp8", linears="fp8", convolutions="fp8")
+    assert at_speed("fast", Modes(kernels="plain"), "full") == at_speed("fast", Modes(kernels="plain"))
+    assert at_speed("fast", Modes(), "tiny") == at_speed("fastest", Modes(), "full") == at_speed("fast", Modes())
     assert at_speed("fastest", Modes(attention="sage")) == Modes(attention="sage", linears="fp8")
     assert [decoder_at(speed, "full") for speed in ("exact", "fast", "fastest")] == ["full", "full", "tiny"]
 

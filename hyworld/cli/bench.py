@@ -120,7 +120,9 @@ def bench(
     height, width = source.preset.size if size is None else parse_size(size)
     check_size(height, width)
     chosen = Modes(attention, kernels, linears, kv, graphs, remembered, convolutions)
-    setup = Setup((height, width), chunks or 0, at_speed(speed, chosen), decoder_at(speed, decoder), decode_at_once)
+    setup = Setup(
+        (height, width), chunks or 0, at_speed(speed, chosen, decoder), decoder_at(speed, decoder), decode_at_once
+    )
     with _progress() as say:
         report = Report(source, [measure(source, setup, say, first_in_process=True, split=split_weights)])
     if json_file is not None:

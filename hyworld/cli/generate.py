@@ -262,7 +262,7 @@ def generate(
     """
     launch_if_asked(gpus, device)
     beside = around.get()
-    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered, convolutions))
+    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered, convolutions), decoder)
     past = saved_world(
         world,
         from_chunk=from_chunk,

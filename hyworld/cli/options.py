@@ -34,7 +34,7 @@ TurnSpeed = Annotated[
 ]
 Speed = Annotated[
     SpeedChoice,
-    _speed("fast: attention and linears in fp8 unless chosen below, at some error; fastest: the tiny decoder, too."),
+    _speed("fast: all in fp8 that can be, unless chosen below, at some error; fastest: the tiny decoder, too."),
 ]
 Attention = Annotated[
     AttentionChoice,

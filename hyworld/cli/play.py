@@ -198,7 +198,6 @@ def play(
     no camera are steered with words alone. Ctrl-C ends it.
     """
     launch_if_asked(gpus, device)
-    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered, convolutions))
     past = saved_world(
         world,
         from_chunk=from_chunk,
@@ -229,6 +228,7 @@ def play(
     if decoder is None:
         own = "tiny" if tiny_decoder is not None else builtin.live_decoder(chosen)
         decoder = decoder_at(speed, own)
+    modes = at_speed(speed, Modes(attention, kernels, linears, kv, graphs, remembered, convolutions), decoder)
     with stderr.status("loading the model"):
         loaded = apart(
             together,
