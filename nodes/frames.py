@@ -17,5 +17,5 @@ class Frames:
     def append(self, frames: Tensor) -> None:
         """The next frames, uint8 `[F, H, W, 3]`."""
         place = self.images[self._filled : self._filled + len(frames)]
-        place.copy_(frames).div_(255)
+        torch.div(frames.to(place.device), 255, out=place)
         self._filled += len(frames)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import Any, get_args
+from typing import Any
 
 from comfy_api.latest import io
 
 from ..hyworld.camera import Speeds
 from ..hyworld.camera.tokens import paced
-from ..hyworld.config import PIXEL_MULTIPLE
 from ..hyworld.errors import InputError
 from ..hyworld.modes import KVChoice
 from ..hyworld.walk import World as WorldValue
+from . import shared_inputs as shared
 from .camera import MOVE, TURN
 from .host.clip import encoder_of, words_of
 from .host.idle import idle_patches
@@ -30,8 +30,6 @@ from .record import Record
 from .schema import Trajectory, World, schema
 from .walking import Walking, said, walked
 
-LARGEST_SIDE = 4096
-
 VIDEO, WORLD = 0, 1
 """Numbers of outputs."""
 
@@ -39,7 +37,6 @@ VIDEO, WORLD = 0, 1
 class LiveWalk(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": PIXEL_MULTIPLE, "optional": True}
         return schema(
             node_id="HYWorldLiveWalk",
             display_name="HY-WorldPlay Live Walk",
@@ -51,18 +48,14 @@ class LiveWalk(io.ComfyNode):
             search_aliases=["hyworld", "worldplay", "world model", "play", "game", "interactive", "real time", "walk"],
             is_output_node=True,  # it can be walked with nothing wired to it
             inputs=[
-                io.Model.Input("model", tooltip="From Load HY-WorldPlay Model, by way of LoRA nodes if you like."),
+                shared.model(),
                 io.Conditioning.Input("positive", tooltip="The words that the walk begins with."),
                 io.Vae.Input(
                     "vae",
                     tooltip="The model's VAE (Load VAE): Wan 2.2 for WorldPlay, Wan 2.1 for Self-Forcing and "
                     "Causal-Forcing; or that of Tiny World.",
                 ),
-                io.Latent.Input(
-                    "first_frame",
-                    optional=True,
-                    tooltip="The picture the walk starts from (Encode First Frame); without it, the prompt alone.",
-                ),
+                shared.first_frame(),
                 World.Input(
                     "world",
                     optional=True,
@@ -92,16 +85,8 @@ class LiveWalk(io.ComfyNode):
                     tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher. auto is "
                     "the tiny one in the built-in world, and else the VAE.",
                 ),
-                io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
-                io.Int.Input("height", **side, tooltip="Height in pixels without a first frame; 0 is the model's own."),
-                io.Combo.Input(
-                    "kv_memory",
-                    options=list(get_args(KVChoice)),
-                    default="auto",
-                    optional=True,
-                    tooltip="How remembered latents are kept: compact takes half the memory and some time, fast the "
-                    "other way round. auto is compact with triton kernels, where that costs 2 %, and else fast.",
-                ),
+                *shared.size(),
+                shared.kv_memory(),
                 io.Float.Input(
                     "move_speed",
                     **MOVE,
@@ -123,17 +108,7 @@ class LiveWalk(io.ComfyNode):
                     tooltip="Time goes on while no key is held. Otherwise it stands still. Can be switched while "
                     "walking. Without a camera it begins by going on.",
                 ),
-                io.Float.Input(
-                    "colour_match",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.01,
-                    optional=True,
-                    tooltip="Of DreamX-World: how much each chunk's colours are matched to those of the chunk before. "
-                    "Its own program has 1; 0 leaves them. Other models have no such step.",
-                ),
+                shared.colour_match(),
             ],
             outputs=[
                 io.Video.Output(
@@ -152,8 +127,8 @@ class LiveWalk(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, width: int | None = None) -> bool | str:
         # One input alone: the host repeats an error for every input named here, and leaves its range to us.
-        if isinstance(width, int) and not 0 <= width <= LARGEST_SIDE:
-            return f"The width must be 0 to {LARGEST_SIDE} pixels, got {width}."
+        if isinstance(width, int) and not 0 <= width <= shared.LARGEST_SIDE:
+            return f"The width must be 0 to {shared.LARGEST_SIDE} pixels, got {width}."
         return check_walk(cls.hidden.unique_id, None)
 
     @classmethod

@@ -121,11 +121,17 @@ def pipeline_of(
         device=patcher.load_device,
         dtype=network.dtype,
         vae=vae.fingerprint,
-        compact_memory=keeps_compact(Modes(kv=kv_memory), fused=network.fused),
+        compact_memory=_keeps_compact(kv_memory, network),
         fp8_memory=network.attends_in_fp8,
     )
     size = TINY.size if network.config.latent_channels == TINY.dit.latent_channels else recipe.size
     return Pipeline(walker, vae, size=size), frames_from
+
+
+def _keeps_compact(choice: KVChoice, network: HostNetwork) -> bool:
+    # In bfloat16 both kinds take twice as much, on a card that other models may need as well.
+    roomy = network.device if network.attends_in_fp8 else None
+    return keeps_compact(Modes(kv=choice), fused=network.fused, device=roomy)
 
 
 def told_of(walker: Walker, negative: Mapping[int, Words] | None, clip_vision: Any) -> Told:

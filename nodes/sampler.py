@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any, get_args
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -16,6 +16,7 @@ from ..hyworld.camera.keys import Presses
 from ..hyworld.modes import KVChoice
 from ..hyworld.walk import Progress
 from ..hyworld.walk import World as WorldValue
+from . import shared_inputs as shared
 from .host.clip import words_of
 from .host.idle import idle_patches
 from .host.lora import lora_notes
@@ -28,7 +29,6 @@ from .idle_inputs import is_shown, kept_outputs
 from .last_walk import LastWalk
 from .literals import check_walk
 from .memory import in_memory
-from .picture import LEAST_MULTIPLE
 from .plan import Plan, notes_of, parts_of, pipeline_of, start_of, told_of
 from .preview import PreviewPlayer
 from .results import Results
@@ -41,7 +41,6 @@ WORTH_SAYING = 100e6
 class StreamingSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        side = {"default": 0, "min": 0, "max": 4096, "step": LEAST_MULTIPLE, "optional": True}
         return schema(
             node_id="HYWorldStreamingSampler",
             display_name="HY-WorldPlay Streaming Sampler",
@@ -55,7 +54,7 @@ class StreamingSampler(io.ComfyNode):
                 *("text to video", "wan", "self-forcing", "causal-forcing"),
             ],
             inputs=[
-                io.Model.Input("model", tooltip="From Load HY-WorldPlay Model, by way of LoRA nodes if you like."),
+                shared.model(),
                 io.Conditioning.Input("positive", tooltip="The prompt; several by way of Prompt Schedule."),
                 io.Vae.Input(
                     "vae",
@@ -68,11 +67,7 @@ class StreamingSampler(io.ComfyNode):
                     tooltip="Where the camera goes. WorldPlay and DreamX-World need it; models without a camera take "
                     "chunks alone.",
                 ),
-                io.Latent.Input(
-                    "first_frame",
-                    optional=True,
-                    tooltip="The picture the walk starts from (Encode First Frame); without it, the prompt alone.",
-                ),
+                shared.first_frame(),
                 Actions.Input(
                     "actions", optional=True, tooltip="Keys that replace the trajectory's labels (Action Sequence)."
                 ),
@@ -109,16 +104,8 @@ class StreamingSampler(io.ComfyNode):
                 io.Boolean.Input(
                     "preview", default=True, tooltip="Play finished chunks in the node while the walk goes on."
                 ),
-                io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
-                io.Int.Input("height", **side, tooltip="Height in pixels without a first frame; 0 is the model's own."),
-                io.Combo.Input(
-                    "kv_memory",
-                    options=list(get_args(KVChoice)),
-                    default="auto",
-                    optional=True,
-                    tooltip="How remembered latents are kept: compact takes half the memory and some time, fast the "
-                    "other way round. auto is compact with triton kernels, where that costs 2 %, and else fast.",
-                ),
+                *shared.size(),
+                shared.kv_memory(),
                 io.Boolean.Input(
                     "reuse",
                     default=True,
@@ -142,17 +129,7 @@ class StreamingSampler(io.ComfyNode):
                     optional=True,
                     tooltip="The second network of Wan 2.2 14B; model is then its high-noise one.",
                 ),
-                io.Float.Input(
-                    "colour_match",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.01,
-                    optional=True,
-                    tooltip="Of DreamX-World: how much each chunk's colours are matched to those of the chunk before. "
-                    "Its own program has 1; 0 leaves them. Other models have no such step.",
-                ),
+                shared.colour_match(),
             ],
             outputs=[
                 io.Image.Output(

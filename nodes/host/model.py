@@ -332,6 +332,11 @@ class HostNetwork:
         return self._patcher.model.diffusion_model.config
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._patcher.load_device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The compute dtype; stored weights may have another."""
         model = self._patcher.model

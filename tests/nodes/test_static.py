@@ -28,6 +28,8 @@ class Node:
     outputs: list[tuple[str, str]] = field(default_factory=list)
 
 
+SHARED = ast.parse((ROOT / "nodes" / "shared_inputs.py").read_text(encoding="utf-8"))
+
 # Inputs and outputs of the host's own nodes that the examples use, as ComfyUI 0.3.64 has them; newer ones add to them.
 CORE = {
     "CLIPLoader": ({"clip_name", "type", "device"}, 1),
@@ -60,7 +62,7 @@ def read_schema(fields: dict[str, ast.expr], module: ast.Module) -> Node:
     inputs, outputs = fields["inputs"], fields["outputs"]
     assert isinstance(inputs, ast.List)
     assert isinstance(outputs, ast.List)
-    for entry in inputs.elts:
+    for entry in (each for element in inputs.elts for each in shared_inputs(element)):
         if isinstance(entry, ast.Starred):
             node.inputs.update(table_inputs(entry, module))
         else:
@@ -72,6 +74,17 @@ def read_schema(fields: dict[str, ast.expr], module: ast.Module) -> Node:
         assert isinstance(entry, ast.Call)
         node.outputs.append((keyword(entry, "display_name", module), keyword(entry, "tooltip", module)))
     return node
+
+
+def shared_inputs(entry: ast.expr) -> list[ast.expr]:
+    """The inputs that `shared.name()` stands for, or else the entry itself."""
+    call = entry.value if isinstance(entry, ast.Starred) else entry
+    module, _, name = ast.unparse(call).removesuffix("()").partition(".")
+    if module != "shared":
+        return [entry]
+    functions = (x for x in SHARED.body if isinstance(x, ast.FunctionDef) and x.name == name)
+    returned = next(x.value for x in ast.walk(next(functions)) if isinstance(x, ast.Return))
+    return list(returned.elts) if isinstance(returned, ast.Tuple) else [returned]
 
 
 def table_inputs(entry: ast.Starred, module: ast.Module) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import comfy.sd
 import torch
@@ -191,6 +193,17 @@ def check_as_many_latents_are_remembered_as_the_loader_says() -> str:
     return " ".join(
         (*evidence, refused(lambda: load(name, remembered="9"), "There is no remembered '9': choose one of 16, 12, 8."))
     )
+
+
+def check_fp8_keys_are_kept_compact_on_small_cards_alone() -> str:
+    kept, card = {}, torch.device("cuda")
+    for fp8, gigabytes in ((False, 141), (True, 141), (True, 24)):
+        network = SimpleNamespace(attends_in_fp8=fp8, fused=True, device=card)
+        size = SimpleNamespace(total_memory=gigabytes * 10**9)
+        with patch.object(torch.cuda, "get_device_properties", lambda device, size=size: size):
+            kept[fp8, gigabytes] = pack("nodes.plan")._keeps_compact("auto", network)
+    require(kept == {(False, 141): True, (True, 141): False, (True, 24): True}, f"{kept}")
+    return f"compact by (fp8, GB): {kept}"
 
 
 def check_a_preview_changes_nothing() -> str:
