@@ -7,12 +7,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from hyworld import Chunk, Pipeline, World
-from hyworld.bench.probes import WrappedNetwork
 from hyworld.bench.workload import Setup, Source, start, walk
 from hyworld.config import MemoryConfig
 from hyworld.dit import Inputs
 from hyworld.dit.graphs import changing
 from hyworld.walk import WORLDPLAY
+from hyworld.walk.wrapped import WrappedNetwork
 
 FIRST_FULL = MemoryConfig().frames // WORLDPLAY.chunk_latents
 """First chunk with a full memory."""

@@ -44,6 +44,7 @@ class StreamingSampler(io.ComfyNode):
         return schema(
             node_id="HYWorldStreamingSampler",
             display_name="HY-WorldPlay Streaming Sampler",
+            advanced_inputs=("preview", "kv_memory", "reuse", "colour_match"),
             description=(
                 "Walks the camera path through a world that starts from the first frame, the prompt, or a world walked "
                 "before. Models without a camera (Self-Forcing, TI2V-5B, Wan) make as many chunks as asked for. Every "

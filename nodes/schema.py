@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from comfy_api.latest import io
@@ -16,8 +17,14 @@ World = io.Custom("HYWORLD_WORLD")
 _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 
 
-def schema(**fields: Any) -> io.Schema:
-    """An `io.Schema` in our category, without fields that an old host does not know (search_aliases)."""
+def schema(advanced_inputs: Collection[str] = (), **fields: Any) -> io.Schema:
+    """An `io.Schema` in our category, without fields that an old host does not know (search_aliases).
+
+    advanced_inputs: names of those to make `advanced`.
+    """
+    for entry in fields.get("inputs", ()):
+        if entry.id in advanced_inputs:
+            advanced(entry)
     return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in _KNOWN})
 
 

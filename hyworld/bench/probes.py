@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import DiTConfig
-from ..dit import Inputs, TextKV
-from ..fingerprint import Fingerprint
+from ..dit import Inputs
 from ..vae import StreamingDecoder, VAECache
 from ..vae.stream import Past
 from ..walk import Network
+from ..walk.wrapped import WrappedDecoder, WrappedNetwork
 
 PREFILL = "prefill"
 STEP = "step_"
@@ -89,30 +88,6 @@ class Probe:
         return sum(span.stage.startswith(prefix) for span in self.spans)
 
 
-class WrappedNetwork:
-    """A `Network` in front of another."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-
-    @property
-    def config(self) -> DiTConfig:
-        return self.network.config
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        return self.network.fingerprint
-
-    def text_keys_values(self, text: Tensor) -> TextKV:
-        return self.network.text_keys_values(text)
-
-    def image_keys_values(self, clip: Tensor) -> TextKV:
-        return self.network.image_keys_values(clip)
-
-    def __call__(self, inputs: Inputs) -> Tensor | None:
-        return self.network(inputs)
-
-
 class TimedNetwork(WrappedNetwork):
     """Times forwards, as a prefill or as the steps in their order."""
 
@@ -126,24 +101,12 @@ class TimedNetwork(WrappedNetwork):
             return self.network(inputs)
 
 
-class TimedDecoder:
-    """A `StreamingDecoder` that times its calls."""
+class TimedDecoder(WrappedDecoder):
+    """Times its calls."""
 
     def __init__(self, decoder: StreamingDecoder, probe: Probe) -> None:
-        self.decoder = decoder
+        super().__init__(decoder)
         self.probe = probe
-
-    @property
-    def latent_channels(self) -> int:
-        return self.decoder.latent_channels
-
-    @property
-    def spatial_stride(self) -> int:
-        return self.decoder.spatial_stride
-
-    @property
-    def reach(self) -> int:
-        return self.decoder.reach
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         with self.probe.time(DECODE):

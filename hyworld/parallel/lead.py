@@ -9,13 +9,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..config import DiTConfig
 from ..dit import Inputs, TextKV
 from ..dit.graphs import changing
-from ..fingerprint import Fingerprint
 from ..vae import CausalVAE, StreamingDecoder, VAECache
 from ..vae.stream import Past
 from ..walk import Network
+from ..walk.wrapped import WrappedDecoder, WrappedNetwork
 from . import orders
 from .numbers import Numbers
 from .peers import Peers
@@ -50,21 +49,13 @@ def answers(question: Callable[[], Answer]) -> list[Answer]:
     return found
 
 
-class SharedNetwork:
+class SharedNetwork(WrappedNetwork):
     """A `Network` that all processes run; `side` is its number of those of a walk."""
 
     def __init__(self, network: Network, side: int, crew: Crew) -> None:
-        self.network = network
+        super().__init__(network)
         self._side = side
         self.crew = crew
-
-    @property
-    def config(self) -> DiTConfig:
-        return self.network.config
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        return self.network.fingerprint
 
     def text_keys_values(self, text: Tensor) -> TextKV:
         return self._told(self.network.text_keys_values(text), text, picture=False)
@@ -123,7 +114,7 @@ class Elsewhere:
         return copy
 
 
-class SharedDecoder:
+class SharedDecoder(WrappedDecoder):
     """A `StreamingDecoder` of which every process decodes a strip.
 
     vae: with the kernels of this process's strip.
@@ -131,25 +122,13 @@ class SharedDecoder:
     """
 
     def __init__(self, vae: CausalVAE, whole: StreamingDecoder, crew: Crew) -> None:
+        super().__init__(whole)
         self._vae = vae
-        self._whole = whole
         self.crew = crew
-
-    @property
-    def latent_channels(self) -> int:
-        return self._whole.latent_channels
-
-    @property
-    def spatial_stride(self) -> int:
-        return self._whole.spatial_stride
-
-    @property
-    def reach(self) -> int:
-        return self._whole.reach
 
     def decode_stream(self, latents: Tensor, cache: Past | None = None) -> tuple[Tensor, VAECache]:
         if latents.ndim != 5 or latents.shape[3] < dist.get_world_size():
-            return self._whole.decode_stream(latents, cache)
+            return super().decode_stream(latents, cache)
         own, elsewhere = _parted(cache)
         after = Elsewhere(self.crew, on_gpu=latents.is_cuda)
         before = None if elsewhere is None else elsewhere.number

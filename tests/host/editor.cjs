@@ -243,6 +243,8 @@ async function typing(page, editor) {
     }),
   );
   const before = await editor.text();
+  await editor.part(".hyw-ruler").focus();
+  await page.keyboard.press("End"); // from there the playhead follows the text's end
   await field.fill("w-7, jump-4");
   await page.waitForTimeout(300);
   await gamepadForward(page);

@@ -80,11 +80,11 @@ def opened(request: pytest.FixtureRequest, session: dict[str, Any]) -> dict[str,
     return {**session["opened"][request.param], "name": name}
 
 
-@pytest.fixture(params=[*OPENED, "ran"])
+@pytest.fixture(params=[*OPENED, "ran", "again"])
 def seen(request: pytest.FixtureRequest, session: dict[str, Any]) -> dict[str, Any]:
-    """One template as it opens, or the quick start with each node as large as it got in a run."""
-    if request.param == "ran":
-        return {**session["ran"], "saved": saved(RUN)}
+    """One template as it opens, or the quick start with each node as large as it got in a run, or in a second one."""
+    if request.param in session:
+        return {**session[request.param], "saved": saved(RUN)}
     return {**session["opened"][request.param], "saved": saved(request.param.split()[0])}
 
 
@@ -167,4 +167,6 @@ def test_nothing_lies_over_a_template_that_needs_no_file(opened: dict[str, Any])
 
 
 def test_the_quick_start_runs(session: dict[str, Any]) -> None:
-    assert session["ran"]["ended"] == "execution_success"
+    assert session["ran"]["ended"] == session["again"]["ended"] == "execution_success"
+    assert session["ran"]["told"] is None
+    assert session["again"]["told"].startswith("Chunk 1 is known from the last run")

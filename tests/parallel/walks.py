@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from hyworld import Pipeline, Trajectory, World
-from hyworld.config import DiTConfig, MemoryConfig, Wan21VAEConfig
+from hyworld.config import MemoryConfig, Wan21VAEConfig
 from hyworld.dit import PLAIN, WanDiT
 from hyworld.dit.fp8_attention import PLAIN_FP8
 from hyworld.modes import Modes
@@ -19,35 +19,25 @@ from hyworld.parallel.together import together
 from hyworld.pipeline import load, make_walker
 from hyworld.vae.fp8_convolution import use_fp8_convolutions
 from hyworld.vae.wan21 import Wan21VAE
-from hyworld.walk import Recipe, Rolling, Walker, Words
+from hyworld.walk import Rolling, Walker
 from hyworld.walk.decoding import Decoding
-from hyworld.walk.schedules import step_list
 from hyworld.weights.random import randomise
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "walk"))
+from streaming import CONFIG, DISTILLED, NEGATIVE, RAIN, TEXT
 
 SIZE = (96, 96)
 """9 tokens a latent and 6 rows: not to be shared evenly by 2 or 4."""
 
 PATH = Trajectory.from_tokens("w-7, right-9, left-9, d-6")
-STREAM = Recipe(
-    name="small",
-    chunk_latents=2,
-    memory=Rolling(window=4),
-    advance="renoise",
-    context_timestep=0.0,
-    picture=None,
-    picture_timestep=None,
-    spatial_stride=8,
-    shift=5.0,
-    **step_list((1000, 500), 5.0)._asdict(),
-)
 STREAMS = {
-    "window": STREAM,
-    "rerope, guided": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=False), guidance=3.0),
-    "two networks": replace(STREAM, memory=Rolling(window=3, sink=2), boundary=900.0),
-    "fp8": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=True)),
-    "camera branch": replace(STREAM, memory=Rolling(window=3, sink=1, rotated=False), camera_branch=True),
+    "window": DISTILLED,
+    "rerope, guided": replace(DISTILLED, memory=Rolling(window=3, sink=1, rotated=False), guidance=3.0),
+    "two networks": replace(DISTILLED, memory=Rolling(window=3, sink=2), boundary=900.0),
+    "fp8": replace(DISTILLED, memory=Rolling(window=3, sink=1, rotated=True)),
+    "camera branch": replace(DISTILLED, memory=Rolling(window=3, sink=1, rotated=False), camera_branch=True),
     "recall": replace(
-        STREAM,
+        DISTILLED,
         memory=Rolling(window=6, sink=1, rotated=False, recall=MemoryConfig(points=64)),
         camera_branch=True,
     ),
@@ -59,17 +49,8 @@ Walked = dict[str, torch.Tensor]
 def streaming(name: str, *, device: str) -> Pipeline:
     """A small Wan that streams by one of `STREAMS`."""
     recipe = STREAMS[name]
-    config = DiTConfig(
-        num_heads=4,
-        head_dim=12,
-        num_layers=2,
-        ffn_dim=32,
-        latent_channels=6,
-        text_dim=10,
-        freq_dim=16,
-        cameras=recipe.follows_camera,
-        camera_width=32 if recipe.camera_branch else 0,
-    )
+    # 4 heads: one for each of so many processes.
+    config = replace(CONFIG, num_heads=4, cameras=recipe.follows_camera, camera_width=32 if recipe.camera_branch else 0)
     width = 32 if name == "fp8" else 4
     sizes = Wan21VAEConfig(encoder_dim=4, decoder_dim=width, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
     vae = randomise(Wan21VAE(sizes), 1)
@@ -84,10 +65,6 @@ def streaming(name: str, *, device: str) -> Pipeline:
     use_fp8_convolutions(vae)
     decoding = Decoding(vae, device=where, dtype=dtype)
     return Pipeline(Walker(first, recipe=recipe, decoding=decoding, fp8_memory=True), vae, (48, 80))
-
-
-def text(seed: int) -> Words:
-    return Words(torch.randn(1, 5, 10, generator=torch.Generator().manual_seed(seed)), f"words {seed}")
 
 
 def keep(walked: Walked, name: str, world: World, frames: list[torch.Tensor | None]) -> None:
@@ -118,9 +95,9 @@ def walks(kinds: tuple[Literal["fast", "compact"], ...] = ("fast", "compact"), *
     keep(walked, "tiny decoder", chunks[-1].world, [chunk.frames for chunk in chunks])
     for name in STREAMS:
         pipeline = together(streaming, name, device="cpu")
-        start = pipeline.start(None, text(0), negative=text(1))
+        start = pipeline.start(None, TEXT, negative=NEGATIVE)
         path = Trajectory.from_tokens("w-6, right-7") if STREAMS[name].follows_camera else None
-        chunks = list(pipeline.walk(start, path, 6, prompts={2: text(2)}))
+        chunks = list(pipeline.walk(start, path, 6, prompts={2: RAIN}))
         keep(walked, name, chunks[-1].world, [chunk.frames for chunk in chunks])
     return walked
 

@@ -1,10 +1,13 @@
 /**
- * Shows in a node what its last run had to say (`ui.PreviewText`); the front end's own line of progress goes with the run.
+ * Shows in a node what its last run had to say (`ui.PreviewText`), in the place of the front end's own line of progress,
+ * so that the node does not grow over what lies below it.
  */
 
+import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
 const WIDGET = "hyworld_notes";
+const PROGRESS = "$$node-text-preview";
 
 /** Pixels of the graph, at zoom 1. */
 const LINE_HEIGHT = 16;
@@ -13,6 +16,13 @@ const MARGINS = 40;
 
 app.registerExtension({
   name: "HYWorld.Notes",
+
+  setup() {
+    api.addEventListener("executing", ({ detail }) => {
+      const notes = detail && notesOf(app.graph.getNodeById(detail));
+      if (notes) notes.element.textContent = ""; // of the last run; now there is progress
+    });
+  },
 
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("HYWorld")) return;
@@ -24,12 +34,24 @@ app.registerExtension({
   },
 });
 
+function notesOf(node) {
+  return node?.widgets?.find(({ name }) => name === WIDGET);
+}
+
 function show(node, text) {
-  const widget = node.widgets?.find(({ name }) => name === WIDGET) ?? (text && addNotes(node));
+  const widget = notesOf(node) ?? (text && addNotes(node));
   if (!widget) return;
+  if (text) removeProgress(node);
   widget.element.textContent = text;
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+}
+
+function removeProgress(node) {
+  const at = node.widgets.findIndex(({ name }) => name === PROGRESS);
+  if (at < 0) return;
+  node.widgets[at].onRemove?.();
+  node.widgets.splice(at, 1);
 }
 
 function addNotes(node) {

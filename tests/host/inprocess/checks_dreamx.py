@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.lora
 import torch
-from checks_lora import kohya, low_rank, merged, peft, with_lora
+from checks_lora import kohya, low_rank, patched_as_merged, peft, with_lora
 from checks_saving import saved
 from checks_wrappers import Recorder
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from torch import Tensor
 from workbench import (
-    SEED,
     Walk,
     close,
     differ,
@@ -20,6 +18,7 @@ from workbench import (
     network_of,
     pack,
     prompt,
+    random_file,
     random_state,
     refused,
     require,
@@ -28,6 +27,7 @@ from workbench import (
     small_config,
     small_vae,
     walk,
+    walked_alone,
     write_state,
 )
 
@@ -43,8 +43,7 @@ def dreamx_config() -> Any:
 
 
 def dreamx_model(name: str = "dreamx.safetensors", **chosen: Any) -> Any:
-    config = dreamx_config()
-    return load(write_state(name, random_state(config), config), **chosen)
+    return load(random_file(name, dreamx_config()), **chosen)
 
 
 def path_of(text: str = PATH, **inputs: Any) -> Any:
@@ -58,12 +57,7 @@ def made(model: Any, path: Any = None, **inputs: Any) -> Walk:
 
 def engine(path: Any) -> Tensor:
     config = dreamx_config()
-    recipe = pack("hyworld.walk.recipes").DREAMX_5B
-    walker = pack("hyworld.walk").Walker(network_of(config, random_state(config)), recipe=recipe)
-    world = walker.begin(prompt(config.text_dim)[0][0], latent_size=CELLS, seed=SEED)
-    for chunk in walker.walk(world, path):
-        world = chunk.world
-    return world.latents
+    return walked_alone(network_of(config, random_state(config)), CELLS, path, recipe="dreamx_5b")
 
 
 def check_a_walk_equals_the_engines() -> str:
@@ -148,12 +142,7 @@ def check_loras_reach_the_camera_branch() -> str:
     pairs = low_rank(layers, config)
     evidence = []
     for what, keys in (("PEFT", peft(pairs)), ("kohya", kohya(pairs))):
-        changed = with_lora(model, keys)
-        require(len(changed.patches) == len(pairs), f"{what}: {len(changed.patches)} patches")
-        for layer in layers:
-            key = f"diffusion_model.{layer}.weight"
-            patched = comfy.lora.calculate_weight(changed.patches[key], state[f"{layer}.weight"].clone(), key)
-            evidence.append(close(patched, merged(state, pairs)[f"{layer}.weight"], 1e-5, f"{layer} by {what}"))
+        evidence.append(patched_as_merged(with_lora(model, keys), state, pairs, what))
     return " ".join(evidence)
 
 
@@ -184,7 +173,7 @@ def check_words_change_and_a_world_is_rewound_and_branched_from() -> str:
 
 def check_it_walks_compiled() -> str:
     config, recorder = small_config(num_layers=1, latent_channels=48, camera_width=16), Recorder()
-    model, path = load(write_state("one_layer.safetensors", random_state(config), config)), path_of()
+    model, path = load(random_file("one_layer.safetensors", config)), path_of()
     with torch.inference_mode():
         compiled = model.clone()
         set_torch_compile_wrapper(compiled, backend=recorder)

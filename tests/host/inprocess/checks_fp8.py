@@ -29,6 +29,7 @@ from workbench import (
     model_file,
     network_of,
     pack,
+    random_file,
     random_state,
     require,
     same,
@@ -84,7 +85,7 @@ def load_in_fp8(name: str, weight_dtype: str = "default") -> tuple[Any, Rounding
 
 
 def a_file(config: Any) -> str:
-    return write_state("for_fp8.safetensors", random_state(config), config)
+    return random_file("for_fp8.safetensors", config)
 
 
 def engine_in_fp8(network: Any) -> Tensor:

@@ -20,6 +20,7 @@ from workbench import (
     model_file,
     network_of,
     pack,
+    random_file,
     random_state,
     refused,
     require,
@@ -146,7 +147,7 @@ def check_default_leaves_a_bf16_file_to_the_hosts_choice() -> str:
 def scaled_fp8_file(name: str = "scaled.safetensors", config: Any = None) -> tuple[str, dict[str, Tensor]]:
     """A scaled fp8 file as `hyworld convert --dtype fp8` writes it, and its weights multiplied out."""
     config = config or small_config()
-    source = write_state(f"to_be_{name}", random_state(config), config)
+    source = random_file(f"to_be_{name}", config)
     target = model_file(name)
     weights = pack("hyworld.weights")
     if not target.exists():

@@ -18,11 +18,11 @@ from workbench import (
     latents_of,
     load,
     pack,
+    random_file,
     random_state,
     require,
     same,
     small_config,
-    write_state,
 )
 
 RANK = 4
@@ -88,8 +88,7 @@ def with_lora(model: Any, keys: dict[str, Tensor], strength: float = STRENGTH) -
 
 
 def small_model() -> Any:
-    config = small_config()
-    return load(write_state("for_lora.safetensors", random_state(config), config))
+    return load(random_file("for_lora.safetensors", small_config()))
 
 
 @contextmanager
@@ -209,6 +208,16 @@ def patched(model: Any) -> dict[str, Tensor]:
     return {
         key: comfy.lora.calculate_weight(patches, state[key].clone(), key) for key, patches in model.patches.items()
     }
+
+
+def patched_as_merged(model: Any, state: dict[str, Tensor], pairs: dict[str, Pair], what: str) -> str:
+    """Evidence that the host computes the weights of `state` with `pairs` merged into them."""
+    weights, exact = patched(model), merged(state, pairs)
+    require(len(weights) == len(pairs), f"{what}: {len(weights)} patches")
+    return " ".join(
+        close(weights[f"diffusion_model.{layer}.weight"], exact[f"{layer}.weight"], 1e-5, f"{layer} by {what}")
+        for layer in pairs
+    )
 
 
 def check_every_naming_gives_the_same_weights() -> str:

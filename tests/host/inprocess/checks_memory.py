@@ -18,13 +18,13 @@ from workbench import (
     latents_of,
     load,
     load_tiny,
+    random_file,
     random_state,
     require,
     same,
     small_config,
     small_vae,
     walk,
-    write_state,
 )
 
 
@@ -157,7 +157,7 @@ def peak(of: Callable[[], Any]) -> tuple[Any, int]:
 def check_frames_lie_in_memory_once() -> str:
     """As float32, which IMAGE is: 4 bytes for each of the frames' own."""
     config = small_config()
-    model, vae = load(write_state("for_frames.safetensors", random_state(config), config)), small_vae()
+    model, vae = load(random_file("for_frames.safetensors", config)), small_vae()
     at_large = {"vae": vae, "size": (320, 320)}
     walk(model, "w-15", **at_large)  # what the allocator keeps
     # What a chunk takes while it is made is the same in both.

@@ -19,11 +19,11 @@ from workbench import (
     latents_of,
     load,
     pack,
+    random_file,
     random_state,
     require,
     same,
     small_config,
-    write_state,
 )
 
 FORWARDS = 9
@@ -82,7 +82,7 @@ def check_not_with_weights_elsewhere() -> str:
 
 def check_not_with_weights_to_be_cast() -> str:
     config = small_config()
-    model = load(write_state("for_resident.safetensors", random_state(config), config), "fp8_e4m3fn")
+    model = load(random_file("for_resident.safetensors", config), "fp8_e4m3fn")
     _, seen = walked(model)
     return require(not seen.ran, f"the host's layers cast their weights: {seen}")
 

@@ -15,6 +15,7 @@ from workbench import (
     SEED,
     close,
     differ,
+    encoded,
     engine_latents,
     latents_of,
     load,
@@ -23,6 +24,7 @@ from workbench import (
     network_of,
     pack,
     prompt,
+    random_file,
     random_state,
     refused,
     require,
@@ -55,9 +57,9 @@ def as_image(photo: Image.Image) -> Tensor:
     return pixels.float() / 255
 
 
-def encoded(vae: Any) -> dict[str, Tensor]:
-    """LATENT of the picture, from Encode First Frame."""
-    return run_node("HYWorldEncodeFirstFrame", image=as_image(picture()), vae=vae, width=SIZE[1], height=SIZE[0])[0]
+def first_frame(vae: Any) -> dict[str, Tensor]:
+    """LATENT of the picture."""
+    return encoded(as_image(picture()), vae, SIZE)[0]
 
 
 def as_bytes(images: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ def check_a_whole_tiny_walk_equals_the_engines() -> str:
     vae, clip, _ = run_node("HYWorldTinyWorld")
     with torch.inference_mode():
         (positive,) = nodes.CLIPTextEncode().encode(clip, SENTENCE)
-    first, host = encoded(vae), pack("nodes.host.vae").HostVAE(vae)
+    first, host = first_frame(vae), pack("nodes.host.vae").HostVAE(vae)
     ours = walk(load(pack("nodes.host.model").TINY_NAME), PATH, vae=vae, positive=positive, first_frame=first)
 
     pipeline = pack("hyworld").load(device="cpu")
@@ -98,7 +100,7 @@ def check_the_built_in_tiny_decoder_equals_the_engines() -> str:
     vae, clip, _ = run_node("HYWorldTinyWorld")
     with torch.inference_mode():
         (positive,) = nodes.CLIPTextEncode().encode(clip, SENTENCE)
-    first, model = encoded(vae), load(pack("nodes.host.model").TINY_NAME)
+    first, model = first_frame(vae), load(pack("nodes.host.model").TINY_NAME)
     chosen = {"vae": vae, "positive": positive, "first_frame": first}
     full = walk(model, "w-3", **chosen)
     tiny = walk(model, "w-3", decoder=host_vae.BUILT_IN_DECODER, **chosen)
@@ -131,9 +133,9 @@ def check_the_built_in_tiny_decoder_is_for_its_own_vae() -> str:
 def check_a_walk_with_wan_statistics_equals_the_engines() -> str:
     """48 channels and the released means and deviations, which cancel nowhere: LATENT is raw, the network's is not."""
     config, vae = small_config(), small_vae()
-    name = write_state("wan_like.safetensors", random_state(config), config)
+    name = random_file("wan_like.safetensors", config)
     save_file(vae.first_stage_model.state_dict(), model_file("wan_like_vae.safetensors", "vae"))
-    first = encoded(vae)
+    first = first_frame(vae)
     ours = walk(load(name), PATH, vae=vae, first_frame=first)
 
     pipeline = pack("hyworld").load(
@@ -158,7 +160,7 @@ def check_a_walk_with_wan_statistics_equals_the_engines() -> str:
 
 def check_a_walk_from_the_prompt_alone_equals_the_engines() -> str:
     config = small_config()
-    model = load(write_state("prompt_alone.safetensors", random_state(config), config))
+    model = load(random_file("prompt_alone.safetensors", config))
     return same(latents_of(model, PATH), engine_latents(config, random_state(config), PATH), "latents of 5 chunks")
 
 
@@ -187,7 +189,7 @@ def check_as_many_latents_are_remembered_as_the_loader_says() -> str:
         world = walk(load(name, **given), path).world
         found.append(max(len(step.memory_frames) for step in world.history))
         recipe = known.remembering(recipes.WORLDPLAY, known.Modes(remembered=remembered))
-        expected = walked_alone(network_of(config, random_state(config)), (4, 4), path, recipe)
+        expected = walked_alone(network_of(config, random_state(config)), (4, 4), path, recipe=recipe)
         evidence.append(same(world.latents, expected, f"{remembered} remembered, the engine's"))
     require(found == [16, 12, 8], f"six chunks remember up to: {found}")
     return " ".join(
@@ -275,7 +277,7 @@ def k_sampler(model: Any, text_dim: int) -> None:
 
 def check_a_k_sampler_is_told_which_sampler_to_use() -> str:
     config = small_config()
-    model = load(write_state("for_ksampler.safetensors", random_state(config), config))
+    model = load(random_file("for_ksampler.safetensors", config))
     evidence = refused(
         lambda: k_sampler(model, config.text_dim),
         "This model walks chunk by chunk",
@@ -290,7 +292,7 @@ def check_a_k_sampler_is_told_which_sampler_to_use() -> str:
 
 def check_vae_and_prompt_of_another_model_are_refused() -> str:
     config = small_config()
-    model = load(write_state("for_mismatch.safetensors", random_state(config), config))
+    model = load(random_file("for_mismatch.safetensors", config))
     return " | ".join(
         (
             refused(lambda: walk(model, vae=small_vae(12)), "The VAE has 12 latent channels", "needs 48"),

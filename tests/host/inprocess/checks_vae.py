@@ -17,13 +17,13 @@ from torch import Tensor
 from workbench import (
     close,
     differ,
+    encoded,
     load,
     model_file,
     pack,
-    random_state,
+    random_file,
     refused,
     require,
-    run_node,
     same,
     small_config,
     walk,
@@ -165,10 +165,10 @@ def check_encoding_equals_the_hosts() -> str:
 def check_a_walk_ends_in_the_hosts_frames() -> str:
     """The Streaming Sampler with the core VAE: its frames are what VAE Decode makes of its latents."""
     config = small_config()
-    model = load(write_state("for_vae.safetensors", random_state(config), config))
+    model = load(random_file("for_vae.safetensors", config))
     vae = full_size_vae()
     image = torch.rand(1, 40, 40, 3, generator=torch.Generator().manual_seed(3))
-    first, cropped = run_node("HYWorldEncodeFirstFrame", image=image, vae=vae, width=32, height=32)
+    first, cropped = encoded(image, vae, (32, 32))
     with torch.inference_mode():
         require(torch.allclose(first["samples"], vae.encode(cropped).float(), atol=1e-4), "LATENT is the host's own")
     out = walk(model, "w-3", vae=vae, first_frame=first)
@@ -200,7 +200,7 @@ def check_other_vaes_are_refused_by_name() -> str:
     )
     hosted = pack("nodes.host.vae").HostVAE
     config = small_config()
-    model = load(write_state("for_another_vae.safetensors", random_state(config), config))
+    model = load(random_file("for_another_vae.safetensors", config))
     return " | ".join(
         (
             refused(

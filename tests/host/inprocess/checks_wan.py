@@ -10,20 +10,21 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
-import comfy.lora
 import torch
-from checks_lora import low_rank, merged, peft, warnings_of_the_host, with_lora
+from checks_lora import diffusers, low_rank, patched_as_merged, peft, warnings_of_the_host, with_lora
 from torch import Tensor
 from workbench import (
     SEED,
     Walk,
     close,
     differ,
+    encoded,
     load,
     load_tiny,
     network_of,
     pack,
     prompt,
+    random_file,
     random_state,
     refused,
     require,
@@ -32,7 +33,7 @@ from workbench import (
     small_config,
     small_vae,
     walk,
-    write_state,
+    walked_alone,
 )
 
 SIZE = (32, 48)
@@ -43,10 +44,6 @@ CELLS = (4, 6)
 def wan_config(**sizes: Any) -> Any:
     """A Wan 2.1 of a few thousand parameters."""
     return small_config(**{"num_layers": 2, "latent_channels": 16, "cameras": False, **sizes})
-
-
-def wan_file(name: str, config: Any, seed: int = 3) -> str:
-    return write_state(name, random_state(config, seed), config)
 
 
 @contextmanager
@@ -72,19 +69,14 @@ def engine(
     networks: list[Any], recipe: str, chunks: int, latent_size: tuple[int, int] = CELLS, **begins: Any
 ) -> Tensor:
     """Latents of the same chunks by the engine alone."""
-    known = pack("hyworld.walk.recipes").recipe(recipe)
-    walker = pack("hyworld.walk").Walker(networks[0], recipe=known, second=None if len(networks) == 1 else networks[1])
-    text = prompt(networks[0].config.text_dim)[0][0]
-    world = walker.begin(text, latent_size=latent_size, seed=SEED, **begins)
-    for chunk in walker.walk(world, None, chunks):
-        world = chunk.world
-    return world.latents
+    first, second = networks if len(networks) == 2 else (*networks, None)
+    return walked_alone(first, latent_size, None, chunks, recipe=recipe, second=second, **begins)
 
 
 def check_self_forcing_equals_the_engines() -> str:
     """Five chunks of three latents: in the rolling memory, with frames and a LATENT of the Wan 2.1 VAE."""
     config = wan_config()
-    model = load(wan_file("Self-Forcing-tiny.safetensors", config))
+    model = load(random_file("Self-Forcing-tiny.safetensors", config))
     require(model.model.recipe(two=False).name == "self_forcing", "the file's name says the recipe")
     require(type(model.model.latent_format).__name__ == "Wan21", "the host knows what its latents are")
     vae = small_vae(16)
@@ -103,7 +95,7 @@ def check_self_forcing_equals_the_engines() -> str:
 def check_another_chunk_goes_on_in_the_same_world() -> str:
     """From a world on a socket, from one in a file's form, and by reuse of the last run."""
     config = wan_config()
-    model, vae = load(wan_file("causal-forcing-tiny.safetensors", config)), small_vae(16)
+    model, vae = load(random_file("causal-forcing-tiny.safetensors", config)), small_vae(16)
     whole = made(model, 3, vae=vae)
     first = made(model, 2, vae=vae)
     onwards = made(model, 1, vae=vae, world=first.world)
@@ -119,7 +111,7 @@ def check_another_chunk_goes_on_in_the_same_world() -> str:
 
 def check_the_recipe_is_chosen_in_the_loader() -> str:
     config = wan_config()
-    name = wan_file("unnamed.safetensors", config)
+    name = random_file("unnamed.safetensors", config)
     told = refused(lambda: load(name), "unnamed.safetensors", "self_forcing", "causal_forcing_framewise", "wan21_t2v")
     framewise = made(load(name, recipe="causal_forcing_framewise"), 3)
     expected = engine([network_of(config, random_state(config))], "causal_forcing_framewise", 3)
@@ -130,7 +122,7 @@ def check_the_recipe_is_chosen_in_the_loader() -> str:
 
 
 def check_settings_are_chosen_in_the_loader() -> str:
-    file = wan_file("settings.safetensors", wan_config())
+    file = random_file("settings.safetensors", wan_config())
     given = {"recipe": "wan21_t2v", "steps": 7, "shift": 3.0, "guidance": 2.5}
     recipe, released = (load(file, **chosen).model.recipe(two=False) for chosen in (given, {"recipe": "wan21_t2v"}))
     told = (recipe.steps, recipe.shift, recipe.guidance, released.steps, released.shift, released.guidance)
@@ -170,7 +162,7 @@ def check_which_weights_of_a_released_file() -> str:
 
 def check_what_a_model_without_cameras_is_not_given() -> str:
     config = wan_config()
-    model, vae = load(wan_file("self_forcing_refuses.safetensors", config)), small_vae(16)
+    model, vae = load(random_file("self_forcing_refuses.safetensors", config)), small_vae(16)
     path = pack("hyworld").Trajectory.from_tokens("w-11")
     latent = {"samples": torch.zeros(1, 16, 1, *CELLS)}
     return " | ".join(
@@ -189,7 +181,7 @@ def check_what_a_model_without_cameras_is_not_given() -> str:
 
 def check_a_negative_prompt_that_has_no_effect_is_said() -> str:
     config = wan_config()
-    model = load(wan_file("self_forcing_negative.safetensors", config))
+    model = load(random_file("self_forcing_negative.safetensors", config))
     plain = made(model, 1)
     with warnings_of_the_host() as notes:
         told = made(model, 1, negative=prompt(config.text_dim))
@@ -213,18 +205,12 @@ def picture() -> Tensor:
     return torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(4))
 
 
-def encoded(vae: Any, size: tuple[int, int]) -> tuple[dict[str, Tensor], Tensor]:
-    """LATENT and cropped picture, from Encode First Frame."""
-    first, cropped = run_node("HYWorldEncodeFirstFrame", image=picture(), vae=vae, width=size[1], height=size[0])
-    return first, cropped
-
-
 def check_ti2v_from_words_and_from_a_picture() -> str:
     """Guided by a negative prompt; two chunks."""
     config, size, cells = wan_config(latent_channels=48), (32, 64), (2, 4)
-    model, vae = load(wan_file("ti2v.safetensors", config)), small_vae(48)
+    model, vae = load(random_file("ti2v.safetensors", config)), small_vae(48)
     network, away = network_of(config, random_state(config)), negative(config.text_dim)
-    first, _ = encoded(vae, size)
+    first, _ = encoded(picture(), vae, size)
     latent = pack("nodes.host.vae").HostVAE(vae).normalise(first["samples"])
     with quick(model, "ti2v_5b") as recipe:
         text = made(model, 2, size=size, negative=away)
@@ -250,7 +236,7 @@ def check_ti2v_from_words_and_from_a_picture() -> str:
 
 def check_ti2v_as_released_needs_its_solver() -> str:
     config = wan_config(latent_channels=48, num_layers=1)
-    model, away = load(wan_file("ti2v_released.safetensors", config)), negative(config.text_dim)
+    model, away = load(random_file("ti2v_released.safetensors", config)), negative(config.text_dim)
     if importlib.util.find_spec("diffusers") is None:
         return refused(
             lambda: made(model, 1, size=(32, 32), negative=away), "ti2v_5b samples with UniPC", "pip install"
@@ -262,11 +248,11 @@ def check_ti2v_as_released_needs_its_solver() -> str:
 
 def check_the_picture_in_channels_and_in_clip_tokens() -> str:
     config = wan_config(image_channels=20, clip_dim=16)
-    model, vae = load(wan_file("i2v.safetensors", config)), small_vae(16)
+    model, vae = load(random_file("i2v.safetensors", config)), small_vae(16)
     require(model.model.recipe(two=False).name == "wan21_i2v", "the tensors say the recipe")
     tokens = torch.randn(1, 9, 16, generator=torch.Generator().manual_seed(8))
     clip = SimpleNamespace(penultimate_hidden_states=tokens)
-    away, (first, cropped) = negative(config.text_dim), encoded(vae, SIZE)
+    away, (first, cropped) = negative(config.text_dim), encoded(picture(), vae, SIZE)
     video = torch.cat((cropped.movedim(-1, 0)[None] * 2 - 1, torch.zeros(1, 3, 8, *SIZE)), dim=2)
     latents = vae.first_stage_model.encode(video)
     given = {"vae": vae, "first_frame": first, "negative": away, "clip_vision_output": clip}
@@ -287,7 +273,7 @@ def check_the_picture_in_channels_and_in_clip_tokens() -> str:
 
 def check_two_networks() -> str:
     config = wan_config()
-    names = [wan_file(f"{side}.safetensors", config, seed) for side, seed in (("high", 3), ("low", 4))]
+    names = [random_file(f"{side}.safetensors", config, seed) for side, seed in (("high", 3), ("low", 4))]
     high, low = (load(name, recipe="wan22_t2v_14b") for name in names)
     away = negative(config.text_dim)
     networks = [network_of(config, random_state(config, seed)) for seed in (3, 4)]
@@ -310,24 +296,16 @@ def check_two_networks() -> str:
 def check_loras_by_native_and_diffusers_names() -> str:
     config = wan_config(image_channels=20, clip_dim=16)
     state = random_state(config)
-    plain = load(wan_file("for_wan_lora.safetensors", config))
+    plain = load(random_file("for_wan_lora.safetensors", config))
     layers = ("blocks.0.self_attn.q", "blocks.1.ffn.0", "blocks.1.cross_attn.k_img", "blocks.0.cross_attn.o")
     pairs = low_rank(layers, config)
-    theirs = pack("hyworld.weights").dit_to_diffusers({f"{layer}.weight": pair for layer, pair in pairs.items()})
-    files = {
-        "native names": peft(pairs),
-        "diffusers' names": peft({name.removesuffix(".weight"): pair for name, pair in theirs.items()}, "transformer."),
-    }
+    files = {"native names": peft(pairs), "diffusers' names": peft(diffusers(pairs), "transformer.")}
     evidence = []
     for what, keys in files.items():
         with warnings_of_the_host() as warned:
             changed = with_lora(plain, keys)
-        require(not warned and len(changed.patches) == len(pairs), f"{what}: {len(changed.patches)} patches, {warned}")
-        require(not pack("nodes.host.lora").lora_notes(changed), "nothing to say")
-        for layer in layers:
-            key = f"diffusion_model.{layer}.weight"
-            patched = comfy.lora.calculate_weight(changed.patches[key], state[f"{layer}.weight"].clone(), key)
-            evidence.append(close(patched, merged(state, pairs)[f"{layer}.weight"], 1e-5, f"{layer} by {what}"))
+        require(not warned and not pack("nodes.host.lora").lora_notes(changed), f"nothing to say, {warned}")
+        evidence.append(patched_as_merged(changed, state, pairs, what))
     nothing = with_lora(plain, {"blocks.0.nowhere.lora_A.weight": torch.ones(2, 2)})
     (note,) = pack("nodes.host.lora").lora_notes(nothing)
     return " ".join(evidence) + require("which is a Wan 2.1 of 2 blocks" in note, note)
@@ -335,7 +313,7 @@ def check_loras_by_native_and_diffusers_names() -> str:
 
 def check_a_world_is_saved_loaded_shown_and_gone_on_in() -> str:
     config = wan_config(latent_channels=48)
-    model, away = load(wan_file("ti2v_saved.safetensors", config)), negative(config.text_dim)
+    model, away = load(random_file("ti2v_saved.safetensors", config)), negative(config.text_dim)
     with quick(model, "ti2v_5b"):
         whole = made(model, 3, size=(32, 64), negative=away)
         two = made(model, 2, size=(32, 64), negative=away)
@@ -367,7 +345,7 @@ class Company:
 
 def check_it_goes_on_by_itself_live() -> str:
     config = wan_config()
-    model, vae = load(wan_file("self_forcing_live.safetensors", config)), small_vae(16)
+    model, vae = load(random_file("self_forcing_live.safetensors", config)), small_vae(16)
     company = Company(3)
     with patch.object(pack("nodes.live"), "place_of_running_node", lambda: nullcontext(company)):
         _, world, path = run_node(
@@ -385,7 +363,7 @@ def check_it_goes_on_by_itself_live() -> str:
 
 
 def check_a_guided_model_is_not_walked_live() -> str:
-    model, vae = load(wan_file("live_t2v.safetensors", wan_config()), recipe="wan21_t2v"), small_vae(16)
+    model, vae = load(random_file("live_t2v.safetensors", wan_config()), recipe="wan21_t2v"), small_vae(16)
     given = {"model": model, "positive": prompt(wan_config().text_dim), "vae": vae}
     company = nullcontext(Company(1))
     with quick(model, "wan21_t2v"), patch.object(pack("nodes.live"), "place_of_running_node", lambda: company):

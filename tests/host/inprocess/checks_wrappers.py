@@ -17,11 +17,10 @@ from workbench import (
     latents_of,
     load,
     pack,
-    random_state,
+    random_file,
     require,
     same,
     small_config,
-    write_state,
 )
 
 PATH = "w-7, right-16"
@@ -49,7 +48,7 @@ class Recorder:
 
 def small_model() -> Any:
     config = small_config(num_layers=2)
-    return load(write_state("for_compile.safetensors", random_state(config), config))
+    return load(random_file("for_compile.safetensors", config))
 
 
 def check_every_forward_runs_compiled_however_long_the_walk() -> str:

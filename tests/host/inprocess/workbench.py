@@ -117,6 +117,12 @@ def latents_of(model: Any, path: str = "w-3, right-4", **inputs: Any) -> Tensor:
     return walk(model, path, **inputs).world.latents
 
 
+def encoded(image: Tensor, vae: Any, size: tuple[int, int]) -> tuple[dict[str, Tensor], Tensor]:
+    """LATENT and cropped picture, from Encode First Frame; size: height and width."""
+    first, cropped = run_node("HYWorldEncodeFirstFrame", image=image, vae=vae, width=size[1], height=size[0])
+    return first, cropped
+
+
 def prompt(text_dim: int) -> list[list[Any]]:
     """CONDITIONING of random embeddings, the same every time."""
     return [[torch.randn(1, 7, text_dim, generator=torch.Generator().manual_seed(5)), {"pooled_output": None}]]
@@ -154,12 +160,23 @@ def engine_latents(config: Any, state: Mapping[str, Tensor], path: str = "w-3, r
     return walked_alone(network_of(config, state), (4, 4), path)
 
 
-def walked_alone(network: Any, latent_size: tuple[int, int], path: str, recipe: Any = None) -> Tensor:
-    """Latents of a walk by the engine over this network, by WorldPlay's recipe or another."""
-    recipe = recipe or pack("hyworld.walk.recipes").WORLDPLAY
-    walker = pack("hyworld.walk").Walker(network, recipe=recipe, dtype=next(network.parameters()).dtype)
-    world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED)
-    for chunk in walker.walk(world, path):
+def walked_alone(
+    network: Any,
+    latent_size: tuple[int, int],
+    path: Any = None,
+    chunks: int = 0,
+    *,
+    recipe: Any = "worldplay",
+    second: Any = None,
+    **begins: Any,
+) -> Tensor:
+    """Latents of a walk by the engine over this network; by a recipe or its name; `begins` goes to `Walker.begin`."""
+    if isinstance(recipe, str):
+        recipe = pack("hyworld.walk.recipes").recipe(recipe)
+    dtype = next(network.parameters()).dtype
+    walker = pack("hyworld.walk").Walker(network, recipe=recipe, second=second, dtype=dtype)
+    world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED, **begins)
+    for chunk in walker.walk(world, path, chunks):
         world = chunk.world
     return world.latents
 
@@ -207,6 +224,11 @@ def write_state(name: str, state: Mapping[str, Tensor], config: Any = None, fold
     metadata = None if config is None else {"config": json.dumps({"heads": config.num_heads, "hd": config.head_dim})}
     save_file({key: tensor.contiguous().clone() for key, tensor in state.items()}, model_file(name, folder), metadata)
     return name
+
+
+def random_file(name: str, config: Any, seed: int = 3) -> str:
+    """Write the weights of `random_state`, with their sizes."""
+    return write_state(name, random_state(config, seed), config)
 
 
 # --- comparisons ----------------------------------------------------------------------------------------------------
