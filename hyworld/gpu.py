@@ -64,17 +64,9 @@ def fp8_missing(device: torch.device) -> str | None:
 @lru_cache(maxsize=8)
 def fp8_attention_missing(device: torch.device) -> str | None:
     """None if attention in fp8 runs on `device`, else the reason; raises as `triton_missing`."""
-    if device.type != "cuda" or torch.version.hip is not None:
-        return "it needs an NVIDIA card"
-    if torch.cuda.get_device_capability(device) < (8, 9):
-        return "it needs a card of compute capability 8.9 (RTX 40) or newer"
-    missing = triton_missing(device)
+    missing = _fp8_kernels_missing(device)
     if missing is not None:
         return missing
-    import triton.language as tl
-
-    if not hasattr(tl, "make_tensor_descriptor"):
-        return "it needs Triton 3.4 or newer, which comes with PyTorch 2.8"
     try:
         from .dit import fp8_attention, fused_attention
 
@@ -94,11 +86,7 @@ def fp8_attention_missing(device: torch.device) -> str | None:
 @lru_cache(maxsize=8)
 def fp8_convolutions_missing(device: torch.device) -> str | None:
     """None if convolutions in fp8 run on `device`, else the reason; raises as `triton_missing`."""
-    if device.type != "cuda" or torch.version.hip is not None:
-        return "they need an NVIDIA card"
-    if torch.cuda.get_device_capability(device) < (8, 9):
-        return "they need a card of compute capability 8.9 (RTX 40) or newer"
-    missing = triton_missing(device)
+    missing = _fp8_kernels_missing(device)
     if missing is not None:
         return missing
     try:
@@ -112,7 +100,23 @@ def fp8_convolutions_missing(device: torch.device) -> str | None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # what Triton raises has no common class
-        return f"Triton cannot build them here ({_first_line(error)})"
+        return f"Triton cannot build it here ({_first_line(error)})"
+    return None
+
+
+def _fp8_kernels_missing(device: torch.device) -> str | None:
+    """None if there is what our fp8 kernels are built with, else the reason."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return "an NVIDIA card is needed"
+    if torch.cuda.get_device_capability(device) < (8, 9):
+        return "a card of compute capability 8.9 (RTX 40) or newer is needed"
+    missing = triton_missing(device)
+    if missing is not None:
+        return missing
+    import triton.language
+
+    if not hasattr(triton.language, "make_tensor_descriptor"):
+        return "Triton 3.4 or newer is needed, which comes with PyTorch 2.8"
     return None
 
 

@@ -52,10 +52,10 @@ def test_unknown_choices_are_refused(field: str, value: str):
         (Modes(kernels="triton"), "Triton kernels cannot run: .*not for cpu; choose the kernels auto or plain"),
         (Modes(linears="fp8"), "fp8 products cannot run: .* choose the linears exact"),
         (Modes(attention="flash"), "attention backend 'flash' needs the package flash_attn"),
-        (Modes(attention="fp8"), "fp8 attention cannot run: it needs an NVIDIA card; choose the attention auto"),
+        (Modes(attention="fp8"), "fp8 attention cannot run: an NVIDIA card is needed; choose the attention auto"),
         (
             Modes(convolutions="fp8"),
-            "fp8 convolutions cannot run: they need an NVIDIA card; choose the convolutions exact",
+            "fp8 convolutions cannot run: an NVIDIA card is needed; choose the convolutions exact",
         ),
         (Modes(convolutions="fp8", kernels="plain"), "fp8 convolutions are Triton kernels: choose the kernels auto"),
         (Modes(graphs="on"), "CUDA graphs cannot run: they need an NVIDIA card; choose"),

@@ -168,6 +168,10 @@ class CausalVAE(nn.Module):
         """Free the decoder's weights, most of the VAE's, where another decoder makes the frames."""
         del self.decoder, self.conv2
 
+    def forget_encoder(self) -> None:
+        """Likewise the encoder's."""
+        del self.encoder, self.conv1
+
     def encode(self, video: Tensor) -> Tensor:
         """Encode a whole video, one latent at a time so that memory stays flat; see `encode_stream`."""
         self._check_video(video, begins=True)

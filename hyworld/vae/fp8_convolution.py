@@ -47,19 +47,21 @@ class Fp8Conv3d(nn.Module):
     bias: `[out]`, in the dtype of the result.
     """
 
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor
     kernel_size = (3, 3, 3)
 
     def __init__(self, weight: Tensor, bias: Tensor, factor: float) -> None:
         super().__init__()
         rows, scale = quantise_rows(weight.detach().movedim(1, -1).flatten(1))
         self.padding = (0, 1, 1)
-        self.register_buffer("weight", rows.view(len(rows), *self.kernel_size, -1))
-        self.register_buffer("scale", scale.flatten() / factor)
-        self.register_buffer("bias", bias.detach())
+        self.weight = _constant(rows.view(len(rows), *self.kernel_size, -1))
+        self.scale = _constant(scale.flatten() / factor)
+        self.bias = _constant(bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.conv3d(x.float(), self.weight.float().movedim(-1, 1), None, 1, self.padding)
         return (out * self.scale.view(-1, 1, 1, 1) + self.bias.float().view(-1, 1, 1, 1)).to(self.bias.dtype)
+
+
+def _constant(tensor: Tensor) -> nn.Parameter:
+    """No buffer: hosts that load a model in parts move parameters."""
+    return nn.Parameter(tensor, requires_grad=False)

@@ -17,8 +17,10 @@ from ...hyworld import builtin
 from ...hyworld.config import TINY, VAE_SPATIAL_STRIDE, VAE_TEMPORAL_STRIDE, VAEConfig
 from ...hyworld.errors import InputError
 from ...hyworld.fingerprint import Fingerprint, fingerprint
+from ...hyworld.gpu import fp8_convolutions_missing
 from ...hyworld.modes import set_vae_kernels
 from ...hyworld.vae import CausalVAE, TinyDecoder, Wan22VAE, make_vae
+from ...hyworld.vae.fp8_convolution import use_fp8_convolutions
 from ...hyworld.vae.layers import HISTORY
 from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.walk.decoding import DecoderCaches
@@ -28,6 +30,7 @@ from .resident import Resident
 from .run import memory_for_decoding, raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
+FP8_DECODER = "full in fp8 (the VAE)"
 BUILT_IN_DECODER = "tiny (built-in world)"
 AUTO_DECODER = "auto"
 
@@ -136,6 +139,25 @@ class HostVAE:
         return self._ours.reach
 
     @property
+    def tiny(self) -> bool:
+        return False
+
+    def in_fp8(self) -> OwnDecoder:
+        """The decoder with convolutions in fp8, on weights of its own; made once for a device."""
+        made: OwnDecoder | None = getattr(self._vae, "_hyworld_in_fp8", None)
+        if made is None or made.device != self.device:
+            decoder = make_vae(self.config, device="meta").eval().requires_grad_(False)
+            decoder.forget_encoder()
+            # Rounded where they wait, so that the card holds no second set.
+            waiting = comfy.model_management.vae_offload_device()
+            state = {name: self.weigh(name, waiting).to(self.dtype, copy=True) for name in decoder.state_dict()}
+            decoder.load_state_dict(state, strict=True, assign=True)
+            use_fp8_convolutions(decoder)
+            set_vae_kernels(decoder, "auto", self.device)
+            made = self._vae._hyworld_in_fp8 = OwnDecoder(decoder, self.device, self.dtype)
+        return made
+
+    @property
     def caches(self) -> DecoderCaches:
         """Decoder caches kept on the VAE between runs, so that a continued world decodes without a seam."""
         if not hasattr(self._vae, "_hyworld_caches"):
@@ -220,19 +242,23 @@ class HostVAE:
         return self._ours._to_pixels(torch.cat(pieces, dim=2)), _as_streams_keep_it(memory)
 
 
-class HostTinyDecoder:
-    """The tiny decoder (TAEHV) under the host's memory management."""
+class OwnDecoder:
+    """A decoder with weights of its own, under the host's memory management: a tiny one, or the VAE's in fp8.
 
-    def __init__(self, decoder: TinyDecoder, dtype: torch.dtype) -> None:
+    decoder: in `dtype`, but for weights in fp8.
+    """
+
+    def __init__(self, decoder: TinyDecoder | CausalVAE, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.device = comfy.model_management.vae_device()
+        self.device = device
         self.latent_channels = decoder.latent_channels
         self.spatial_stride = decoder.spatial_stride
         self.reach = decoder.reach
+        self.tiny = isinstance(decoder, TinyDecoder)
         self.caches = DecoderCaches()
-        self._decoder = decoder.to(dtype)
+        self._decoder = decoder
         self.patcher = comfy.model_patcher.ModelPatcher(
-            self._decoder, load_device=self.device, offload_device=comfy.model_management.vae_offload_device()
+            decoder, load_device=device, offload_device=comfy.model_management.vae_offload_device()
         )
 
     def decode_stream(self, latents: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
@@ -241,14 +267,15 @@ class HostTinyDecoder:
         return self._decoder.decode_stream(latents.to(self.device, self.dtype), cache)
 
 
-HostDecoder = HostVAE | HostTinyDecoder
+HostDecoder = HostVAE | OwnDecoder
 
 
 def decoder_names() -> list[str]:
-    """The VAE itself, the built-in world's tiny decoder, and the tiny decoders in `models/vae_approx`."""
+    """The VAE itself, also in fp8, the built-in world's tiny decoder, and the tiny decoders in `models/vae_approx`."""
     names = folder_paths.get_filename_list("vae_approx")
     return [
         FULL_DECODER,
+        FP8_DECODER,
         BUILT_IN_DECODER,
         *(name for name in names if any(known in name.lower() for known in TINY_DECODER_FILES)),
     ]
@@ -263,7 +290,8 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     """The decoder of that name.
 
     Raises:
-        InputError: the file is missing or holds no tiny decoder; the built-in one with another model's VAE.
+        InputError: the file is missing or holds no tiny decoder; the built-in one with another model's VAE; fp8 on a
+            device that has none.
     """
     world = builtin.preset(TINY.name)
     if name == AUTO_DECODER:
@@ -271,16 +299,22 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
         name = BUILT_IN_DECODER if lively else FULL_DECODER
     if name == FULL_DECODER:
         return vae
+    if name == FP8_DECODER:
+        missing = fp8_convolutions_missing(vae.device)
+        if missing is not None:
+            raise InputError(f"The decoder {FP8_DECODER} cannot run: {missing}; choose {FULL_DECODER}.")
+        return vae.in_fp8()
+    tiny_device = comfy.model_management.vae_device()
     if name == BUILT_IN_DECODER:
         if vae.latent_channels != world.vae.z_dim:
             raise InputError(
                 f"The decoder {BUILT_IN_DECODER} reads latents of {world.vae.z_dim} channels, and this VAE's have "
                 f"{vae.latent_channels}: choose {FULL_DECODER}, or a file taew2_2 in models/vae_approx."
             )
-        return HostTinyDecoder(builtin.decoder(world), vae.dtype)
+        return OwnDecoder(builtin.decoder(world).to(vae.dtype), tiny_device, vae.dtype)
     path = listed_file("vae_approx", name, f"choose {FULL_DECODER}")
     with names_alone(path, name):
-        return HostTinyDecoder(load_tiny_decoder(path), vae.dtype)
+        return OwnDecoder(load_tiny_decoder(path).to(vae.dtype), tiny_device, vae.dtype)
 
 
 def _without_weights(ours: CausalVAE) -> CausalVAE:

@@ -108,7 +108,7 @@ def check_the_built_in_tiny_decoder_equals_the_engines() -> str:
     pipeline = pack("hyworld").load(device="cpu", decoder="tiny")
     world = pipeline.start(host_vae.HostVAE(vae).normalise(first["samples"]), SENTENCE, seed=SEED, size=SIZE)
     (chunk,) = pipeline.walk(world, "w-3")
-    require(host_vae.decoder_names()[:2] == [host_vae.FULL_DECODER, host_vae.BUILT_IN_DECODER], "both can be chosen")
+    require({host_vae.FULL_DECODER, host_vae.BUILT_IN_DECODER} <= set(host_vae.decoder_names()), "both can be chosen")
     return " ".join(
         (
             same(as_bytes(tiny.images), chunk.frames, "frames by name"),
