@@ -10,7 +10,7 @@ from ..hyworld.walk import Walker
 from ..hyworld.walk import World as WorldValue
 from .host.gpus import shared
 from .host.run import Together, explains_out_of_memory, memory_for_walk, running
-from .host.vae import HostDecoder, HostVAE
+from .host.vae import HostDecoder, HostTinyDecoder, HostVAE
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def in_memory(
     """
     if models[0].model.gpus > 1:
         walker.share(models[0].model.gpus)
-    needed = memory_for_walk(walker, world, tiny=decoder is not vae)
+    needed = memory_for_walk(walker, world, tiny=isinstance(decoder, HostTinyDecoder))
     together = Together([*models, decoder.patcher], memory_required=needed)
 
     with explains_out_of_memory(_what_would_fit(world, needed, walker.compact_memory)):

@@ -24,10 +24,12 @@ from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.walk.decoding import DecoderCaches
 from ...hyworld.weights import load_tiny_decoder, vae_config_from
 from .files import listed_file, names_alone
+from .fp8_decoder import HostFp8Decoder
 from .resident import Resident
 from .run import memory_for_decoding, raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
+FP8_DECODER = "full, convolutions in fp8"
 BUILT_IN_DECODER = "tiny (built-in world)"
 AUTO_DECODER = "auto"
 
@@ -165,6 +167,13 @@ class HostVAE:
         """The weight of that name on `device`."""
         return comfy.utils.get_attr(self._ours, name).detach().to(device)
 
+    def in_fp8(self) -> HostFp8Decoder:
+        """A decoder of the same frames but for fp8's rounding, and its caches; kept on the VAE, as `caches` are."""
+        made = getattr(self._vae, "_hyworld_fp8_decoder", None)
+        if made is None or made.dtype != self.dtype:
+            made = self._vae._hyworld_fp8_decoder = HostFp8Decoder(self.config, self.dtype, self.weigh)
+        return made
+
     def encode(self, video: Tensor) -> Tensor:
         """Video `[1, 3, f, H, W]` in [-1, 1] → normalised latents `[1, C, n, h, w]`, float32."""
         comfy.model_management.load_models_gpu([self.patcher])
@@ -241,15 +250,16 @@ class HostTinyDecoder:
         return self._decoder.decode_stream(latents.to(self.device, self.dtype), cache)
 
 
-HostDecoder = HostVAE | HostTinyDecoder
+HostDecoder = HostVAE | HostFp8Decoder | HostTinyDecoder
 
 
 def decoder_names() -> list[str]:
-    """The VAE itself, the built-in world's tiny decoder, and the tiny decoders in `models/vae_approx`."""
+    """The VAE itself, exact or in fp8, the built-in world's tiny decoder, and those in `models/vae_approx`."""
     names = folder_paths.get_filename_list("vae_approx")
     return [
         FULL_DECODER,
         BUILT_IN_DECODER,
+        FP8_DECODER,
         *(name for name in names if any(known in name.lower() for known in TINY_DECODER_FILES)),
     ]
 
@@ -263,7 +273,8 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     """The decoder of that name.
 
     Raises:
-        InputError: the file is missing or holds no tiny decoder; the built-in one with another model's VAE.
+        InputError: the file is missing or holds no tiny decoder; the built-in one with another model's VAE; no fp8 on
+            this card.
     """
     world = builtin.preset(TINY.name)
     if name == AUTO_DECODER:
@@ -271,6 +282,8 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
         name = BUILT_IN_DECODER if lively else FULL_DECODER
     if name == FULL_DECODER:
         return vae
+    if name == FP8_DECODER:
+        return vae.in_fp8()
     if name == BUILT_IN_DECODER:
         if vae.latent_channels != world.vae.z_dim:
             raise InputError(
