@@ -92,8 +92,8 @@ def fp8_convolutions_missing(device: torch.device) -> str | None:
     """None if convolutions in fp8 run on `device`, else the reason; raises as `triton_missing`."""
     if device.type != "cuda" or torch.version.hip is not None:
         return "they need an NVIDIA card"
-    if torch.cuda.get_device_capability(device) < (8, 9):
-        return "they need a card of compute capability 8.9 (RTX 40) or newer"
+    if torch.cuda.get_device_capability(device) < (9, 0):
+        return "the copy engine that feeds them needs a card of compute capability 9.0 (Hopper, Blackwell)"
     missing = triton_missing(device)
     if missing is not None:
         return missing

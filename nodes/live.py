@@ -90,7 +90,7 @@ class LiveWalk(io.ComfyNode):
                     default=AUTO_DECODER,
                     optional=True,
                     tooltip="What turns latents into frames: the VAE; the same with convolutions in fp8, faster at a "
-                    "little error, for cards from RTX 40 and Hopper on; or a tiny decoder, faster still and rougher. "
+                    "little error, for cards from Hopper on; or a tiny decoder, faster still and rougher. "
                     "auto is the tiny one in the built-in world, and else the VAE.",
                 ),
                 io.Int.Input("width", **side, tooltip="Width in pixels without a first frame; 0 is the model's own."),
