@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..apart import apart
+from ..fp8 import FP8
 from ..gpu import current
 from ..vae.stream import Past, StreamingDecoder, VAECache, to_uint8
 from .colour import ColourMatch
@@ -134,7 +135,7 @@ class Decoding:
             if cache is None:
                 cache = self._made_again(world)
                 self.caches.park_copy(step, cache)  # who comes here once may branch from here again
-        self.caches.put(step, tuple(tensor.to(self.device) for tensor in cache))
+        self.caches.put(step, tuple(map(self._fetched, cache)))
 
     def decode(self, world: World, latents: Tensor) -> Decoded:
         """Pictures of the latents `[1, C, n, h, w]` that follow `world`.
@@ -191,6 +192,12 @@ class Decoding:
                     past = list(past)
         assert past is not None
         return tuple(past)
+
+    def _fetched(self, kept: Tensor) -> Tensor:
+        """In the decoder's precision, but for fp8; `kept` may be what stands for other processes' tensors."""
+        if isinstance(kept, Tensor) and kept.dtype == FP8:
+            return kept.to(self.device)
+        return kept.to(self.device, self.dtype)
 
     def _parts(self, latents: Tensor) -> tuple[Tensor, ...]:
         at_once = self.at_once or (latents.shape[2] if self.device.type == "cpu" else 1)
