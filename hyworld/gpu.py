@@ -86,6 +86,8 @@ def fp8_attention_missing(device: torch.device) -> str | None:
 @lru_cache(maxsize=8)
 def fp8_convolutions_missing(device: torch.device) -> str | None:
     """None if convolutions in fp8 run on `device`, else the reason; raises as `triton_missing`."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (9, 0):
+        return "a card of compute capability 9.0 (Hopper, Blackwell) is needed, for its copy engine"
     missing = _fp8_kernels_missing(device)
     if missing is not None:
         return missing

@@ -82,8 +82,9 @@ class LiveWalk(io.ComfyNode):
                     options=live_decoder_names(),
                     default=AUTO_DECODER,
                     optional=True,
-                    tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher. auto is "
-                    "the tiny one in the built-in world, and else the VAE.",
+                    tooltip="What turns latents into frames: the VAE; the same with convolutions in fp8, faster at a "
+                    "little error, for cards from Hopper on; or a tiny decoder, faster still and rougher. "
+                    "auto is the tiny one in the built-in world, and else the VAE.",
                 ),
                 *shared.size(),
                 shared.kv_memory(),

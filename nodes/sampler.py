@@ -98,8 +98,9 @@ class StreamingSampler(io.ComfyNode):
                     "decoder",
                     options=decoder_names(),
                     default=FULL_DECODER,
-                    tooltip="What turns latents into frames: the VAE, or a tiny decoder, faster and rougher: the "
-                    "built-in world's own, or from models/vae_approx taew2_2 for the Wan 2.2 VAE, lighttaew2_1 or "
+                    tooltip="What turns latents into frames: the VAE; the same with convolutions in fp8, faster at a "
+                    "little error, for cards from Hopper on; or a tiny decoder, faster still and rougher: "
+                    "the built-in world's own, or from models/vae_approx taew2_2 for the Wan 2.2 VAE, lighttaew2_1 or "
                     "taew2_1 for that of Wan 2.1.",
                 ),
                 io.Boolean.Input(

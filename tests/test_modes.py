@@ -92,11 +92,19 @@ def test_attention_in_fp8_gets_its_kernels_and_its_memory(monkeypatch: pytest.Mo
     assert bytes_kept * 3.9 < exact_bytes, "a quarter of float32"
 
 
-@pytest.mark.parametrize("missing", [gpu.fp8_attention_missing, gpu.fp8_convolutions_missing])
-def test_cards_and_compilers_without_these_fp8_kernels_are_a_reason(missing: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
-    assert "8.9 (RTX 40)" in str(missing.__wrapped__(GPU))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
+@pytest.mark.parametrize(
+    ("missing", "older", "oldest", "name"),
+    [
+        (gpu.fp8_attention_missing, (8, 6), (8, 9), "8.9 (RTX 40)"),
+        (gpu.fp8_convolutions_missing, (8, 9), (9, 0), "9.0 (Hopper, Blackwell)"),
+    ],
+)
+def test_cards_and_compilers_without_these_fp8_kernels_are_a_reason(
+    missing: Any, older: tuple[int, int], oldest: tuple[int, int], name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: older)
+    assert name in str(missing.__wrapped__(GPU))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: oldest)
     monkeypatch.setattr(gpu, "triton_missing", lambda device: "the package triton is not installed")
     assert "triton is not installed" in str(missing.__wrapped__(GPU))
 

@@ -70,7 +70,7 @@ def attend(
         q, k, v, parts, sums, *factors,
         math.log2(math.e) / math.sqrt(D), M, N, H, B // len(factors.q), per_split * KEYS,
         *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *parts.stride()[:4],
-        D, max(32, triton.next_power_of_2(D)), QUERIES, KEYS, splits > 1, num_warps=4, num_stages=_stages(q.device),
+        D, max(32, triton.next_power_of_2(D)), QUERIES, KEYS, splits > 1, num_warps=_warps(q.device), num_stages=_stages(q.device),
     )  # fmt: skip
     if splits == 1:
         return parts[0]
@@ -101,6 +101,12 @@ def _stages(device: torch.device) -> int:
     index = torch.cuda.current_device() if device.index is None else device.index
     room = triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]
     return 3 if room > 110_000 else 2
+
+
+@lru_cache(maxsize=8)
+def _warps(device: torch.device) -> int:
+    """Hopper's tensor cores are fed by four; elsewhere four would keep 80 numbers each outside their registers."""
+    return 4 if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] == 9 else 8
 
 
 @triton.jit

@@ -104,7 +104,7 @@ class Elsewhere:
     def cpu(self) -> Elsewhere:
         return self.to(orders.CPU)
 
-    def to(self, device: torch.device) -> Elsewhere:
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Elsewhere:
         on_gpu = device.type == "cuda"
         if on_gpu == self._on_gpu:
             return self

@@ -42,7 +42,7 @@ def use_fp8_convolutions(vae: CausalVAE) -> None:
 class Fp8Conv3d(nn.Module):
     """A 3x3x3 convolution with fp8 weights, of `factor` times its input in fp8.
 
-    weight: `[out, 3, 3, 3, in]`, float8_e4m3fn.
+    weight: `[out, 27 * in]`, float8_e4m3fn; the taps' order is time, row, column.
     scale: `[out]`, float32; makes up for the weights' scale and for `factor`.
     bias: `[out]`, in the dtype of the result.
     """
@@ -53,15 +53,12 @@ class Fp8Conv3d(nn.Module):
         super().__init__()
         rows, scale = quantise_rows(weight.detach().movedim(1, -1).flatten(1))
         self.padding = (0, 1, 1)
-        self.weight = _constant(rows.view(len(rows), *self.kernel_size, -1))
-        self.scale = _constant(scale.flatten() / factor)
-        self.bias = _constant(bias.detach())
+        # Parameters, since hosts move no module that has none.
+        self.weight = nn.Parameter(rows, requires_grad=False)
+        self.scale = nn.Parameter(scale.flatten() / factor, requires_grad=False)
+        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.conv3d(x.float(), self.weight.float().movedim(-1, 1), None, 1, self.padding)
+        weight = self.weight.float().unflatten(1, (*self.kernel_size, -1)).movedim(-1, 1)
+        out = F.conv3d(x.float(), weight, None, 1, self.padding)
         return (out * self.scale.view(-1, 1, 1, 1) + self.bias.float().view(-1, 1, 1, 1)).to(self.bias.dtype)
-
-
-def _constant(tensor: Tensor) -> nn.Parameter:
-    """No buffer: hosts that load a model in parts move parameters."""
-    return nn.Parameter(tensor, requires_grad=False)

@@ -67,10 +67,9 @@ def convolve(conv: Fp8Conv3d, x: Tensor, tiles: Tiles | None = None) -> Tensor:
     row = W + 1
     positions = x.as_strided((B * frames * (H + 2) * row, C), (C, 1), x.storage_offset() - (1 - above) * row * C)
     tiles = tiles or _tiles(x.device, C, out_dim)
-    weight = conv.weight.flatten(1)
     out = torch.empty((B, T, H, W, out_dim), device=x.device, dtype=conv.bias.dtype)
     a = TensorDescriptor.from_tensor(positions, [tiles.rows, tiles.depth])
-    b = TensorDescriptor.from_tensor(weight, [tiles.columns, tiles.depth])
+    b = TensorDescriptor.from_tensor(conv.weight, [tiles.columns, tiles.depth])
     _convolve[(triton.cdiv(H * row, tiles.rows) * triton.cdiv(out_dim, tiles.columns), B * T)](
         a, b, conv.scale, out, H, W, T, out_dim, (H + 2) * row, row,
         C, tiles.rows, tiles.columns, tiles.depth, num_warps=8, num_stages=tiles.stages,

@@ -135,9 +135,7 @@ class Decoding:
             if cache is None:
                 cache = self._made_again(world)
                 self.caches.park_copy(step, cache)  # who comes here once may branch from here again
-        # Those of fp8 convolutions stay that.
-        kinds = (tensor.dtype if tensor.dtype == FP8 else self.dtype for tensor in cache)
-        self.caches.put(step, tuple(tensor.to(self.device, kind) for tensor, kind in zip(cache, kinds, strict=True)))
+        self.caches.put(step, tuple(map(self._fetched, cache)))
 
     def decode(self, world: World, latents: Tensor) -> Decoded:
         """Pictures of the latents `[1, C, n, h, w]` that follow `world`.
@@ -194,6 +192,12 @@ class Decoding:
                     past = list(past)
         assert past is not None
         return tuple(past)
+
+    def _fetched(self, kept: Tensor) -> Tensor:
+        """In the decoder's precision, but for fp8; `kept` may be what stands for other processes' tensors."""
+        if isinstance(kept, Tensor) and kept.dtype == FP8:
+            return kept.to(self.device)
+        return kept.to(self.device, self.dtype)
 
     def _parts(self, latents: Tensor) -> tuple[Tensor, ...]:
         at_once = self.at_once or (latents.shape[2] if self.device.type == "cpu" else 1)

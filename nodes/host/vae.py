@@ -30,7 +30,7 @@ from .resident import Resident
 from .run import memory_for_decoding, raise_if_interrupted
 
 FULL_DECODER = "full (the VAE)"
-FP8_DECODER = "full in fp8 (the VAE)"
+FP8_DECODER = "full, convolutions in fp8"
 BUILT_IN_DECODER = "tiny (built-in world)"
 AUTO_DECODER = "auto"
 
@@ -275,8 +275,8 @@ def decoder_names() -> list[str]:
     names = folder_paths.get_filename_list("vae_approx")
     return [
         FULL_DECODER,
-        FP8_DECODER,
         BUILT_IN_DECODER,
+        FP8_DECODER,
         *(name for name in names if any(known in name.lower() for known in TINY_DECODER_FILES)),
     ]
 

@@ -11,6 +11,7 @@ import torch
 from hyworld import Trajectory
 from hyworld.config import TinyDecoderConfig, VAEConfig
 from hyworld.dit import WanDiT
+from hyworld.fp8 import FP8
 from hyworld.vae import StreamingDecoder, TinyDecoder, Wan22VAE
 from hyworld.walk import Step, Walker, World
 from hyworld.walk.decoding import DecoderCaches, Decoding
@@ -181,3 +182,11 @@ def test_a_kept_cache_comes_in_the_precision_of_the_decoder(model: WanDiT, vae: 
     half = Decoding(vae, dtype=torch.bfloat16, caches=walker.decoding.caches)
     half.prepare(world)
     assert {tensor.dtype for tensor in half.caches.take(world.history[-1])} == {torch.bfloat16}
+
+
+def test_what_a_decoder_keeps_in_fp8_comes_so(vae: Wan22VAE):
+    world, caches = world_of(1), DecoderCaches()
+    step = world.history[-1]
+    caches.put(step, (torch.ones(2).to(FP8), torch.ones(2)))
+    Decoding(vae, dtype=torch.bfloat16, caches=caches).prepare(world)
+    assert [tensor.dtype for tensor in caches.take(step)] == [FP8, torch.bfloat16]

@@ -119,6 +119,38 @@ def check_the_built_in_tiny_decoder_equals_the_engines() -> str:
     )
 
 
+def check_the_decoder_in_fp8_is_the_engines() -> str:
+    """Made once per VAE, by the plain functions here: a CPU has no others, and it is refused there."""
+    host_vae = pack("nodes.host.vae")
+    vae, clip, _ = run_node("HYWorldTinyWorld")
+    with torch.inference_mode():
+        (positive,) = nodes.CLIPTextEncode().encode(clip, SENTENCE)
+    first, model = first_frame(vae), load(pack("nodes.host.model").TINY_NAME)
+    chosen = {"vae": vae, "positive": positive, "first_frame": first}
+    refusal = refused(
+        lambda: walk(model, "w-3", decoder=host_vae.FP8_DECODER, **chosen),
+        f"{host_vae.FP8_DECODER} cannot run: an NVIDIA card is needed; choose {host_vae.FULL_DECODER}",
+    )
+    missing, host_vae.fp8_convolutions_missing = host_vae.fp8_convolutions_missing, lambda device: None
+    try:
+        ours = walk(model, "w-3", decoder=host_vae.FP8_DECODER, **chosen)
+        require(host_vae.HostVAE(vae).in_fp8() is host_vae.HostVAE(vae).in_fp8(), "one decoder per VAE")
+    finally:
+        host_vae.fp8_convolutions_missing = missing
+    pipeline = pack("hyworld").load(device="cpu")
+    pack("hyworld.vae.fp8_convolution").use_fp8_convolutions(pipeline.vae)
+    world = pipeline.start(host_vae.HostVAE(vae).normalise(first["samples"]), SENTENCE, seed=SEED, size=SIZE)
+    (chunk,) = pipeline.walk(world, "w-3")
+    full = walk(model, "w-3", **chosen)
+    return " ".join(
+        (
+            refusal,
+            same(as_bytes(ours.images), chunk.frames, "frames"),
+            differ(ours.images, full.images, "from the exact decoder's frames"),
+        )
+    )
+
+
 def check_the_built_in_tiny_decoder_is_for_its_own_vae() -> str:
     host_vae = pack("nodes.host.vae")
     wan = host_vae.HostVAE(small_vae())

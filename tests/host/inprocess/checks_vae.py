@@ -276,32 +276,6 @@ def check_tiny_decoders_of_wan_21_are_listed_and_equal_the_engines() -> str:
     return same(frames, expected, "frames by lighttae")
 
 
-def check_the_decoder_in_fp8_equals_the_engines() -> str:
-    host_vae_module, vae = pack("nodes.host.vae"), host_vae()
-    name = host_vae_module.FP8_DECODER
-    require(name in host_vae_module.decoder_names(), f"{name} can be chosen: {host_vae_module.decoder_names()}")
-    told = refused(lambda: host_vae_module.pick_decoder(name, vae), "an NVIDIA card is needed", "choose full (the VAE)")
-    missing, host_vae_module.fp8_convolutions_missing = host_vae_module.fp8_convolutions_missing, lambda device: None
-    try:
-        with torch.inference_mode():
-            picked = host_vae_module.pick_decoder(name, vae)
-            comfy.model_management.load_models_gpu([picked.patcher])
-            frames = decoded(picked.decode_stream, [1, 2])
-            require(host_vae_module.pick_decoder(name, host_vae()) is picked, "it is made once")
-    finally:
-        host_vae_module.fp8_convolutions_missing = missing
-    engine = pack("hyworld.vae").make_vae(vae.config).eval()
-    engine.load_state_dict(full_size_vae().first_stage_model.state_dict())
-    pack("hyworld.vae.fp8_convolution").use_fp8_convolutions(engine)
-    with torch.inference_mode():
-        expected = decoded(engine.decode_stream, [1, 2])
-    in_fp8 = [p for p in picked.patcher.model.parameters() if p.dtype == torch.float8_e4m3fn]
-    require(len(in_fp8) >= 20, f"convolutions with fp8 weights: {len(in_fp8)}")
-    return f"{told} {same(frames, expected, 'frames in fp8')} " + close(
-        frames, hosts_frames(), 0.2, "and in float32", least=1e-4
-    )
-
-
 def check_weights_moved_by_the_host_are_moved_for_us() -> str:
     """Last, since it rounds them: the host's module goes to bfloat16, and ours with it, in place."""
     vae = full_size_vae()
