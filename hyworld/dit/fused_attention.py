@@ -70,7 +70,8 @@ def attend(
         q, k, v, parts, sums, *factors,
         math.log2(math.e) / math.sqrt(D), M, N, H, B // len(factors.q), per_split * KEYS,
         *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *parts.stride()[:4],
-        D, max(32, triton.next_power_of_2(D)), QUERIES, KEYS, splits > 1, num_warps=_warps(q.device), num_stages=_stages(q.device),
+        D, max(32, triton.next_power_of_2(D)), QUERIES, KEYS, splits > 1,
+        num_warps=_warps(q.device), num_stages=_stages(q.device),
     )  # fmt: skip
     if splits == 1:
         return parts[0]
