@@ -33,7 +33,6 @@ from training.tiny_world.evaluate import FIRST_CHUNKS, Truth, decoded, first_lat
 from training.tiny_world.scenes import draw_scenes
 from training.tiny_world.sizes import HELD_OUT_SEED
 
-
 AT_ONCE = 16
 """Scenes that are walked together; 32 of 40 chunks take more than 20 GB of memory."""
 
