@@ -166,13 +166,16 @@ def walked_alone(
     path: Any = None,
     chunks: int = 0,
     *,
-    recipe: str = "worldplay",
+    recipe: Any = None,
     second: Any = None,
     **begins: Any,
 ) -> Tensor:
-    """Latents of a walk by the engine over this network; `begins` goes to `Walker.begin`."""
-    known, dtype = pack("hyworld.walk.recipes").recipe(recipe), next(network.parameters()).dtype
-    walker = pack("hyworld.walk").Walker(network, recipe=known, second=second, dtype=dtype)
+    """Latents of a walk by the engine over this network, by WorldPlay's recipe or another.
+
+    begins: for `Walker.begin`.
+    """
+    recipe, dtype = recipe or pack("hyworld.walk.recipes").WORLDPLAY, next(network.parameters()).dtype
+    walker = pack("hyworld.walk").Walker(network, recipe=recipe, second=second, dtype=dtype)
     world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED, **begins)
     for chunk in walker.walk(world, path, chunks):
         world = chunk.world
