@@ -22,7 +22,7 @@ from .world import world
 
 app = typer.Typer(
     name="hyworld",
-    help="Walk through a generated world: HY-World 1.5 (WorldPlay WAN-5B) from the command line.",
+    help="Walk through generated worlds: HY-World 1.5 (WorldPlay WAN-5B), DreamX-World and other Wan models.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

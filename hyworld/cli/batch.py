@@ -43,11 +43,12 @@ def batch(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for videos and records; made if it is not there.")],
     worker_count: Annotated[
-        int | None, typer.Option("--workers", min=1, help="How many; default: one for each GPU, without GPUs one.")
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that walk. Default: one for each GPU; without GPUs one."),
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster whose machines see the same folders: head:6379, or auto on one of them."),
+        typer.Option(help="Ray cluster whose machines see the same folders: head:6379, or auto on one of them."),
     ] = None,
     comfyui: Annotated[
         list[str] | None,
@@ -55,13 +56,20 @@ def batch(
     ] = None,
     api_workflow: Annotated[
         Path | None,
-        typer.Option("--workflow", help="API workflow that --comfyui is sent, with the walk's options put into it."),
+        typer.Option(
+            "--workflow", help="API workflow that these servers are sent, with the walk's options put into it."
+        ),
     ] = None,
 ) -> None:
-    """Make many walks. Options of hyworld generate that follow are for all lines; a line may say otherwise.
+    """Make many walks: a file with a walk in each line in, a folder of videos out.
 
-    A line is a JSON object: any options of hyworld generate (path is pose, picture is image), name for its files,
-    save_world: true for its world. Started again, only what is missing is made.
+    A line is a JSON object of options of hyworld generate, such as pose (or path)
+    and image (or picture); with name, what its files are called, and save_world:
+    true, its world is kept. Options of hyworld generate after the command's own
+    are for all lines; a line may say otherwise.
+
+    Ray's workers (pip install ray) make the walks, or ComfyUI servers. Started
+    again, only what is missing is made.
     """
     folder = walks.resolve().parent
     for_all = _options_of(context.args, folder)

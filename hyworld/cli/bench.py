@@ -52,8 +52,8 @@ def bench(
         int | None,
         typer.Option(
             min=2,
-            help="Length of the walk in chunks. The first warm up, until the memory is full (6 of WorldPlay's); 64 "
-            "show flatness. Default: 8 more than warm up.",
+            help="Length of the walk in chunks. The first warm up, until the memory is full (6 of WorldPlay's). "
+            "Default: 8 more; with 64 it is seen that the time stays flat.",
             show_default=False,
             rich_help_panel=MEASURE,
         ),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 from PIL import Image
@@ -36,13 +36,22 @@ from .console import console, note, notes, parse_size, reports_errors, stderr
 from .launch import launch_if_asked
 from .options import (
     KV,
+    MODEL,
+    SAVED,
+    VAE,
+    AllowBase,
+    AnyModel,
     Attention,
     Averaged,
+    BuiltIn,
     ColourMatch,
     Convolutions,
+    Device,
+    FromChunk,
     Gpus,
     Graphs,
     Guidance,
+    HeadDim,
     ImageEncoder,
     Kernels,
     Linears,
@@ -55,7 +64,10 @@ from .options import (
     Speed,
     SplitWeights,
     Steps,
+    TextEncoder,
+    TinyDecoder,
     TurnSpeed,
+    Weights,
 )
 from .progress import WalkBar
 
@@ -70,8 +82,6 @@ DEFAULT_OUTPUT = Path("walk.mp4")
 PICTURE_SIZE = "picture"
 """What `--size` is for the picture's own shape."""
 
-SAVED = "Saved worlds"
-MODEL = "Model (default: the built-in world)"
 OUTPUT = "Output"
 
 
@@ -103,26 +113,28 @@ def generate(
         typer.Option(
             metavar="<str>",
             help="What the world looks like. Again for new words on the way: '6: it starts to rain' holds once the "
-            "world has 6 chunks (a prompt that begins with a number, a colon and no digit is read like this).",
+            "world has 6 chunks ('6:30 in the morning' is words alone).",
         ),
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="Text file of prompts instead, a line such as '6: it starts to rain' for each.")
+        Path | None,
+        typer.Option(help="Text file with the prompts instead, one in a line, such as '6: it starts to rain'."),
     ] = None,
     pose: Annotated[
         str | None,
         typer.Option(
             help="Camera path. Tokens: 'w-8, right-6, w+d-4' (w s a d move, up down left right or i k j l turn, "
-            "orbit_left orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a JSON file of "
-            f"poses. Default: '{DEFAULT_POSE}'. In a world that has chunks it begins where that ends."
+            "orbit_left orbit_right circle; '+' combines keys; '-N' lasts N latents of 4 frames). Or a file of "
+            f"poses (see hyworld trajectory --help). Default: '{DEFAULT_POSE}'. In a world that has chunks it begins "
+            "where that ends."
         ),
     ] = None,
     chunks: Annotated[
         int,
         typer.Option(
             min=0,
-            help="Chunks to generate; 0 means as many as the path gives, and without a camera as the model was trained "
-            "for.",
+            help="Chunks to generate. 0: as many as the path gives; of a model without a camera, as many as it was "
+            "trained for.",
         ),
     ] = 0,
     seed: Annotated[
@@ -143,7 +155,10 @@ def generate(
     move_speed: MoveSpeed = None,
     turn_speed: TurnSpeed = None,
     third_person: Annotated[
-        bool, typer.Option("--third-person", help="Label turns as in third-person view (implied by orbit tokens).")
+        bool,
+        typer.Option(
+            "--third-person", help="Tell the model of turns as in third-person view (orbit tokens do so by themselves)."
+        ),
     ] = False,
     world: Annotated[
         Path | None,
@@ -152,13 +167,8 @@ def generate(
             rich_help_panel=SAVED,
         ),
     ] = None,
-    from_chunk: Annotated[
-        int | None,
-        typer.Option(min=0, help="Go on from where that world had so many chunks.", rich_help_panel=SAVED),
-    ] = None,
-    any_model: Annotated[
-        bool, typer.Option("--any-model", help="Go on with another model than it was made by.", rich_help_panel=SAVED)
-    ] = False,
+    from_chunk: FromChunk = None,
+    any_model: AnyModel = False,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -174,54 +184,22 @@ def generate(
         int,
         typer.Option(
             min=0,
-            help="In longer walks, save the world every so many chunks as walk.part.world, which goes when the walk "
-            "ends well; 0: never.",
+            help="Save the world every so many chunks of a longer walk as walk.part.world, which is deleted when the "
+            "walk ends well; 0: never.",
             rich_help_panel=SAVED,
         ),
     ] = 4,
-    preset: Annotated[
-        Literal["tiny", "tiny-random"] | None,
-        typer.Option(
-            help="Built-in model: tiny walks through rooms (default; with --world the one that made it), tiny-random "
-            "draws noise (for tests).",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
-    ] = None,
-    vae: Annotated[
-        Path | None,
-        typer.Option(
-            help="The model's VAE: wan2.2_vae.safetensors or .pth; for Wan 2.1 Wan2.1_VAE.pth.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    text_encoder: Annotated[
-        Path | None,
-        typer.Option(
-            help="Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    preset: BuiltIn = None,
+    weights: Weights = None,
+    vae: VAE = None,
+    text_encoder: TextEncoder = None,
     decoder: Annotated[
         str, typer.Option(help="full (the VAE) or tiny (faster, rougher).", rich_help_panel=MODEL)
     ] = "full",
-    tiny_decoder: Annotated[
-        Path | None,
-        typer.Option(help="TAEHV weights, taew2_2.pth; the built-in world has its own.", rich_help_panel=MODEL),
-    ] = None,
-    allow_base: Annotated[
-        bool,
-        typer.Option(
-            "--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL
-        ),
-    ] = False,
-    head_dim: Annotated[
-        int | None,
-        typer.Option(min=1, help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
+    tiny_decoder: TinyDecoder = None,
+    allow_base: AllowBase = False,
+    head_dim: HeadDim = None,
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.", rich_help_panel=MODEL)] = "auto",
     speed: Speed = "exact",
     attention: Attention = "auto",
@@ -257,8 +235,11 @@ def generate(
 ) -> None:
     """Walk through a generated world: a picture, a prompt and a camera path in, an mp4 out.
 
-    With no options at all it walks through the built-in world, which needs no download and no GPU.
-    The video is written while it is made; Ctrl-C keeps what there is.
+    With no options at all it walks through the built-in world, which needs no
+    download and no GPU. Elsewhere: hyworld generate --pose "w-8, left-15"
+
+    The video is made, and written, in chunks of 16 frames (the first: 13); Ctrl-C
+    keeps what there is. A latent is 4 frames, and a chunk 4 latents.
     """
     launch_if_asked(gpus, device)
     beside = around.get()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,9 +11,19 @@ from ..dit.backends import AttentionChoice
 from ..modes import REMEMBERED, ConvolutionChoice, GraphChoice, KernelChoice, KVChoice, LinearChoice, SpeedChoice
 from ..parallel.split import SplitChoice
 
+SAVED = "Saved worlds"
+MODEL = "Model (default: the built-in world)"
 SPEED = "Speed and memory"
 RECIPE = "Other Wan models"
-"""Panel of `--help`."""
+"""Panels of `--help`."""
+
+
+def _saved(text: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=SAVED, **limits)
+
+
+def _model(text: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=MODEL, **limits)
 
 
 def _recipe(text: str, **limits: Any) -> Any:
@@ -32,6 +42,26 @@ TurnSpeed = Annotated[
     float | None,
     typer.Option(help="Degrees a turn token turns per latent. Default: the model's own, 3 (DreamX-World: 6)."),
 ]
+FromChunk = Annotated[int | None, _saved("Rewind it first: go on from where it had so many chunks.", min=0)]
+AnyModel = Annotated[bool, _saved("Go on with another model than the one it was made by.", "--any-model")]
+
+BuiltIn = Annotated[
+    Literal["tiny", "tiny-random"] | None,
+    _model(
+        "Built-in model: tiny walks through rooms (default; with --world the one that made it), tiny-random draws "
+        "noise (for tests)."
+    ),
+]
+Weights = Annotated[Path | None, _model("Transformer: model.pt, safetensors or a folder.")]
+VAE = Annotated[Path | None, _model("The model's VAE: wan2.2_vae.safetensors or .pth; for Wan 2.1 Wan2.1_VAE.pth.")]
+TextEncoder = Annotated[
+    Path | None, _model("Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.")
+]
+TinyDecoder = Annotated[Path | None, _model("TAEHV weights, taew2_2.pth; the built-in world has its own.")]
+AllowBase = Annotated[bool, _model("Accept a base Wan 2.2 model, without camera control.", "--allow-base")]
+HeadDim = Annotated[int | None, _model("Channels per head, for small models whose file does not say.", min=1)]
+Device = Annotated[str, _model("cpu, cuda, cuda:N, mps or auto.")]
+
 Speed = Annotated[
     SpeedChoice,
     _speed("fast: all in fp8 that can be, unless chosen below, at some error; fastest: the tiny decoder, too."),
@@ -58,7 +88,8 @@ Graphs = Annotated[GraphChoice, _speed("Replay the network as CUDA graphs: less 
 Gpus = Annotated[
     int,
     _speed(
-        "GPUs of this machine that share the walk (with --device cpu: processes). Their number divides the heads.",
+        "GPUs of this machine that share the walk (with --device cpu: processes). Their number must divide the "
+        "model's attention heads (24 of WorldPlay).",
         min=1,
     ),
 ]
@@ -84,8 +115,8 @@ Negative = Annotated[
     str | None, _recipe("What a guided model is led away from. Default: Wan's own negative prompt.", metavar="<str>")
 ]
 Steps = Annotated[int | None, _recipe("Denoising steps of a model that is not distilled.", min=1)]
-Shift = Annotated[float | None, _recipe("Shift of the schedule instead of the recipe's.")]
-Guidance = Annotated[float | None, _recipe("Scale of classifier-free guidance; 1: none.", min=1)]
+Shift = Annotated[float | None, _recipe("Shift of the noise schedule. Default: the recipe's.")]
+Guidance = Annotated[float | None, _recipe("Scale of classifier-free guidance; 1: none. Default: the recipe's.", min=1)]
 ColourMatch = Annotated[
     float | None,
     _recipe(
@@ -97,5 +128,5 @@ ColourMatch = Annotated[
 ]
 Averaged = Annotated[
     bool | None,
-    _recipe("Which weights of a file that has both to take. Default: the averaged ones.", show_default=False),
+    _recipe("Of a file with both, take the averaged weights (default) or the others.", show_default=False),
 ]

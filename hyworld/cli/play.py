@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -38,12 +38,21 @@ from .console import console, notes, parse_size, reports_errors, stderr
 from .launch import launch_if_asked
 from .options import (
     KV,
+    MODEL,
+    SAVED,
+    VAE,
+    AllowBase,
+    AnyModel,
     Attention,
     Averaged,
+    BuiltIn,
     ColourMatch,
     Convolutions,
+    Device,
+    FromChunk,
     Gpus,
     Graphs,
+    HeadDim,
     Kernels,
     Linears,
     LowWeights,
@@ -51,12 +60,13 @@ from .options import (
     Remembered,
     Speed,
     SplitWeights,
+    TextEncoder,
+    TinyDecoder,
+    Weights,
 )
 
 PORT = 8199
 
-SAVED = "Saved worlds"
-MODEL = "Model (default: the built-in world)"
 SERVER = "Server"
 
 
@@ -67,7 +77,8 @@ def play(
         typer.Option(help="Picture the first walk starts from, any size. Default: the built-in world's own."),
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="<str>", help="What the world looks like; other words while you walk.")
+        str | None,
+        typer.Option(metavar="<str>", help="What the world looks like; in the page you can say other words."),
     ] = None,
     seed: Annotated[
         int | None,
@@ -95,14 +106,14 @@ def play(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. With another than 127.0.0.1, such as 0.0.0.0, others who have the printed "
-            "address, which has a token, can walk and watch; it is not encrypted.",
+            help="Address to listen on. With another than 127.0.0.1, such as 0.0.0.0, whoever has the printed address "
+            "with its token can walk and watch; the connection is not encrypted.",
             rich_help_panel=SERVER,
         ),
     ] = LOOPBACK,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="Or the next free one, if it is taken; 0: any.", rich_help_panel=SERVER),
+        typer.Option(min=0, max=65535, help="Port to listen on, or the next free one; 0: any.", rich_help_panel=SERVER),
     ] = PORT,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address, open nothing.", rich_help_panel=SERVER)
@@ -111,13 +122,8 @@ def play(
         Path | None,
         typer.Option(help="Go on in a saved world, with its picture, size, seed and words.", rich_help_panel=SAVED),
     ] = None,
-    from_chunk: Annotated[
-        int | None,
-        typer.Option(min=0, help="Go on from where that world had so many chunks.", rich_help_panel=SAVED),
-    ] = None,
-    any_model: Annotated[
-        bool, typer.Option("--any-model", help="Go on with another model than it was made by.", rich_help_panel=SAVED)
-    ] = False,
+    from_chunk: FromChunk = None,
+    any_model: AnyModel = False,
     autosave: Annotated[
         int,
         typer.Option(
@@ -126,28 +132,10 @@ def play(
             rich_help_panel=SAVED,
         ),
     ] = 4,
-    preset: Annotated[
-        Literal["tiny", "tiny-random"] | None,
-        typer.Option(
-            help="Built-in model: tiny walks through rooms (default; with --world the one that made it), tiny-random "
-            "draws noise (for tests).",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Transformer: model.pt, safetensors or a folder.", rich_help_panel=MODEL),
-    ] = None,
-    vae: Annotated[
-        Path | None, typer.Option(help="Wan 2.2 VAE: wan2.2_vae.safetensors or .pth.", rich_help_panel=MODEL)
-    ] = None,
-    text_encoder: Annotated[
-        Path | None,
-        typer.Option(
-            help="Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    preset: BuiltIn = None,
+    weights: Weights = None,
+    vae: VAE = None,
+    text_encoder: TextEncoder = None,
     decoder: Annotated[
         str | None,
         typer.Option(
@@ -156,20 +144,10 @@ def play(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    tiny_decoder: Annotated[
-        Path | None, typer.Option(help="TAEHV weights, taew2_2.pth.", rich_help_panel=MODEL)
-    ] = None,
-    allow_base: Annotated[
-        bool,
-        typer.Option(
-            "--allow-base", help="Accept a base Wan 2.2 model, without camera control.", rich_help_panel=MODEL
-        ),
-    ] = False,
-    head_dim: Annotated[
-        int | None,
-        typer.Option(min=1, help="Channels per head, for small models whose file does not say.", rich_help_panel=MODEL),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.", rich_help_panel=MODEL)] = "auto",
+    tiny_decoder: TinyDecoder = None,
+    allow_base: AllowBase = False,
+    head_dim: HeadDim = None,
+    device: Device = "auto",
     dtype: Annotated[
         str,
         typer.Option(
@@ -192,10 +170,11 @@ def play(
     colour_match: ColourMatch = None,
     ema: Averaged = None,
 ) -> None:
-    """Walk through a generated world while it is made, with keyboard, gamepad or touch, in a page of this machine.
+    """Walk with keyboard, gamepad or touch through a world while it is made: a page in your browser.
 
-    With no options at all it walks through the built-in world, which needs no download and no GPU. Models that follow
-    no camera are steered with words alone. Ctrl-C ends it.
+    With no options at all it walks through the built-in world, which needs no
+    download and no GPU. Models that follow no camera are steered with words
+    alone. Ctrl-C ends it.
     """
     launch_if_asked(gpus, device)
     past = saved_world(

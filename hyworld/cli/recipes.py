@@ -11,7 +11,7 @@ from .console import console, reports_errors
 
 @reports_errors
 def recipes() -> None:
-    """List the recipes: how each known checkpoint is walked.
+    """List the models that can be walked, each with its recipe: how it is walked.
 
     A file's shapes say which are possible, and its name mostly which it is; else say it with --recipe. docs/recipes.md
     has the models' links, licences, memory and speed.

@@ -23,7 +23,7 @@ def verify(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, mps or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
 ) -> None:
-    """Compare this machine with tensors that the original programs computed.
+    """Compare this machine's results with tensors that the original programs computed.
 
     Prints a line per item, then one line of JSON; exit code 1 if anything failed.
 

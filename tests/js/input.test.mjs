@@ -5,34 +5,7 @@ import { test } from "node:test";
 import { History } from "../../web/js/editor/history.js";
 import { gamepadKeys, historyKey, isForWorkflow, pathKey, spend } from "../../web/js/editor/keyboard.js";
 import { CHORD_MS, Recorder } from "../../web/js/editor/recorder.js";
-
-/** Time that passes when told to. */
-class Clock {
-  now = 0;
-  timers = new Map();
-
-  setTimeout(action, ms) {
-    const id = Symbol("timer");
-    this.timers.set(id, { at: this.now + ms, action });
-    return id;
-  }
-
-  clearTimeout(id) {
-    this.timers.delete(id);
-  }
-
-  wait(ms) {
-    const end = this.now + ms;
-    for (;;) {
-      const [id, next] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
-      if (!next || next.at > end) break;
-      this.timers.delete(id);
-      this.now = next.at;
-      next.action();
-    }
-    this.now = end;
-  }
-}
+import { Clock } from "./clock.mjs";
 
 /** Lets `play(recorder, wait)` act; returns what was recorded, as "w", "w+right", "end". */
 function recorded(play, interval = 250) {

@@ -10,33 +10,7 @@ import { Route } from "../../web/js/live/route.js";
 import { LANGUAGES } from "../../web/js/live/texts.js";
 import { Wire, unpack } from "../../web/js/live/wire.js";
 import { LANGUAGES as PAGE } from "../../web/play/texts.js";
-
-/** Time that passes when told to. */
-class Clock {
-  now = 0;
-  timers = new Map();
-  performance = { timeOrigin: 1000, now: () => this.now };
-
-  setTimeout = (action, ms) => {
-    const id = this.timers.size + 1 + Math.random();
-    this.timers.set(id, { at: this.now + ms, action });
-    return id;
-  };
-
-  clearTimeout = (id) => void this.timers.delete(id);
-
-  wait(ms) {
-    const end = this.now + ms;
-    for (;;) {
-      const [id, next] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
-      if (!next || next.at > end) break;
-      this.timers.delete(id);
-      this.now = next.at;
-      next.action();
-    }
-    this.now = end;
-  }
-}
+import { Clock } from "./clock.mjs";
 
 /** Plays frames on a screen of 100 Hz; pictures are numbers, decoded at once unless `decode` says otherwise. */
 class Played {

@@ -57,7 +57,8 @@ def made(model: Any, path: Any = None, **inputs: Any) -> Walk:
 
 def engine(path: Any) -> Tensor:
     config = dreamx_config()
-    return walked_alone(network_of(config, random_state(config)), CELLS, path, recipe="dreamx_5b")
+    recipe = pack("hyworld.walk.recipes").DREAMX_5B
+    return walked_alone(network_of(config, random_state(config)), CELLS, path, recipe=recipe)
 
 
 def check_a_walk_equals_the_engines() -> str:

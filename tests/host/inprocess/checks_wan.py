@@ -70,7 +70,8 @@ def engine(
 ) -> Tensor:
     """Latents of the same chunks by the engine alone."""
     first, second = networks if len(networks) == 2 else (*networks, None)
-    return walked_alone(first, latent_size, None, chunks, recipe=recipe, second=second, **begins)
+    known = pack("hyworld.walk.recipes").recipe(recipe)
+    return walked_alone(first, latent_size, None, chunks, recipe=known, second=second, **begins)
 
 
 def check_self_forcing_equals_the_engines() -> str:

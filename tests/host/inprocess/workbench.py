@@ -166,14 +166,15 @@ def walked_alone(
     path: Any = None,
     chunks: int = 0,
     *,
-    recipe: Any = "worldplay",
+    recipe: Any = None,
     second: Any = None,
     **begins: Any,
 ) -> Tensor:
-    """Latents of a walk by the engine over this network; by a recipe or its name; `begins` goes to `Walker.begin`."""
-    if isinstance(recipe, str):
-        recipe = pack("hyworld.walk.recipes").recipe(recipe)
-    dtype = next(network.parameters()).dtype
+    """Latents of a walk by the engine over this network, by WorldPlay's recipe or another.
+
+    begins: for `Walker.begin`.
+    """
+    recipe, dtype = recipe or pack("hyworld.walk.recipes").WORLDPLAY, next(network.parameters()).dtype
     walker = pack("hyworld.walk").Walker(network, recipe=recipe, second=second, dtype=dtype)
     world = walker.begin(prompt(network.config.text_dim)[0][0], latent_size=latent_size, seed=SEED, **begins)
     for chunk in walker.walk(world, path, chunks):
