@@ -15,7 +15,7 @@ from .host.model import AUTO, RECIPE_NAMES, TINY_NAME, WEIGHT_DTYPES, WEIGHTS, A
 from .host.run import output_device
 from .host.vae import TinyHostVAE
 from .pixels import picture_to_image
-from .schema import advanced, schema
+from .schema import schema
 
 SPEEDS: tuple[SpeedChoice, ...] = ("exact", "fast")
 """Of `SpeedChoice`, those that are a matter of the network alone."""
@@ -50,6 +50,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 *("self-forcing", "self forcing", "causal-forcing", "causal forcing", "TI2V", "T2V", "I2V"),
             ],
+            advanced_inputs=("allow_base", "kernels", "steps", "shift", "guidance", "gpus", "remembered"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -74,24 +75,20 @@ class LoadModel(io.ComfyNode):
                     tooltip="auto is PyTorch's attention (cuDNN where there is one). flash and sage need their package "
                     "installed; sage trades accuracy for speed. fp8 does, too, on NVIDIA cards from RTX 40 on.",
                 ),
-                advanced(
-                    io.Boolean.Input(
-                        "allow_base",
-                        default=False,
-                        optional=True,
-                        tooltip="Walk a plain Wan 2.2 TI2V-5B file as if it were WorldPlay. It knows neither actions "
-                        "nor cameras, so the walk will not follow the path. Off: it makes videos as it was trained to.",
-                    )
+                io.Boolean.Input(
+                    "allow_base",
+                    default=False,
+                    optional=True,
+                    tooltip="Walk a plain Wan 2.2 TI2V-5B file as if it were WorldPlay. It knows neither actions "
+                    "nor cameras, so the walk will not follow the path. Off: it makes videos as it was trained to.",
                 ),
-                advanced(
-                    io.Combo.Input(
-                        "kernels",
-                        options=list(get_args(KernelChoice)),
-                        default="auto",
-                        optional=True,
-                        tooltip="What runs between the matrix products. triton: fused GPU kernels, built in some "
-                        "seconds the first time; plain: PyTorch alone; auto: triton where it can run.",
-                    )
+                io.Combo.Input(
+                    "kernels",
+                    options=list(get_args(KernelChoice)),
+                    default="auto",
+                    optional=True,
+                    tooltip="What runs between the matrix products. triton: fused GPU kernels, built in some "
+                    "seconds the first time; plain: PyTorch alone; auto: triton where it can run.",
                 ),
                 io.Combo.Input(
                     "linears",
@@ -118,41 +115,35 @@ class LoadModel(io.ComfyNode):
                     tooltip="Of a .pt file with two sets of weights: ema is the averaged one, raw the other. auto is "
                     "ema, but for WorldPlay. Causal-Forcing's own program takes raw for its chunk-wise model.",
                 ),
-                advanced(
-                    io.Int.Input(
-                        "steps",
-                        default=0,
-                        min=0,
-                        max=1000,
-                        optional=True,
-                        tooltip="Denoising steps of models that leave them open (TI2V-5B, Wan T2V and I2V); 0 is the "
-                        "recipe's. Distilled models have theirs.",
-                    )
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    tooltip="Denoising steps of models that leave them open (TI2V-5B, Wan T2V and I2V); 0 is the "
+                    "recipe's. Distilled models have theirs.",
                 ),
-                advanced(
-                    io.Float.Input(
-                        "shift",
-                        default=0.0,
-                        min=0.0,
-                        max=100.0,
-                        step=0.1,
-                        round=0.01,
-                        optional=True,
-                        tooltip="How far steps lean towards noise, for the same models; 0 is the recipe's.",
-                    )
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    optional=True,
+                    tooltip="How far steps lean towards noise, for the same models; 0 is the recipe's.",
                 ),
-                advanced(
-                    io.Float.Input(
-                        "guidance",
-                        default=0.0,
-                        min=0.0,
-                        max=100.0,
-                        step=0.1,
-                        round=0.01,
-                        optional=True,
-                        tooltip="How strongly the prompt leads away from the negative one; 1 is not at all, in half "
-                        "the time; 0 is the recipe's.",
-                    )
+                io.Float.Input(
+                    "guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    optional=True,
+                    tooltip="How strongly the prompt leads away from the negative one; 1 is not at all, in half "
+                    "the time; 0 is the recipe's.",
                 ),
                 io.Combo.Input(
                     "speed",
@@ -162,28 +153,24 @@ class LoadModel(io.ComfyNode):
                     tooltip="fast: attention and linears in fp8, unless they are chosen above; for cards from Hopper "
                     "on, at a few percent of error. Faster still with the tiny decoder, which the sampler chooses.",
                 ),
-                advanced(
-                    io.Int.Input(
-                        "gpus",
-                        default=1,
-                        min=1,
-                        max=64,
-                        optional=True,
-                        tooltip="How many GPUs of this computer share each walk, every one with a copy of the model; "
-                        "the number must divide the network's heads (24 of WorldPlay). On a CPU it means processes, "
-                        "which is no faster.",
-                    )
+                io.Int.Input(
+                    "gpus",
+                    default=1,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="How many GPUs of this computer share each walk, every one with a copy of the model; "
+                    "the number must divide the network's heads (24 of WorldPlay). On a CPU it means processes, "
+                    "which is no faster.",
                 ),
-                advanced(
-                    io.Combo.Input(
-                        "remembered",
-                        options=list(REMEMBERED),
-                        default=REMEMBERED[0],
-                        optional=True,
-                        tooltip="Latents that a chunk of WorldPlay remembers: 16, as it was trained, or 12 or 8, "
-                        "faster and with less memory; the recent ones among them are fewer then. Models that remember "
-                        "a window have theirs.",
-                    )
+                io.Combo.Input(
+                    "remembered",
+                    options=list(REMEMBERED),
+                    default=REMEMBERED[0],
+                    optional=True,
+                    tooltip="Latents that a chunk of WorldPlay remembers: 16, as it was trained, or 12 or 8, "
+                    "faster and with less memory; the recent ones among them are fewer then. Models that remember "
+                    "a window have theirs.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For the Streaming Sampler, by way of LoRA nodes.")],

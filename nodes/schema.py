@@ -20,15 +20,9 @@ _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 def schema(advanced_inputs: Collection[str] = (), **fields: Any) -> io.Schema:
     """An `io.Schema` in our category, without fields that an old host does not know (search_aliases).
 
-    advanced_inputs: names of those to make `advanced`.
+    advanced_inputs: names of those that new front ends show only when asked to.
     """
     for entry in fields.get("inputs", ()):
         if entry.id in advanced_inputs:
-            advanced(entry)
+            entry.extra_dict["advanced"] = True  # the oldest hosts have no argument for it
     return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in _KNOWN})
-
-
-def advanced(widget: Any) -> Any:
-    """The same input, which new front ends show only when asked to; the oldest hosts have no argument for it."""
-    widget.extra_dict["advanced"] = True
-    return widget

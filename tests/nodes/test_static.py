@@ -67,8 +67,6 @@ def read_schema(fields: dict[str, ast.expr], module: ast.Module) -> Node:
             node.inputs.update(table_inputs(entry, module))
         else:
             assert isinstance(entry, ast.Call)
-            if isinstance(entry.func, ast.Name) and entry.func.id == "advanced":
-                (entry,) = entry.args
             node.inputs[text(entry.args[0], module)] = keyword(entry, "tooltip", module)
     for entry in outputs.elts:
         assert isinstance(entry, ast.Call)
