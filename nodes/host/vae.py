@@ -143,9 +143,9 @@ class HostVAE:
         return False
 
     def in_fp8(self) -> OwnDecoder:
-        """The decoder with convolutions in fp8, on weights of its own; made once for a device."""
+        """The decoder with convolutions in fp8, on weights of its own; made once for a device and a dtype."""
         made: OwnDecoder | None = getattr(self._vae, "_hyworld_in_fp8", None)
-        if made is None or made.device != self.device:
+        if made is None or (made.device, made.dtype) != (self.device, self.dtype):
             decoder = make_vae(self.config, device="meta").eval().requires_grad_(False)
             decoder.forget_encoder()
             # Rounded where they wait, so that the card holds no second set.
