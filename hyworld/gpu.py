@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -67,20 +68,17 @@ def fp8_attention_missing(device: torch.device) -> str | None:
     missing = _fp8_kernels_missing(device)
     if missing is not None:
         return missing
-    try:
+
+    def build() -> None:
         from .dit import fp8_attention, fused_attention
 
-        with current(device):
-            x = torch.ones(1, 1, 16, 64, device=device, dtype=torch.bfloat16)
-            factors = fp8_attention.fixed_factors(device)
-            q = fused_attention.fused.branches(x, 1, None, None, None, None, factors.q)
-            v = fused_attention.values(x, 1, None, None, factors.v)
-            fused_attention.attend(q, q, v, factors, x.dtype)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # what Triton raises has no common class
-        return f"Triton cannot build it here ({_first_line(error)})"
-    return None
+        x = torch.ones(1, 1, 16, 64, device=device, dtype=torch.bfloat16)
+        factors = fp8_attention.fixed_factors(device)
+        q = fused_attention.fused.branches(x, 1, None, None, None, None, factors.q)
+        v = fused_attention.values(x, 1, None, None, factors.v)
+        fused_attention.attend(q, q, v, factors, x.dtype)
+
+    return _fails(build, device)
 
 
 @lru_cache(maxsize=8)
@@ -91,14 +89,23 @@ def fp8_convolutions_missing(device: torch.device) -> str | None:
     missing = _fp8_kernels_missing(device)
     if missing is not None:
         return missing
-    try:
+
+    def build() -> None:
         from .vae import fused_fp8
         from .vae.fp8_convolution import Fp8Conv3d
 
+        # As wide as real ones: narrow ones take less of a multiprocessor's memory.
+        ones = torch.ones(256, 128, 3, 3, 3, device=device, dtype=torch.bfloat16)
+        fused_fp8.convolve(Fp8Conv3d(ones, ones[:, 0, 0, 0, 0], 1.0), ones[:1].to(FP8))
+
+    return _fails(build, device)
+
+
+def _fails(build: Callable[[], None], device: torch.device) -> str | None:
+    """None if Triton builds what `build` runs on `device`, else the reason."""
+    try:
         with current(device):
-            # As wide as real ones: narrow ones take less of a multiprocessor's memory.
-            ones = torch.ones(256, 128, 3, 3, 3, device=device, dtype=torch.bfloat16)
-            fused_fp8.convolve(Fp8Conv3d(ones, ones[:, 0, 0, 0, 0], 1.0), ones[:1].to(FP8))
+            build()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # what Triton raises has no common class

@@ -64,7 +64,7 @@ Device = Annotated[str, _model("cpu, cuda, cuda:N, mps or auto.")]
 
 Speed = Annotated[
     SpeedChoice,
-    _speed("fast: all in fp8 that can be, unless chosen below, at some error; fastest: the tiny decoder, too."),
+    _speed("fast: all in fp8 that can be (attention if left auto), at some error; fastest: the tiny decoder, too."),
 ]
 Attention = Annotated[
     AttentionChoice,

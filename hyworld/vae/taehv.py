@@ -7,7 +7,7 @@ saw.
 The "small" layout is the built-in world's (training/tiny_world/decoder.py): fewer channels, and none of its
 convolutions runs after an upsampling but the last.
 
-Frames between the layers are channels_last: convolutions then reorder nothing, on a GPU and on a CPU.
+Frames between the layers are channels_last: on a CPU convolutions then need no reordering.
 """
 
 from __future__ import annotations
