@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from ..fp8 import Rounded
+from ..fp8 import Fp8Linear, Rounded
 from .buffers import KV, KVSlot
 from .eight_bit import Kept
 from .exchange import Exchange
@@ -81,7 +81,8 @@ class SelfAttention(_Attention):
         rope_out = self.o(_rows(out[:batch], num_frames))
         if here.cameras is None:
             return (rope_out,)
-        return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out))
+        to_fp8 = isinstance(self.o_prope, Fp8Linear)
+        return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out, to_fp8=to_fp8))
 
     def _shared(
         self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
@@ -197,10 +198,10 @@ class CameraAttention(nn.Module):
         q = kernels.camera_heads(q, heads, norm_q, cameras.q)
         k = kernels.camera_heads(k, heads, norm_k, cameras.kv)
         v = kernels.camera_heads(v, heads, None, cameras.kv)
-        out = kernels.project(kernels.attend(q, k, v), cameras.out)
-        if exchange is not None:
-            (out,) = exchange.to_tokens(tokens, out)()
-        return self.out_proj(out)
+        out = kernels.attend(q, k, v)
+        if exchange is None:
+            return self.out_proj(kernels.project(out, cameras.out, to_fp8=isinstance(self.out_proj, Fp8Linear)))
+        return self.out_proj(*exchange.to_tokens(tokens, kernels.project(out, cameras.out))())
 
 
 class CrossAttention(_Attention):
