@@ -101,7 +101,9 @@ class SelfAttention(_Attention):
         rope_arrives = exchange.to_tokens(tokens, _rows(out[:batch], num_frames))
         if here.cameras is None:
             return (self.o(*rope_arrives()),)
-        prope_arrives = exchange.to_tokens(tokens, kernels.project(out[batch:], here.cameras.out))
+        projected = kernels.project(out[batch:], here.cameras.out)
+        assert isinstance(projected, Tensor)
+        prope_arrives = exchange.to_tokens(tokens, projected)
         return self.o(*rope_arrives()), self.o_prope(*prope_arrives())
 
     def _context(
@@ -198,10 +200,12 @@ class CameraAttention(nn.Module):
         q = kernels.camera_heads(q, heads, norm_q, cameras.q)
         k = kernels.camera_heads(k, heads, norm_k, cameras.kv)
         v = kernels.camera_heads(v, heads, None, cameras.kv)
-        out = kernels.attend(q, k, v)
-        if exchange is None:
-            return self.out_proj(kernels.project(out, cameras.out, to_fp8=isinstance(self.out_proj, Fp8Linear)))
-        return self.out_proj(*exchange.to_tokens(tokens, kernels.project(out, cameras.out))())
+        to_fp8 = exchange is None and isinstance(self.out_proj, Fp8Linear)
+        out = kernels.project(kernels.attend(q, k, v), cameras.out, to_fp8=to_fp8)
+        if exchange is not None:
+            assert isinstance(out, Tensor)
+            (out,) = exchange.to_tokens(tokens, out)()
+        return self.out_proj(out)
 
 
 class CrossAttention(_Attention):
