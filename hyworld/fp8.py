@@ -27,6 +27,13 @@ FP8_MAX = 448.0
 FP8_DTYPES = frozenset({FP8, torch.float8_e5m2})
 MARKER = "scaled_fp8"
 
+SUMS_IN_FLOAT32_FROM = 8192
+"""Products in a sum from which `multiply` adds them in float32, for 5 to 10 % more time.
+
+Hopper's tensor cores keep too few bits of their own sums of fp8 products. Where both factors have a mean of half a
+deviation, sums of 14,336 lose 3.7 % and sums of 3,072 0.5 %; in float32 all lose 0.2 %, which is bfloat16's rounding.
+"""
+
 QuantiseRows = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Rows `[N, E]` as fp8, and the float32 scales `[N, 1]` to multiply them with."""
 
@@ -134,7 +141,7 @@ def multiply(
         scale_b=weight_scale.t(),
         bias=None if bias is None else bias.to(wide),
         out_dtype=wide,
-        use_fast_accum=True,
+        use_fast_accum=x.shape[1] < SUMS_IN_FLOAT32_FROM,
     )
     return product.to(dtype)
 

@@ -22,6 +22,7 @@ from hyworld.fp8 import (
     dequantise_state,
     is_quantised_layer,
     marker,
+    multiply,
     quantise,
     quantise_rows,
     split_scales,
@@ -149,6 +150,32 @@ def test_the_kernel_rounds_like_the_plain_function(gelu: bool):
     worse = 0.1 if gelu else 0.06
     assert relative(got.float() * scale, want) < (0.03 if x.is_cuda else worse)
     assert relative(got.float() * scale, rounded.float() * row_scale) < (0.01 if x.is_cuda else worse)
+
+
+@pytest.mark.parametrize("width", [96, 4100, 5000, 8960])
+def test_the_kernel_rounds_rows_of_any_width(width: int):
+    """Also of several parts, the last of which is not whole."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    fused = importlib.import_module("hyworld.dit.fused")
+    x = torch.zeros(3, width, device=DEVICE)
+    x[0] = 2.0 ** torch.arange(-4, 4, device=DEVICE).repeat(width // 8 + 1)[:width]
+    x[1, -1], x[2, 0] = -3.0, 1e-38
+    rounded, scale = fused.quantise_rows(x)
+    assert torch.equal(rounded[0].float(), x[0] / x[0].max() * 448)
+    assert rounded[1].float().count_nonzero() == 1
+    assert rounded[1, -1].item() == -448
+    assert rounded[2].float().abs().max() < 0.1, "nothing is made of numbers too small for a reciprocal"
+    torch.testing.assert_close(scale.flatten().cpu(), torch.tensor([float(x[0].max()) / 448, 3 / 448, 1.0]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU; elsewhere sums are in float32")
+@pytest.mark.parametrize(("width", "bound"), [(14336, 0.005), (3072, 0.008)])
+def test_sums_with_a_mean_keep_their_bits(width: int, bound: float):
+    x, weight = (torch.randn(512, width, device=DEVICE) + 0.5 for _ in range(2))
+    factors = (*quantise_rows(x), *quantise_rows(weight))
+    want = dequantise(*factors[:2], torch.float64) @ dequantise(*factors[2:], torch.float64).t()
+    assert relative(multiply(*factors, None, torch.bfloat16).double(), want) < bound
 
 
 def forward(model: WanDiT) -> torch.Tensor:

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from ..fp8 import Rounded
+from ..fp8 import Fp8Linear, Rounded
 from .buffers import KV, KVSlot
 from .eight_bit import Kept
 from .exchange import Exchange
@@ -81,7 +81,8 @@ class SelfAttention(_Attention):
         rope_out = self.o(_rows(out[:batch], num_frames))
         if here.cameras is None:
             return (rope_out,)
-        return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out))
+        to_fp8 = isinstance(self.o_prope, Fp8Linear)
+        return rope_out, self.o_prope(kernels.project(out[batch:], here.cameras.out, to_fp8=to_fp8))
 
     def _shared(
         self, x_BFSE: Tensor | Rounded, positions: Positions, slot: KVSlot | None, kernels: Kernels, exchange: Exchange
@@ -100,7 +101,9 @@ class SelfAttention(_Attention):
         rope_arrives = exchange.to_tokens(tokens, _rows(out[:batch], num_frames))
         if here.cameras is None:
             return (self.o(*rope_arrives()),)
-        prope_arrives = exchange.to_tokens(tokens, kernels.project(out[batch:], here.cameras.out))
+        projected = kernels.project(out[batch:], here.cameras.out)
+        assert isinstance(projected, Tensor)
+        prope_arrives = exchange.to_tokens(tokens, projected)
         return self.o(*rope_arrives()), self.o_prope(*prope_arrives())
 
     def _context(
@@ -197,8 +200,10 @@ class CameraAttention(nn.Module):
         q = kernels.camera_heads(q, heads, norm_q, cameras.q)
         k = kernels.camera_heads(k, heads, norm_k, cameras.kv)
         v = kernels.camera_heads(v, heads, None, cameras.kv)
-        out = kernels.project(kernels.attend(q, k, v), cameras.out)
+        to_fp8 = exchange is None and isinstance(self.out_proj, Fp8Linear)
+        out = kernels.project(kernels.attend(q, k, v), cameras.out, to_fp8=to_fp8)
         if exchange is not None:
+            assert isinstance(out, Tensor)
             (out,) = exchange.to_tokens(tokens, out)()
         return self.out_proj(out)
 

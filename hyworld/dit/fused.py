@@ -1,7 +1,8 @@
 """The functions of `kernels` as Triton kernels: one pass over memory where PyTorch takes several.
 
 Intermediate precision and rounding are those of `kernels`, except around the GELU of `feed_forward`.
-Each program handles one token: a row of the residual stream or all its heads, padded to a power of two (`BLOCK`).
+Each program handles one token: a row of the residual stream, in parts whose number is padded to a power of two
+(`PARTS`; the compiler leaves out the additional ones), or all its heads, padded to a power of two (`BLOCK`).
 Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
 """
 
@@ -18,8 +19,22 @@ from .kernels import Attend, Kernels, RopeTables, sdpa
 
 _FP8_MAX = tl.constexpr(FP8_MAX)
 
+# gelu(x) = x / (1 + 2^(x (a + b x^2))), its tanh approximation: a = -2 sqrt(2 / pi) / ln 2, b = 0.044715 a.
+_GELU_A, _GELU_B = tl.constexpr(-2.302208198144325), tl.constexpr(-0.10294323958002351)
+
+_SMALLEST = tl.constexpr(1e-30)
+"""Rows below it are rounded to zeros: the reciprocal of their scale may be infinite."""
+
 WARPS = 4
 """Measured on an H200 at E = 3072; 8 is slower for the kernels that move the most data."""
+
+_THREADS = tl.constexpr(32 * WARPS)
+
+PART = 4 * 32 * WARPS
+"""Of a row: 4 elements for each thread, 16 bytes of the float32 vectors it is modulated with."""
+
+PART_TO_ROUND = 8 * 32 * WARPS
+"""The same where a row is only rounded: 16 bytes of bfloat16."""
 
 
 def kernels(attend: Attend = sdpa) -> Kernels:
@@ -44,7 +59,7 @@ def modulated_norm(
     B, num_frames, S, E = x.shape
     out, scales = _like(x, to_fp8)
     _modulated_norm[(B * num_frames * S,)](
-        x, shift, scale, out, scales, eps, S, shift.stride(0), shift.stride(1), num_frames, E, _block(E), to_fp8,
+        x, shift, scale, out, scales, eps, S, shift.stride(0), shift.stride(1), num_frames, E, *_parts(E), to_fp8,
         num_warps=WARPS,
     )  # fmt: skip
     return Rounded(out, scales) if to_fp8 else out
@@ -55,7 +70,7 @@ def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     B, num_frames, S, E = x.shape
     out = torch.empty_like(x)
     _gated_add[(B * num_frames * S,)](
-        x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), num_warps=WARPS
+        x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, *_parts(E), num_warps=WARPS
     )
     return out
 
@@ -72,7 +87,7 @@ def gated_add_norm(
     out, (normed, scales) = torch.empty_like(x), _like(x, to_fp8)
     _gated_add_norm[(B * num_frames * S,)](
         x, first, second, gate, norm.weight, norm.bias, out, normed, scales, norm.eps,
-        S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), len(updates) > 1, to_fp8, num_warps=WARPS,
+        S, gate.stride(0), gate.stride(1), num_frames, E, *_parts(E), len(updates) > 1, to_fp8, num_warps=WARPS,
     )  # fmt: skip
     return out, Rounded(normed, scales) if to_fp8 else normed
 
@@ -85,7 +100,7 @@ def add_modulated_norm(
     out, (normed, scales) = torch.empty_like(x), _like(x, to_fp8)
     _add_modulated_norm[(B * num_frames * S,)](
         x, update, shift, scale, out, normed, scales, eps, S, shift.stride(0), shift.stride(1), num_frames,
-        E, _block(E), to_fp8, num_warps=WARPS,
+        E, *_parts(E), to_fp8, num_warps=WARPS,
     )  # fmt: skip
     return out, Rounded(normed, scales) if to_fp8 else normed
 
@@ -156,16 +171,17 @@ def camera_heads(x_BFSE: Tensor, heads: int, norm: nn.Module | None, matrix: Ten
     return out
 
 
-def project(x_BHND: Tensor, matrix: Tensor) -> Tensor:
+def project(x_BHND: Tensor, matrix: Tensor, *, to_fp8: bool = False) -> Tensor | Rounded:
     x = x_BHND
     B, H, N, D = x.shape
     num_frames = matrix.shape[1]
-    out = x.new_empty(B, num_frames, N // num_frames, H * D)
+    out = x.new_empty(B, num_frames, N // num_frames, H * D, dtype=FP8 if to_fp8 else x.dtype)
+    scales = x.new_empty(B * N if to_fp8 else 0, 1, dtype=torch.float32)
     _project_heads[(B * N,)](
-        x, matrix.contiguous(), out, N, N // num_frames, x.stride(0), x.stride(1), x.stride(2),
-        H * D, D, _block(H * D), num_warps=WARPS,
+        x, matrix.contiguous(), out, scales, N, N // num_frames, x.stride(0), x.stride(1), x.stride(2),
+        H * D, D, _block(H * D), to_fp8, num_warps=WARPS,
     )  # fmt: skip
-    return out
+    return Rounded(out, scales) if to_fp8 else out
 
 
 def feed_forward(ffn: nn.Sequential, x_BFSE: Tensor | Rounded) -> Tensor:
@@ -190,7 +206,7 @@ def _quantise(x: Tensor, *, gelu: bool) -> tuple[Tensor, Tensor]:
     x = x.contiguous()
     N, E = x.shape
     out, scale = torch.empty_like(x, dtype=FP8), x.new_empty(N, 1, dtype=torch.float32)
-    _quantise_rows[(N,)](x, out, scale, E, gelu, _block(E), num_warps=WARPS if E <= 4096 else 4 * WARPS)
+    _quantise_rows[(N,)](x, out, scale, E, gelu, *_parts(E, PART_TO_ROUND), num_warps=WARPS)
     return out, scale
 
 
@@ -207,14 +223,19 @@ def _block(width: int) -> int:
     return triton.next_power_of_2(width)
 
 
+def _parts(width: int, part: int = PART) -> tuple[int, int]:
+    """`PARTS` and `PART` of a row."""
+    return _block(triton.cdiv(width, part)), part
+
+
 @triton.jit
 def _modulated_norm(
     x_ptr, shift_ptr, scale_ptr, out_ptr, scales_ptr, eps, tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
+    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = tl.arange(0, BLOCK)
+    at = _elements(PARTS, PART)
     inside = at < E
     mod = frame // frames * batch_stride + frame % frames * frame_stride + at
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
@@ -226,11 +247,11 @@ def _modulated_norm(
 @triton.jit
 def _gated_add(
     x_ptr, update_ptr, gate_ptr, out_ptr, tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, BLOCK: tl.constexpr,
+    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = tl.arange(0, BLOCK)
+    at = _elements(PARTS, PART)
     inside = at < E
     x = tl.load(x_ptr + row * E + at, mask=inside).to(tl.float32)
     update = tl.load(update_ptr + row * E + at, mask=inside).to(tl.float32)
@@ -242,11 +263,11 @@ def _gated_add(
 def _gated_add_norm(
     x_ptr, first_ptr, second_ptr, gate_ptr, weight_ptr, bias_ptr, out_ptr, normed_ptr, scales_ptr, eps,
     tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, BLOCK: tl.constexpr, TWO: tl.constexpr, TO_FP8: tl.constexpr,
+    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, TWO: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = tl.arange(0, BLOCK)
+    at = _elements(PARTS, PART)
     inside = at < E
     kept = out_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
@@ -267,11 +288,11 @@ def _gated_add_norm(
 def _add_modulated_norm(
     x_ptr, update_ptr, shift_ptr, scale_ptr, out_ptr, normed_ptr, scales_ptr, eps,
     tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
+    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = tl.arange(0, BLOCK)
+    at = _elements(PARTS, PART)
     inside = at < E
     kept = out_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
@@ -281,6 +302,16 @@ def _add_modulated_norm(
     normed = _normed(x.to(tl.float32), inside, eps, E) * (1.0 + tl.load(scale_ptr + mod, mask=inside, other=0.0))
     normed += tl.load(shift_ptr + mod, mask=inside, other=0.0)
     _store_row(normed_ptr + row * E + at, scales_ptr + row, normed.to(kept), inside, TO_FP8)
+
+
+@triton.jit
+def _elements(PARTS: tl.constexpr, PART: tl.constexpr):
+    """Their numbers; only a part's share of a thread lie side by side, so that those of all threads do.
+
+    Else the narrowest that is stored would decide: 16 elements if it is fp8, which are 64 bytes of float32 vectors.
+    """
+    at = tl.arange(0, PARTS)[:, None] * PART + tl.arange(0, PART)[None, :]
+    return tl.max_contiguous(at, [1, PART // _THREADS])
 
 
 @triton.jit
@@ -367,8 +398,8 @@ def _camera_heads(
 
 @triton.jit
 def _project_heads(
-    x_ptr, matrix_ptr, out_ptr, tokens, tokens_per_frame, batch_stride, head_stride, token_stride,
-    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+    x_ptr, matrix_ptr, out_ptr, scales_ptr, tokens, tokens_per_frame, batch_stride, head_stride, token_stride,
+    E: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     batch, token = row // tokens, row % tokens
@@ -377,29 +408,37 @@ def _project_heads(
     here = x_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
     x0, x1, x2, x3 = _vectors(tl.load(here, mask=inside, other=0.0).to(tl.float32), BLOCK)
     p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
-    tl.store(out_ptr + row * E + at, _row(p0, p1, p2, p3, BLOCK).to(out_ptr.dtype.element_ty), mask=inside)
+    projected = _row(p0, p1, p2, p3, BLOCK).to(x_ptr.dtype.element_ty)
+    _store_row(out_ptr + row * E + at, scales_ptr + row, projected, inside, TO_FP8)
 
 
 @triton.jit
-def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexpr, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.arange(0, BLOCK)
+def _quantise_rows(
+    x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr
+):
+    # The last rows first: they were written last and may still be in the cache, as what is written last will be for
+    # the product that begins with the first.
+    row = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64)
+    at = _elements(PARTS, PART)
     inside = at < E
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
     if GELU:
-        inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
-        x = x * tl.sigmoid(2.0 * inner)  # 0.5 x (1 + tanh(inner))
+        root = tl.rsqrt(1.0 + tl.exp2(x * (_GELU_A + _GELU_B * (x * x))))  # its square is quicker than a division
+        x = tl.where(inside, x * root * root, 0.0)  # known to be zero, a part beyond the end is not computed
     _store_row(out_ptr + row * E + at, scale_ptr + row, x, inside, True)
 
 
 @triton.jit
 def _store_row(at, scale_at, x, inside, TO_FP8: tl.constexpr):
-    """A row, zero outside; as fp8 with its scale, see `fp8.quantise_rows`."""
+    """A row, zero outside; as fp8 with its scale, see `fp8.quantise_rows`.
+
+    That divides; times the reciprocal, one in a million of the numbers is rounded to its other neighbour.
+    """
     if TO_FP8:
         x = x.to(tl.float32)
         amax = tl.max(tl.abs(x))
-        scale = tl.where(amax > 0, amax / _FP8_MAX, 1.0)
-        x = tl.minimum(tl.maximum(x / scale, -_FP8_MAX), _FP8_MAX)
+        scale = tl.where(amax > _SMALLEST, amax / _FP8_MAX, 1.0)
+        x *= 1.0 / scale
         tl.store(scale_at, scale)
     tl.store(at, x.to(at.dtype.element_ty), mask=inside)
 

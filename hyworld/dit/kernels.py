@@ -96,8 +96,13 @@ def branches(
     return result if out is None else out.copy_(result)
 
 
-def project(x_BHND: Tensor, matrix: Tensor, *, projection: Projection = apply_projection) -> Tensor:
-    """Heads `[B, H, N, D]` times the matrix `[B, F, 4, 4]` of their frame: `[B, F, S, E]`."""
+def project(
+    x_BHND: Tensor, matrix: Tensor, *, to_fp8: bool = False, projection: Projection = apply_projection
+) -> Tensor | Rounded:
+    """Heads `[B, H, N, D]` times the matrix `[B, F, 4, 4]` of their frame: `[B, F, S, E]`.
+
+    For to_fp8 see `modulated_norm`.
+    """
     x = rearrange(x_BHND, "B H (F S) D -> B F S H D", F=matrix.shape[1])
     return projection(x, matrix).flatten(-2)
 
@@ -143,7 +148,7 @@ class Kernels(NamedTuple):
     gated_add_norm: Callable[..., tuple[Tensor, Tensor | Rounded]] = gated_add_norm
     add_modulated_norm: Callable[..., tuple[Tensor, Tensor | Rounded]] = add_modulated_norm
     branches: Callable[..., Tensor] = branches
-    project: Callable[[Tensor, Tensor], Tensor] = project
+    project: Callable[..., Tensor | Rounded] = project
     camera_heads: Callable[..., Tensor] = camera_heads
     feed_forward: Callable[[nn.Sequential, Tensor | Rounded], Tensor] = feed_forward
     fp8: Fp8Kernels | None = None

@@ -12,7 +12,7 @@ from torch import nn
 from hyworld.config import DiTConfig
 from hyworld.dit import PLAIN, Inputs, KVMemory, RollingMemory, WanDiT
 from hyworld.dit.rope import rope_table
-from hyworld.fp8 import quantise_rows
+from hyworld.fp8 import quantise_rows, use_fp8
 from hyworld.gpu import triton_missing
 from hyworld.weights.random import randomise
 
@@ -54,8 +54,9 @@ def test_norm_and_gated_add(shape: tuple[int, ...], dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_norms_that_are_rounded(dtype: torch.dtype):
-    """What they give is what rounding their rows afterwards gives."""
+def test_what_is_rounded_where_it_is_made(dtype: torch.dtype):
+    """It is what rounding its rows afterwards gives."""
+    heads, matrix = rows(1, 3, 10, 32, dtype=dtype), rows(1, 2, 4, 4)
     x, update, norm = rows(1, 2, 5, 96, dtype=dtype) + 3, rows(1, 2, 5, 96, dtype=dtype), nn.LayerNorm(96).to(DEVICE)
     norm.to(dtype)
     shift, scale, gate = rows(1, 2, 6, 96).unsqueeze(2).unbind(dim=3)[1:4]
@@ -63,15 +64,35 @@ def test_norms_that_are_rounded(dtype: torch.dtype):
         (FUSED.modulated_norm, (x, shift, scale, 1e-6)),
         (FUSED.gated_add_norm, (x, (update, x), gate, norm)),
         (FUSED.add_modulated_norm, (x, update, shift, scale, 1e-6)),
+        (FUSED.project, (heads, matrix)),
     ):
-        normed, got = function(*arguments), function(*arguments, to_fp8=True)
-        if function is not FUSED.modulated_norm:
-            (_, normed), (_, got) = normed, got
-        want, want_scale = quantise_rows(normed.flatten(0, 2))
+        exact, got = function(*arguments), function(*arguments, to_fp8=True)
+        if function in (FUSED.gated_add_norm, FUSED.add_modulated_norm):
+            (_, exact), (_, got) = exact, got
+        want, want_scale = quantise_rows(exact.flatten(0, 2))
         assert got.shape == x.shape
         close(got.scale, want_scale)
         back = got.rows.flatten(0, 2).float() * got.scale
         assert (back - want.float() * want_scale).norm() / back.norm() < (0.005 if DEVICE.type == "cuda" else 0.1)
+
+
+@pytest.mark.parametrize("camera_width", [0, 24])
+def test_nothing_that_a_kernel_of_ours_makes_is_rounded_by_a_layer(camera_width: int):
+    """Left for the layers of a block are the outputs of both attentions, which are made head by head."""
+    rounded: list[int] = []
+
+    def quantise(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rounded.append(x.shape[1])
+        return quantise_rows(x)
+
+    model = randomise(WanDiT(replace(CONFIG, camera_width=camera_width), device=DEVICE), 0, device=DEVICE)
+    use_fp8(model, quantise)
+    model.kernels = FUSED
+    with torch.no_grad():
+        text_kv = model.text_keys_values(rows(1, 5, 16))
+        rounded.clear()
+        model(Inputs(rows(1, 4, 4, 4, 6), torch.full((1, 4), 700.0, device=DEVICE), text_kv, None, **control(4)))
+    assert rounded == [96, 96] * CONFIG.num_layers
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
