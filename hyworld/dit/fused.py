@@ -1,8 +1,7 @@
 """The functions of `kernels` as Triton kernels: one pass over memory where PyTorch takes several.
 
 Intermediate precision and rounding are those of `kernels`, except around the GELU of `feed_forward`.
-Each program handles one token: a row of the residual stream, in parts whose number is padded to a power of two
-(`PARTS`; the compiler leaves out the additional ones), or all its heads, padded to a power of two (`BLOCK`).
+Each program handles one token: a row of the residual stream or all its heads, padded to a power of two (`BLOCK`).
 Shape suffixes: B batch, F frames, S tokens per frame, N = F * S, H heads, D head dim, E = H * D.
 """
 
@@ -28,14 +27,6 @@ _SMALLEST = tl.constexpr(1e-30)
 WARPS = 4
 """Measured on an H200 at E = 3072; 8 is slower for the kernels that move the most data."""
 
-_THREADS = tl.constexpr(32 * WARPS)
-
-PART = 4 * 32 * WARPS
-"""Of a row: 4 elements for each thread, 16 bytes of the float32 vectors it is modulated with."""
-
-PART_TO_ROUND = 8 * 32 * WARPS
-"""The same where a row is only rounded: 16 bytes of bfloat16."""
-
 
 def kernels(attend: Attend = sdpa) -> Kernels:
     """The fused functions with `attend`."""
@@ -59,7 +50,7 @@ def modulated_norm(
     B, num_frames, S, E = x.shape
     out, scales = _like(x, to_fp8)
     _modulated_norm[(B * num_frames * S,)](
-        x, shift, scale, out, scales, eps, S, shift.stride(0), shift.stride(1), num_frames, E, *_parts(E), to_fp8,
+        x, shift, scale, out, scales, eps, S, shift.stride(0), shift.stride(1), num_frames, E, _block(E), to_fp8,
         num_warps=WARPS,
     )  # fmt: skip
     return Rounded(out, scales) if to_fp8 else out
@@ -70,7 +61,7 @@ def gated_add(x_BFSE: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     B, num_frames, S, E = x.shape
     out = torch.empty_like(x)
     _gated_add[(B * num_frames * S,)](
-        x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, *_parts(E), num_warps=WARPS
+        x, update, gate, out, S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), num_warps=WARPS
     )
     return out
 
@@ -87,7 +78,7 @@ def gated_add_norm(
     out, (normed, scales) = torch.empty_like(x), _like(x, to_fp8)
     _gated_add_norm[(B * num_frames * S,)](
         x, first, second, gate, norm.weight, norm.bias, out, normed, scales, norm.eps,
-        S, gate.stride(0), gate.stride(1), num_frames, E, *_parts(E), len(updates) > 1, to_fp8, num_warps=WARPS,
+        S, gate.stride(0), gate.stride(1), num_frames, E, _block(E), len(updates) > 1, to_fp8, num_warps=WARPS,
     )  # fmt: skip
     return out, Rounded(normed, scales) if to_fp8 else normed
 
@@ -100,7 +91,7 @@ def add_modulated_norm(
     out, (normed, scales) = torch.empty_like(x), _like(x, to_fp8)
     _add_modulated_norm[(B * num_frames * S,)](
         x, update, shift, scale, out, normed, scales, eps, S, shift.stride(0), shift.stride(1), num_frames,
-        E, *_parts(E), to_fp8, num_warps=WARPS,
+        E, _block(E), to_fp8, num_warps=WARPS,
     )  # fmt: skip
     return out, Rounded(normed, scales) if to_fp8 else normed
 
@@ -206,7 +197,7 @@ def _quantise(x: Tensor, *, gelu: bool) -> tuple[Tensor, Tensor]:
     x = x.contiguous()
     N, E = x.shape
     out, scale = torch.empty_like(x, dtype=FP8), x.new_empty(N, 1, dtype=torch.float32)
-    _quantise_rows[(N,)](x, out, scale, E, gelu, *_parts(E, PART_TO_ROUND), num_warps=WARPS)
+    _quantise_rows[(N,)](x, out, scale, E, gelu, _block(E), num_warps=WARPS)
     return out, scale
 
 
@@ -223,19 +214,14 @@ def _block(width: int) -> int:
     return triton.next_power_of_2(width)
 
 
-def _parts(width: int, part: int = PART) -> tuple[int, int]:
-    """`PARTS` and `PART` of a row."""
-    return _block(triton.cdiv(width, part)), part
-
-
 @triton.jit
 def _modulated_norm(
     x_ptr, shift_ptr, scale_ptr, out_ptr, scales_ptr, eps, tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, TO_FP8: tl.constexpr,
+    E: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = _elements(PARTS, PART)
+    at = _elements(BLOCK, 4)
     inside = at < E
     mod = frame // frames * batch_stride + frame % frames * frame_stride + at
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
@@ -247,11 +233,11 @@ def _modulated_norm(
 @triton.jit
 def _gated_add(
     x_ptr, update_ptr, gate_ptr, out_ptr, tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
+    E: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = _elements(PARTS, PART)
+    at = _elements(BLOCK, 4)
     inside = at < E
     x = tl.load(x_ptr + row * E + at, mask=inside).to(tl.float32)
     update = tl.load(update_ptr + row * E + at, mask=inside).to(tl.float32)
@@ -263,11 +249,11 @@ def _gated_add(
 def _gated_add_norm(
     x_ptr, first_ptr, second_ptr, gate_ptr, weight_ptr, bias_ptr, out_ptr, normed_ptr, scales_ptr, eps,
     tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, TWO: tl.constexpr, TO_FP8: tl.constexpr,
+    E: tl.constexpr, BLOCK: tl.constexpr, TWO: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = _elements(PARTS, PART)
+    at = _elements(BLOCK, 4)
     inside = at < E
     kept = out_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
@@ -288,11 +274,11 @@ def _gated_add_norm(
 def _add_modulated_norm(
     x_ptr, update_ptr, shift_ptr, scale_ptr, out_ptr, normed_ptr, scales_ptr, eps,
     tokens_per_frame, batch_stride, frame_stride, frames,
-    E: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr, TO_FP8: tl.constexpr,
+    E: tl.constexpr, BLOCK: tl.constexpr, TO_FP8: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens_per_frame
-    at = _elements(PARTS, PART)
+    at = _elements(BLOCK, 4)
     inside = at < E
     kept = out_ptr.dtype.element_ty
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
@@ -305,13 +291,12 @@ def _add_modulated_norm(
 
 
 @triton.jit
-def _elements(PARTS: tl.constexpr, PART: tl.constexpr):
-    """Their numbers; only a part's share of a thread lie side by side, so that those of all threads do.
+def _elements(BLOCK: tl.constexpr, NEIGHBOURS: tl.constexpr):
+    """Their numbers; a thread gets so many neighbours at a time.
 
-    Else the narrowest that is stored would decide: 16 elements if it is fp8, which are 64 bytes of float32 vectors.
+    Else what is stored decides: 16 if it is fp8, and a thread reads 64 bytes of float32 vectors, far from the next's.
     """
-    at = tl.arange(0, PARTS)[:, None] * PART + tl.arange(0, PART)[None, :]
-    return tl.max_contiguous(at, [1, PART // _THREADS])
+    return tl.max_contiguous(tl.arange(0, BLOCK), NEIGHBOURS)
 
 
 @triton.jit
@@ -333,21 +318,22 @@ def _branches(
     at = tl.arange(0, BLOCK)
     inside = at < E
     kept = x_ptr.dtype.element_ty
-    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(tl.max_contiguous(x_ptr + row * x_stride + at, 4), mask=inside, other=0.0).to(tl.float32)
     if NORM:
-        gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        gain = tl.load(tl.max_contiguous(gain_ptr + at, 4), mask=inside, other=0.0).to(tl.float32)
         x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
     x0, x1, x2, x3 = _vectors(x, BLOCK)
     p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
     if ROPE:
-        pair = token * (D // 2) + tl.arange(0, BLOCK // 4) % (D // 4) * 2
-        cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
+        pair = token * (D // 2) + tl.arange(0, BLOCK // 2) % (D // 2)
+        cos, other_cos = tl.split(tl.reshape(tl.load(tl.max_contiguous(cos_ptr + pair, 2)), (BLOCK // 4, 2)))
+        sin, other_sin = tl.split(tl.reshape(tl.load(tl.max_contiguous(sin_ptr + pair, 2)), (BLOCK // 4, 2)))
         x0, x1 = x0 * cos - x1 * sin, x0 * sin + x1 * cos
-        cos, sin = tl.load(cos_ptr + pair + 1), tl.load(sin_ptr + pair + 1)
-        x2, x3 = x2 * cos - x3 * sin, x2 * sin + x3 * cos
+        x2, x3 = x2 * other_cos - x3 * other_sin, x2 * other_sin + x3 * other_cos
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    here = tl.max_contiguous(here, 4)
     _store(here, _row(x0, x1, x2, x3, BLOCK), inside, factor_ptr, SCALED)
-    _store(here + branch_stride, _row(p0, p1, p2, p3, BLOCK), inside, factor_ptr + 1, SCALED)
+    _store(tl.max_contiguous(here + branch_stride, 4), _row(p0, p1, p2, p3, BLOCK), inside, factor_ptr + 1, SCALED)
 
 
 @triton.jit
@@ -362,9 +348,9 @@ def _rope_branch(
     at = tl.arange(0, BLOCK)
     inside = at < E
     kept = x_ptr.dtype.element_ty
-    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(tl.max_contiguous(x_ptr + row * x_stride + at, 4), mask=inside, other=0.0).to(tl.float32)
     if NORM:
-        gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        gain = tl.load(tl.max_contiguous(gain_ptr + at, 4), mask=inside, other=0.0).to(tl.float32)
         x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
     if ROPE:
         even, odd = tl.split(tl.reshape(x, (BLOCK // 2, 2)))
@@ -372,6 +358,7 @@ def _rope_branch(
         cos, sin = tl.load(cos_ptr + pair), tl.load(sin_ptr + pair)
         x = tl.reshape(tl.join(even * cos - odd * sin, even * sin + odd * cos), (BLOCK,))
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    here = tl.max_contiguous(here, 4)
     _store(here, x, inside, factor_ptr, SCALED)
 
 
@@ -386,13 +373,14 @@ def _camera_heads(
     at = tl.arange(0, BLOCK)
     inside = at < E
     kept = out_ptr.dtype.element_ty
-    x = tl.load(x_ptr + row * x_stride + at, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(tl.max_contiguous(x_ptr + row * x_stride + at, 4), mask=inside, other=0.0).to(tl.float32)
     if NORM:
-        gain = tl.load(gain_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        gain = tl.load(tl.max_contiguous(gain_ptr + at, 4), mask=inside, other=0.0).to(tl.float32)
         x = (x * tl.rsqrt(tl.sum(x * x) / E + eps) * gain).to(kept).to(tl.float32)
     x0, x1, x2, x3 = _vectors(x, BLOCK)
     p0, p1, p2, p3 = _times_matrix(matrix_ptr + row // tokens_per_frame * 16, x0, x1, x2, x3)
     here = out_ptr + batch * batch_stride + token * token_stride + at // D * head_stride + at % D
+    here = tl.max_contiguous(here, 4)
     tl.store(here, _row(p0, p1, p2, p3, BLOCK).to(kept), mask=inside)
 
 
@@ -413,13 +401,11 @@ def _project_heads(
 
 
 @triton.jit
-def _quantise_rows(
-    x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr
-):
+def _quantise_rows(x_ptr, out_ptr, scale_ptr, E: tl.constexpr, GELU: tl.constexpr, BLOCK: tl.constexpr):
     # The last rows first: they were written last and may still be in the cache, as what is written last will be for
     # the product that begins with the first.
     row = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64)
-    at = _elements(PARTS, PART)
+    at = _elements(BLOCK, 8)
     inside = at < E
     x = tl.load(x_ptr + row * E + at, mask=inside, other=0.0).to(tl.float32)
     if GELU:
