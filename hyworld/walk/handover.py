@@ -39,11 +39,8 @@ class HandOver:
 
     def collect(self) -> Tensor:
         """All that was pushed, in ordinary memory."""
-        first, first_arrived = self._pieces[0]
+        first = self._pieces[0][0]
         whole = torch.empty((sum(len(piece) for piece, _ in self._pieces), *first.shape[1:]), dtype=first.dtype)
-        if first_arrived is not None and not first_arrived.query():
-            # The system gives memory page by page, at the first write: now, while the device is still at work.
-            whole.zero_()
         start = 0
         for piece, arrived in self._pieces:
             if arrived is not None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hyworld.dit import sdpa
+from hyworld.walk.walker import fast_attention
 
 pytest.importorskip("triton", reason="Triton is not installed")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,8 +50,9 @@ def test_the_released_sizes(queries: int, keys: int, heads: int):
     if not torch.cuda.is_available():
         pytest.skip("no NVIDIA GPU")
     q, k, v = (random(2, heads, tokens, 128, dtype=torch.bfloat16) for tokens in (queries, keys, keys))
-    assert tiled._cudnn_would(q, k, v), "PyTorch has its attention of cuDNN"
-    got, torchs = tiled.attend(q, k, v), sdpa(q, k, v)
+    with fast_attention(DEVICE):  # PyTorch's own preference is another, once one has been set
+        assert tiled._cudnn_would(q, k, v), "PyTorch has its attention of cuDNN"
+        got, torchs = tiled.attend(q, k, v), sdpa(q, k, v)
     # Some queries and heads: all in float32 would take a minute.
     some = slice(queries - 70, queries)
     want = sdpa(q[:1, :2, some].float(), k[:1, :2].float(), v[:1, :2].float())
