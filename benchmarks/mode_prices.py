@@ -1,9 +1,10 @@
-"""What faster modes cost in pictures of the built-in world: `python -m benchmarks.mode_prices --scenes 32`.
+"""What faster modes bring, and cost in pictures, as one table: `python -m benchmarks.mode_prices --scenes 32`.
 
-Held-out scenes. Following: two paths of three chunks, against the exact mode's frames and, over what the
-first frame showed, against what the renderer shows. Returning: a look away for 15 chunks, against the first frame.
-Lasting: 40 chunks of looking about, whose sharpness is compared with the first chunk's. Prints each part when it is
-done. docs/benchmarks.md has the numbers.
+Speed: time and memory of a chunk at full size (off CUDA: of the small network), random weights, as `hyworld bench`
+measures them. The rest is of held-out scenes of the built-in world. Following: two paths of three chunks, against the
+exact mode's frames and, over what the first frame showed, against what the renderer shows. Returning: a look away for
+15 chunks, against the first frame. Lasting: 40 chunks of looking about, whose sharpness is compared with the first
+chunk's. docs/benchmarks.md has the numbers.
 """
 
 from __future__ import annotations
@@ -16,22 +17,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from benchmarks.tiny_world import LASTING, RETURNING, _chunk_measures
 from hyworld import builtin
+from hyworld.bench.measure import measure
+from hyworld.bench.report import LOG_WIDTH
+from hyworld.bench.workload import Setup, source_for
 from hyworld.camera import Trajectory
 from hyworld.config import TINY, MemoryConfig, frames_in
 from hyworld.dit import WanDiT
 from hyworld.dit.fp8_attention import PLAIN_FP8
+from hyworld.errors import InputError
 from hyworld.fp8 import use_fp8
-from hyworld.modes import set_vae_kernels
+from hyworld.modes import Modes, set_vae_kernels
 from hyworld.vae import TinyDecoder, Wan22VAE
 from hyworld.vae.fp8_convolution import use_fp8_convolutions
 from training.tiny_world.batched import walk
 from training.tiny_world.evaluate import FIRST_CHUNKS, Truth, decoded, first_latents, masked_psnr
 from training.tiny_world.scenes import draw_scenes
 from training.tiny_world.sizes import HELD_OUT_SEED
+
+EQUAL = 100.0
+"""PSNR of pictures that are the same, of which `masked_psnr` gives a little more."""
 
 AT_ONCE = 16
 """Scenes that are walked together; 32 of 40 chunks take more than 20 GB of memory."""
@@ -50,6 +60,17 @@ class Mode:
     @property
     def memory(self) -> MemoryConfig:
         return MemoryConfig(self.remembered, self.remembered - MemoryConfig().clip)
+
+    @property
+    def modes(self) -> Modes:
+        """Those of a pipeline; what is left open there is as it is by itself."""
+        return Modes(
+            attention="fp8" if self.attention == "fp8" else "auto",
+            linears="fp8" if self.linears == "fp8" else "exact",
+            kv="compact" if self.compact else "auto",
+            remembered=self.remembered,
+            convolutions="fp8" if self.decoder == "fp8" else "exact",
+        )
 
 
 MODES = {
@@ -107,9 +128,31 @@ class Subject:
         return torch.cat(videos)
 
 
-def following(subject: Subject, modes: dict[str, Mode]) -> dict[str, dict[str, float]]:
+Rows = dict[str, dict[str, str]]
+"""What one part found of each mode, by column."""
+
+
+def speed(device: torch.device, modes: dict[str, Mode]) -> Rows:
+    """Milliseconds of a chunk with a full memory, and peak GB; nothing of modes that cannot run here."""
+    cuda = device.type == "cuda"
+    source = source_for("wan_5b" if cuda else "tiny-random", str(device), "auto", None, None, None)
+    rows: Rows = {}
+    for name, mode in modes.items():
+        setup = Setup(source.preset.size, 0, mode.modes, "tiny" if mode.decoder == "tiny" else "full")
+        try:
+            run = measure(source, setup, lambda _: None, first_in_process=not rows)
+        except InputError as error:
+            print(f"{name}: {error}", flush=True)
+            continue
+        rows[name] = {"a chunk, ms": f"{run.settled['chunk_ms']:.0f}"}
+        if run.memory["peak_gb"] is not None:
+            rows[name]["peak, GB"] = f"{run.memory['peak_gb']:.1f}"
+    return rows
+
+
+def following(subject: Subject, modes: dict[str, Mode]) -> Rows:
     """PSNR in dB, means over scenes and paths: against exact in the first and third chunk, against the truth."""
-    rows: dict[str, dict[str, list[Tensor]]] = {name: {} for name in modes}
+    found: dict[str, dict[str, list[Tensor]]] = {name: {} for name in modes}
     for tokens in FIRST_CHUNKS:
         path = Trajectory.from_tokens(tokens)
         truth = Truth(subject.scenes, path)
@@ -118,42 +161,58 @@ def following(subject: Subject, modes: dict[str, Mode]) -> dict[str, dict[str, f
         everywhere = torch.ones_like(exact[:, 0])
         for name, mode in modes.items():
             video = exact if mode == Mode() else subject.video(mode, path)
-            chunks = {"first": slice(0, frames_in(4)), "third": slice(frames_in(8), frames_in(12))}
+            chunks = {"first chunk": slice(0, frames_in(4)), "third chunk": slice(frames_in(8), frames_in(12))}
             for chunk, part in chunks.items():
                 near = masked_psnr(video[:, :, part], exact[:, :, part], everywhere[:, part])
-                rows[name].setdefault(f"{chunk}_chunk_from_exact", []).append(near)
+                found[name].setdefault(f"{chunk}, from exact", []).append(near)
             true = masked_psnr(video[:, :, 1:], want[:, :, 1:], seen[:, 1:])
-            rows[name].setdefault("from_truth", []).append(true)
-    return {name: {key: _mean(values) for key, values in row.items()} for name, row in rows.items()}
+            found[name].setdefault("following, from truth", []).append(true)
+    return {name: {column: _mean(values) for column, values in row.items()} for name, row in found.items()}
 
 
-def returning(subject: Subject, modes: dict[str, Mode]) -> dict[str, float]:
+def returning(subject: Subject, modes: dict[str, Mode]) -> Rows:
     """PSNR in dB of the view returned to, against the first frame; mean over scenes."""
     path, back = Trajectory.from_tokens(RETURNING), frames_in(61) - 1
-    result = {}
+    rows: Rows = {}
     for name, mode in modes.items():
         video = subject.video(mode, path)
         first = video[:, :, :1]
-        result[name] = _mean([masked_psnr(video[:, :, back : back + 1], first, torch.ones_like(first[:, 0]))])
-    return result
+        near = masked_psnr(video[:, :, back : back + 1], first, torch.ones_like(first[:, 0]))
+        rows[name] = {"returning": _mean([near])}
+    return rows
 
 
-def lasting(subject: Subject, modes: dict[str, Mode]) -> dict[str, list[float]]:
+def lasting(subject: Subject, modes: dict[str, Mode]) -> Rows:
     """Lowest and highest sharpness of 40 chunks, over the first chunk's; of means over scenes."""
     path = Trajectory.from_tokens(LASTING["about"])
-    result = {}
+    rows: Rows = {}
     for name, mode in modes.items():
         sharpness = _chunk_measures(subject.video(mode, path))[:, :, 2].mean(dim=0)
         ratios = sharpness / sharpness[0]
-        result[name] = [round(float(ratios.min()), 3), round(float(ratios.max()), 3)]
+        rows[name] = {"lasting": f"{ratios.min():.2f} to {ratios.max():.2f}"}
+    return rows
+
+
+def _mean(values: list[Tensor]) -> str:
+    mean = float(torch.cat(values).mean())
+    return "equal" if mean > EQUAL else f"{mean:.2f}"
+
+
+def table(parts: dict[str, Rows]) -> Table:
+    """All parts side by side, a row for each mode."""
+    together: Rows = {}
+    for rows in parts.values():
+        for name, row in rows.items():
+            together[name] = {**together.get(name, {}), **row}
+    columns = list(dict.fromkeys(column for row in together.values() for column in row))
+    result = Table("mode", *columns)
+    for name, row in together.items():
+        result.add_row(name, *(row.get(column, "–") for column in columns))
     return result
 
 
-def _mean(values: list[Tensor]) -> float:
-    return round(float(torch.cat(values).mean()), 2)
-
-
-PARTS = {"following": following, "returning": returning, "lasting": lasting}
+PICTURES = {"following": following, "returning": returning, "lasting": lasting}
+PARTS = ("speed", *PICTURES)
 
 
 def main() -> None:
@@ -165,15 +224,22 @@ def main() -> None:
     asked = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     modes = {name: mode for name, mode in MODES.items() if name == "exact" or not asked.modes or name in asked.modes}
-    result: dict[str, Any] = {"scenes": asked.scenes, "device": str(device)}
+    parts: dict[str, Rows] = {}
+    subject = None
     with torch.no_grad():
-        subject = Subject(asked.scenes, device)
         for part in asked.parts:
-            result[part] = PARTS[part](subject, modes)
-            for name, measured in result[part].items():
-                print(f"{part}, {name}: {json.dumps(measured)}", flush=True)
+            if part == "speed":
+                parts[part] = speed(device, modes)
+            else:
+                subject = subject or Subject(asked.scenes, device)
+                parts[part] = PICTURES[part](subject, modes)
+            print(f"{part} done", flush=True)
             if asked.out is not None:
+                result: dict[str, Any] = {"scenes": asked.scenes, "device": str(device), **parts}
                 asked.out.write_text(json.dumps(result, indent=2) + "\n")
+    console = Console()
+    console.width = max(console.width, LOG_WIDTH)
+    console.print(table(parts))
 
 
 if __name__ == "__main__":
