@@ -55,7 +55,7 @@ def streaming(name: str, *, device: str) -> Pipeline:
     recipe = STREAMS[name]
     # 4 heads: one for each of so many processes.
     config = replace(CONFIG, num_heads=4, cameras=recipe.follows_camera, camera_width=32 if recipe.camera_branch else 0)
-    width = 32 if name == "fp8" else 4
+    width = 8 if name == "fp8" else 4  # its widest layers then have the 32 channels that are rounded
     sizes = Wan21VAEConfig(encoder_dim=4, decoder_dim=width, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
     vae = randomise(Wan21VAE(sizes), 1)
     second = randomise(WanDiT(config), 2) if recipe.boundary else None
