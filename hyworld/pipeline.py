@@ -45,7 +45,7 @@ from .walk import WORLDPLAY, Chunk, Network, Recipe, Walker, Words, World
 from .walk.decoding import Decoding
 from .walk.recipes import NEGATIVE_PROMPT
 from .walk.walker import Foresee, OnProgress, WalkPath
-from .weights import load_dit, load_tiny_decoder, load_vae, open_dit
+from .weights import load_decoder, load_dit, load_vae, open_dit
 
 TextEncoder = Callable[[str], Tensor]
 """Prompt → embeddings `[1, L, text_dim]`."""
@@ -253,7 +253,8 @@ def load(
     preset: the built-in one: "tiny" (default; walks through rooms) or "tiny-random" (draws noise).
     vae: the Wan VAE of the model; needed with `weights`.
     text_encoder: a diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.
-    decoder: "full" (the VAE) or "tiny" (TAEHV, faster, rougher; with `weights` it needs `tiny_decoder`).
+    decoder: "full" (the VAE) or "tiny" (faster, rougher; with `weights` it needs `tiny_decoder`, the file of a TAEHV
+        or of a Wan VAE with a narrower decoder).
     device: "cpu", "cuda", "cuda:1", "mps" or "auto" (the GPU if there is one).
     dtype: "float32", "bfloat16", "float16" or "auto" (bfloat16 on a GPU, float32 on a CPU).
     allow_base: walk a base Wan 2.2 TI2V-5B by WorldPlay's recipe, although it follows no camera.
@@ -305,7 +306,8 @@ def load(
     wan_vae = load_vae(vae, device=device, dtype=dtype, latent_channels=opened.config.latent_channels)
     frames_from: StreamingDecoder = wan_vae
     if tiny_decoder is not None:
-        frames_from = load_tiny_decoder(tiny_decoder, device=device, dtype=dtype)
+        channels = opened.config.latent_channels
+        frames_from = load_decoder(tiny_decoder, device=device, dtype=dtype, latent_channels=channels)
     dit, low = (
         None
         if file is None
@@ -373,10 +375,10 @@ def make_walker(
         networks.append(GraphedNetwork(network) if graphs else network)
     if decoder is not vae:
         vae.forget_decoder()
-    else:
+    if isinstance(decoder, CausalVAE):
         if modes.convolutions == "fp8":
-            use_fp8_convolutions(vae)
-        set_vae_kernels(vae, modes.kernels, device)
+            use_fp8_convolutions(decoder)
+        set_vae_kernels(decoder, modes.kernels, device)
     return Walker(
         networks[0],
         recipe=recipe,

@@ -2,7 +2,7 @@
 
 from .convert import DTYPES, ConvertReport, convert
 from .files import read_checkpoint
-from .load import load_dit, load_tiny_decoder, load_vae, open_dit, open_vae
+from .load import load_decoder, load_dit, load_tiny_decoder, load_vae, open_dit, open_vae
 from .lora import lora_layers
 from .recognise import dit_config_from, dit_shapes
 from .remap import dit_to_diffusers, dit_to_native
@@ -16,6 +16,7 @@ __all__ = [
     "dit_shapes",
     "dit_to_diffusers",
     "dit_to_native",
+    "load_decoder",
     "load_dit",
     "load_tiny_decoder",
     "load_vae",

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..errors import InputError
 
-ENVELOPES = ("generator", "state_dict", "model")
-"""Keys that may wrap the weights, preferred first."""
+ENVELOPES = ("generator", "state_dict", "model", "gen_model")
+"""Keys that may wrap the weights, one in another too; preferred first."""
 
 EMA = "generator_ema"
 """The key of a second set of weights: the average over training."""
@@ -198,6 +198,8 @@ def _unwrap(loaded: Any, path: Path, ema: bool | None) -> tuple[dict[str, Tensor
     if ema and envelope != EMA:
         raise InputError(f"{path} {_NO_EMA}.")
     inner = loaded if envelope is None else loaded[envelope]
+    while (deeper := next((key for key in ENVELOPES if isinstance(inner.get(key), Mapping)), None)) is not None:
+        inner = inner[deeper]
     state = {name: value for name, value in inner.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not state:
         found = ", ".join(map(str, list(inner)[:3])) or "nothing"

@@ -24,7 +24,7 @@ from .files import EMA, Checkpoint, read_checkpoint, stream
 from .recognise import check_dit, dit_config_from, dit_shapes, is_base, is_camera_tensor, refuse_misfit, shapes_of
 from .remap import dit_to_native
 from .remap_tiny import tiny_config_from, tiny_to_native
-from .remap_vae import refuse_other_vae, vae_config_from, vae_to_native
+from .remap_vae import is_vae, refuse_other_vae, vae_config_from, vae_to_native
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -169,6 +169,24 @@ def load_vae(
     state = {name: _placed(tensor, None, device, dtype) for name, tensor in opened.state.items()}
     vae = _filled(make_vae(opened.config, operations=operations, device="meta", dtype=dtype), state)
     vae.fingerprint = fingerprint(opened.state)
+    return vae
+
+
+def load_decoder(
+    path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    latent_channels: int | None = None,
+) -> TinyDecoder | CausalVAE:
+    """The decoder at `path`: a tiny one, or that of a Wan VAE, such as a narrower one, whose encoder is left out.
+
+    Otherwise as `load_vae` and `load_tiny_decoder`.
+    """
+    if not is_vae(read_checkpoint(path).state):
+        return load_tiny_decoder(path, device=device, dtype=dtype)
+    vae = load_vae(path, device=device, dtype=dtype, latent_channels=latent_channels)
+    vae.forget_encoder()
     return vae
 
 

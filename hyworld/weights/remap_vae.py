@@ -51,6 +51,9 @@ class Layout(NamedTuple):
     naming: str
 
 
+TRAINING_HEADS = "dynamic_feature_projection_heads."
+"""Begins the names of what a VAE distilled from another was trained with, and is not of it."""
+
 LAYOUTS = {
     "encoder.downsamples.0.downsamples.0.residual.0.gamma": Layout(VAEConfig, "native"),
     "encoder.down_blocks.0.resnets.0.norm1.gamma": Layout(VAEConfig, "diffusers"),
@@ -68,6 +71,11 @@ def detect_vae(state: Mapping[str, Any]) -> Layout:
         return found
     example = f'its first tensor is "{next(iter(state))}"' if state else "it has no tensors"
     raise InputError(f"This file is not a Wan VAE ({example}); {EXPECTED}.")
+
+
+def is_vae(state: Mapping[str, Any]) -> bool:
+    """Whether `detect_vae` finds one."""
+    return not LAYOUTS.keys().isdisjoint(_without_prefix(state))
 
 
 def vae_to_native(state: Mapping[str, T]) -> dict[str, T]:
@@ -204,7 +212,7 @@ def _rename(state: Mapping[str, T], modules: Mapping[str, str]) -> dict[str, T]:
         module, _, parameter = name.rpartition(".")
         if module in modules:
             renamed[f"{modules[module]}.{parameter}"] = value
-        else:
+        elif not name.startswith(TRAINING_HEADS):
             unknown.append(name)
     if unknown:
         examples = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")

@@ -24,7 +24,7 @@ from ...hyworld.vae.fp8_convolution import use_fp8_convolutions
 from ...hyworld.vae.layers import HISTORY
 from ...hyworld.vae.stream import Past, VAECache, check_latents
 from ...hyworld.walk.decoding import DecoderCaches
-from ...hyworld.weights import load_tiny_decoder, vae_config_from
+from ...hyworld.weights import load_decoder, vae_config_from
 from .files import listed_file, names_alone
 from .resident import Resident
 from .run import memory_for_decoding, raise_if_interrupted
@@ -34,8 +34,8 @@ FP8_DECODER = "full, convolutions in fp8"
 BUILT_IN_DECODER = "tiny (built-in world)"
 AUTO_DECODER = "auto"
 
-TINY_DECODER_FILES = ("taew2_2", "taew2_1", "lighttae")
-"""What the names of tiny decoders in models/vae_approx hold."""
+TINY_DECODER_FILES = ("taew2_2", "taew2_1", "lighttae", "lightvae")
+"""What the names of tiny and narrower decoders in models/vae_approx hold."""
 
 LOAD_VAE = (
     "load wan2.2_vae.safetensors (for WorldPlay and TI2V-5B) or wan_2.1_vae.safetensors (for the other Wan models) "
@@ -271,7 +271,7 @@ HostDecoder = HostVAE | OwnDecoder
 
 
 def decoder_names() -> list[str]:
-    """The VAE itself, also in fp8, the built-in world's tiny decoder, and the tiny decoders in `models/vae_approx`."""
+    """The VAE itself, also in fp8, the built-in world's tiny decoder, and the decoders in `models/vae_approx`."""
     names = folder_paths.get_filename_list("vae_approx")
     return [
         FULL_DECODER,
@@ -290,8 +290,8 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
     """The decoder of that name.
 
     Raises:
-        InputError: the file is missing or holds no tiny decoder; the built-in one with another model's VAE; fp8 on a
-            device that has none.
+        InputError: the file is missing or holds no decoder for these latents; the built-in one with another model's
+            VAE; fp8 on a device that has none.
     """
     world = builtin.preset(TINY.name)
     if name == AUTO_DECODER:
@@ -314,7 +314,10 @@ def pick_decoder(name: str, vae: HostVAE) -> HostDecoder:
         return OwnDecoder(builtin.decoder(world).to(vae.dtype), tiny_device, vae.dtype)
     path = listed_file("vae_approx", name, f"choose {FULL_DECODER}")
     with names_alone(path, name):
-        return OwnDecoder(load_tiny_decoder(path).to(vae.dtype), tiny_device, vae.dtype)
+        decoder = load_decoder(path, latent_channels=vae.latent_channels).to(vae.dtype)
+    if isinstance(decoder, CausalVAE):
+        set_vae_kernels(decoder, "auto", tiny_device)
+    return OwnDecoder(decoder, tiny_device, vae.dtype)
 
 
 def _without_weights(ours: CausalVAE) -> CausalVAE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from hyworld.config import DiTConfig, VAEConfig
 from hyworld.dit import WanDiT
 from hyworld.errors import InputError
 from hyworld.fp8 import MARKER, is_quantised_layer, marker, quantise, quantise_rows, scale_name
+from hyworld.vae import make_vae
 from hyworld.weights import (
     convert,
     dit_to_diffusers,
+    load_decoder,
     load_dit,
     load_tiny_decoder,
     load_vae,
@@ -230,6 +233,27 @@ def test_load_tiny_decoder_ignores_the_encoder(tmp_path: Path, tiny_state: dict[
     decoder = load_tiny_decoder(tmp_path / "taew2_2.pth")
     assert decoder.latent_channels == 12
     assert_holds(decoder, tiny_state)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_decoder_of_a_narrower_vae(tmp_path: Path, wrapped: bool) -> None:
+    """As a distilled one is released: diffusers' names, what it was trained with beside, in two envelopes."""
+    wide = VAEConfig(encoder_dim=4, decoder_dim=32, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
+    vae = randomise(make_vae(replace(wide, decoder_dim=8, encoder_dim=2)), 0).eval()
+    state = {**vae_to_diffusers(vae.state_dict()), "dynamic_feature_projection_heads.0.weight": torch.ones(3, 3)}
+    torch.save({"state_dict": {"gen_model": state}} if wrapped else state, tmp_path / "MG-LightVAE.pth")
+    decoder = load_decoder(tmp_path / "MG-LightVAE.pth", latent_channels=6)
+    assert not hasattr(decoder, "encoder")
+    latents = torch.randn(1, 6, 2, 2, 3)
+    with torch.no_grad():
+        assert torch.equal(decoder.decode_stream(latents)[0], vae.decode_stream(latents)[0])
+    with pytest.raises(InputError, match=r"MG-LightVAE\.pth: This is a Wan 2\.2 VAE \(6 channels\)"):
+        load_decoder(tmp_path / "MG-LightVAE.pth", latent_channels=48)
+
+
+def test_a_tiny_decoder_is_a_decoder(tmp_path: Path, tiny_state: dict[str, Tensor]) -> None:
+    torch.save(tiny_state, tmp_path / "taew2_2.pth")
+    assert_holds(load_decoder(tmp_path / "taew2_2.pth"), tiny_state)
 
 
 def test_incomplete_tiny_decoder(tmp_path: Path, tiny_state: dict[str, Tensor]) -> None:

@@ -276,6 +276,27 @@ def check_tiny_decoders_of_wan_21_are_listed_and_equal_the_engines() -> str:
     return same(frames, expected, "frames by lighttae")
 
 
+def check_a_narrower_vae_decodes() -> str:
+    host_vae, config = pack("nodes.host.vae"), pack("hyworld.config").VAEConfig(encoder_dim=4, decoder_dim=8)
+    narrow = pack("hyworld.weights.random").randomise(pack("hyworld.vae").make_vae(config), 5)
+    write_state("mg-lightvae.safetensors", narrow.state_dict(), folder="vae_approx")
+    require("mg-lightvae.safetensors" in host_vae.decoder_names(), "it can be chosen")
+    latents = torch.randn(1, 48, 3, 2, 4, generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        expected, _ = narrow.eval().decode_stream(latents.clone())
+        picked = host_vae.pick_decoder("mg-lightvae.safetensors", host_vae.HostVAE(full_size_vae()))
+        comfy.model_management.load_models_gpu([picked.patcher])
+        frames, _ = picked.decode_stream(latents.clone())
+    require(not picked.tiny, "its memory is reckoned as a VAE's")
+    try:
+        host_vae.pick_decoder("mg-lightvae.safetensors", host_vae.HostVAE(wan21()))
+    except pack("hyworld.errors").InputError as error:
+        require("48 channels" in str(error), str(error))
+    else:
+        raise AssertionError("a decoder of other latents is refused")
+    return close(frames, expected, EXACT, "frames")
+
+
 def check_weights_moved_by_the_host_are_moved_for_us() -> str:
     """Last, since it rounds them: the host's module goes to bfloat16, and ours with it, in place."""
     vae = full_size_vae()
