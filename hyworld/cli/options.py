@@ -57,10 +57,7 @@ VAE = Annotated[Path | None, _model("The model's VAE: wan2.2_vae.safetensors or 
 TextEncoder = Annotated[
     Path | None, _model("Diffusers-layout folder with UMT5-XXL, or a safetensors file of ready embeddings.")
 ]
-TinyDecoder = Annotated[
-    Path | None,
-    _model("TAEHV weights, taew2_2.pth; or a Wan VAE with a narrower decoder."),
-]
+TinyDecoder = Annotated[Path | None, _model("TAEHV weights, taew2_2.pth; or a Wan VAE with a narrower decoder.")]
 AllowBase = Annotated[bool, _model("Accept a base Wan 2.2 model, without camera control.", "--allow-base")]
 HeadDim = Annotated[int | None, _model("Channels per head, for small models whose file does not say.", min=1)]
 Device = Annotated[str, _model("cpu, cuda, cuda:N, mps or auto.")]
