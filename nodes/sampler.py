@@ -101,7 +101,7 @@ class StreamingSampler(io.ComfyNode):
                     tooltip="What turns latents into frames: the VAE; the same with convolutions in fp8, faster at a "
                     "little error, for cards from Hopper on; or a tiny decoder, faster still and rougher: "
                     "the built-in world's own, or from models/vae_approx taew2_2 for the Wan 2.2 VAE, lighttaew2_1 or "
-                    "taew2_1 for that of Wan 2.1.",
+                    "taew2_1 for that of Wan 2.1; or between them a narrower decoder of the VAE's kind, MG-LightVAE.",
                 ),
                 io.Boolean.Input(
                     "preview", default=True, tooltip="Play finished chunks in the node while the walk goes on."
