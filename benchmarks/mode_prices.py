@@ -32,7 +32,7 @@ from hyworld.dit import WanDiT
 from hyworld.dit.fp8_attention import PLAIN_FP8
 from hyworld.errors import InputError
 from hyworld.fp8 import use_fp8
-from hyworld.modes import Modes, set_vae_kernels
+from hyworld.modes import LinearChoice, Modes, set_vae_kernels
 from hyworld.vae import TinyDecoder, Wan22VAE
 from hyworld.vae.fp8_convolution import use_fp8_convolutions
 from training.tiny_world.batched import walk
@@ -51,7 +51,7 @@ AT_ONCE = 16
 class Mode:
     """One row; all `remembered` latents but an older clip of 4 are recent."""
 
-    linears: str = "exact"
+    linears: LinearChoice = "exact"
     attention: str = "exact"
     decoder: str = "full"
     remembered: int = MemoryConfig().frames
@@ -66,7 +66,7 @@ class Mode:
         """Those of a pipeline; what is left open there is as it is by itself."""
         return Modes(
             attention="fp8" if self.attention == "fp8" else "auto",
-            linears="fp8" if self.linears == "fp8" else "exact",
+            linears=self.linears,
             kv="compact" if self.compact else "auto",
             remembered=self.remembered,
             convolutions="fp8" if self.decoder == "fp8" else "exact",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import types
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,8 +237,8 @@ def test_load_tiny_decoder_ignores_the_encoder(tmp_path: Path, tiny_state: dict[
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_the_decoder_of_a_narrower_vae(tmp_path: Path, wrapped: bool) -> None:
     """As a distilled one is released: diffusers' names, what it was trained with beside, in two envelopes."""
-    wide = VAEConfig(encoder_dim=4, decoder_dim=32, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
-    vae = randomise(make_vae(replace(wide, decoder_dim=8, encoder_dim=2)), 0).eval()
+    sizes = VAEConfig(encoder_dim=2, decoder_dim=8, z_dim=6, latents_mean=(0.0,) * 6, latents_std=(1.0,) * 6)
+    vae = randomise(make_vae(sizes), 0).eval()
     state = {**vae_to_diffusers(vae.state_dict()), "dynamic_feature_projection_heads.0.weight": torch.ones(3, 3)}
     torch.save({"state_dict": {"gen_model": state}} if wrapped else state, tmp_path / "MG-LightVAE.pth")
     decoder = load_decoder(tmp_path / "MG-LightVAE.pth", latent_channels=6)
